@@ -1,0 +1,28 @@
+"""What every filter is: `FlameParams` to `FlameParams` along time, with one state that is replaced as a whole."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+
+from mp2flame.signals import FlameParams
+
+__all__ = ["Filter"]
+
+
+class Filter(ABC):
+    """Call it with a sample (N frames in rising time), get a sample of the same N.
+
+    Feeding a sequence at once or in pieces gives the same result. Times are read from the sample, never from a clock.
+    """
+
+    @abstractmethod
+    def __call__(self, params: FlameParams) -> FlameParams:
+        """Filter N frames that follow those seen before.
+
+        Raises:
+            InputError: time runs backwards, or the number of coefficients changed since the last call.
+        """
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything: what follows is filtered as by a new filter."""

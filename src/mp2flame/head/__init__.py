@@ -1,0 +1,1 @@
+"""FLAME parameters to vertices."""

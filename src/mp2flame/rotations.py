@@ -1,0 +1,95 @@
+"""Axis-angle rotations, batched, safe near zero and at half turns.
+
+Shapes: `(..., 3)` axis-angle in radians, `(..., 3, 3)` rotation matrices acting on column vectors.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mp2flame.errors import InputError
+
+__all__ = ["compose", "from_matrix", "inverse", "matrix", "nearest_rotation"]
+
+_Float = NDArray[np.float64]
+
+
+def matrix(axis_angle: ArrayLike) -> _Float:
+    """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3), in float64.
+
+    Rodrigues' formula R = I + a K + b K², with K the cross-product matrix of the unscaled vector, a = sin(t)/t and
+    b = (1 - cos(t))/t² (written as half the square of sinc(t/2), which does not cancel near zero).
+
+    Raises:
+        InputError: the last axis is not 3 long.
+    """
+    vector = np.asarray(axis_angle, dtype=np.float64)
+    if vector.ndim == 0 or vector.shape[-1] != 3:
+        raise InputError(f"expected axis-angle vectors (..., 3) in radians; got {vector.shape}")
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    cross = np.zeros((*vector.shape[:-1], 3, 3))
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
+    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
+    a = np.sinc(angle / np.pi)
+    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    result: _Float = np.eye(3) + a * cross + b * (cross @ cross)
+    return result
+
+
+def _quaternion(rotation: _Float) -> _Float:
+    """Unit quaternions (..., 4), w first and not negative, by Shepperd's choice of the largest component."""
+    m = rotation
+    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
+    diagonal = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], axis=-1)
+    squares = np.concatenate([trace[..., None], diagonal * 2 - trace[..., None]], axis=-1) + 1
+    outer = np.zeros((*m.shape[:-2], 4, 4))
+    for i in range(4):
+        outer[..., i, i] = squares[..., i]
+    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+        outer[..., 0, i + 1] = outer[..., i + 1, 0] = m[..., k, j] - m[..., j, k]
+        outer[..., j + 1, k + 1] = outer[..., k + 1, j + 1] = m[..., j, k] + m[..., k, j]
+    best = np.argmax(squares, axis=-1)[..., None, None]
+    row: _Float = np.take_along_axis(outer, best, axis=-2)[..., 0, :]
+    row /= np.linalg.norm(row, axis=-1, keepdims=True)
+    row *= np.where(row[..., :1] < 0, -1.0, 1.0)
+    return row
+
+
+def from_matrix(rotation: ArrayLike) -> _Float:
+    """Axis-angle vectors (..., 3) of rotation matrices (..., 3, 3), angles in 0..pi, in float64.
+
+    Goes through the unit quaternion, which stays accurate both near zero and near half turns.
+
+    Raises:
+        InputError: the last axes are not (3, 3).
+    """
+    m = np.asarray(rotation, dtype=np.float64)
+    if m.shape[-2:] != (3, 3):
+        raise InputError(f"expected rotation matrices (..., 3, 3); got {m.shape}")
+    quaternion = _quaternion(m)
+    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
+    angle = 2 * np.arctan2(sine, quaternion[..., :1])
+    scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
+    result: _Float = quaternion[..., 1:] * scale
+    return result
+
+
+def compose(first: ArrayLike, second: ArrayLike) -> _Float:
+    """Axis-angle of the rotation that applies `second`, then `first` (the matrix product first · second)."""
+    return from_matrix(matrix(first) @ matrix(second))
+
+
+def inverse(axis_angle: ArrayLike) -> _Float:
+    """Axis-angle (..., 3) of the opposite rotation."""
+    return -np.asarray(axis_angle, dtype=np.float64)
+
+
+def nearest_rotation(linear: ArrayLike) -> _Float:
+    """The rotations (..., 3, 3) nearest to 3 x 3 matrices in the Frobenius norm (orthogonal Procrustes, by SVD)."""
+    u, _, vt = np.linalg.svd(np.asarray(linear, dtype=np.float64))
+    flip = np.ones(u.shape[:-1])
+    flip[..., 2] = np.sign(np.linalg.det(u @ vt))
+    result: _Float = (u * flip[..., None, :]) @ vt
+    return result

@@ -1,0 +1,1 @@
+"""Pixels or packets to observations."""

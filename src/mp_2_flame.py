@@ -1,0 +1,1 @@
+"""Drop-in module for code written against MP_2_FLAME."""
