@@ -13,9 +13,10 @@ _ROOT = Path(__file__).resolve().parent.parent
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of development data beside the checkout (or `MP2FLAME_SHARED`); tests skip where it is absent."""
-    folder = Path(os.environ.get("MP2FLAME_SHARED", _ROOT.parent / "shared")) / "data"
-    if not folder.is_dir():
-        pytest.skip(f"no development data at {folder} (set MP2FLAME_SHARED to the folder that holds data/)")
+    base = Path(os.environ.get("MP2FLAME_SHARED", _ROOT.parent / "shared" / "data"))
+    folder = base / "data" if (base / "data").is_dir() else base
+    if not (folder / "head").is_dir():
+        pytest.skip(f"no development data at {folder} (MP2FLAME_SHARED names another folder)")
     return folder
 
 
