@@ -1,3 +1,89 @@
-"""MediaPipe's face to FLAME, in real time."""
+"""MediaPipe's face to FLAME, in real time.
+
+    head = mp2flame.load_head("builtin")                    # or the path of a FLAME file
+    mapping = mp2flame.load_mapping("builtin")              # or a file, a folder, the name of a fetched mapping
+    params = mapping(observation)                           # FlameParams
+    vertices = head(params)                                 # (N, V, 3) metres
+    with mp2flame.open_source("video.mp4") as source:
+        mp2flame.drive(source, mapping, head, [mp2flame.open_sink("film.mp4", head=mp2flame.head_surface(head))])
+
+Importing the package loads NumPy and nothing else; every name below is loaded when it is first used.
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mp2flame.signals import FlameParams, Observation, concatenate, register_writer
+
+if TYPE_CHECKING:
+    from mp2flame import training as training
+    from mp2flame.filters import default_filters
+    from mp2flame.formats import load_params
+    from mp2flame.head import FlameHead, load_head, save_head
+    from mp2flame.mapping import Mapping, load_mapping
+    from mp2flame.pipeline import Pipeline, Report, drive, head_surface
+    from mp2flame.sinks import open_sink
+    from mp2flame.sources import open_source
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "FlameHead",
+    "FlameParams",
+    "Mapping",
+    "Observation",
+    "Pipeline",
+    "Report",
+    "__version__",
+    "concatenate",
+    "default_filters",
+    "drive",
+    "head_surface",
+    "load_head",
+    "load_mapping",
+    "load_params",
+    "open_sink",
+    "open_source",
+    "save_head",
+    "training",
+]
+
+_HOMES = {
+    "FlameHead": "head",
+    "Mapping": "mapping",
+    "Pipeline": "pipeline",
+    "Report": "pipeline",
+    "default_filters": "filters",
+    "drive": "pipeline",
+    "head_surface": "pipeline",
+    "load_head": "head",
+    "load_mapping": "mapping",
+    "load_params": "formats",
+    "open_sink": "sinks",
+    "open_source": "sources",
+    "save_head": "head",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "training":
+        return import_module("mp2flame.training")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mp2flame' has no attribute {name!r}")
+    value = getattr(import_module(f"mp2flame.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
+
+
+def _save(params: FlameParams, path: Path) -> None:
+    from mp2flame.formats import save_params
+
+    save_params(params, path)
+
+
+register_writer(_save)

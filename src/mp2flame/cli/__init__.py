@@ -1,1 +1,5 @@
-"""The command line."""
+"""The command line: parse, call, print."""
+
+from mp2flame.cli.main import main
+
+__all__ = ["main"]

@@ -1,0 +1,123 @@
+"""`mp2flame doctor`: what is installed, what is missing, and how to get it."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from typing import Final
+
+from rich.markup import escape
+from rich.table import Table
+
+from mp2flame import __version__
+from mp2flame.cli.console import out
+from mp2flame.errors import Mp2FlameError
+
+__all__ = ["APT_LINE", "Check", "Doctor", "checks"]
+
+APT_LINE: Final = "apt-get install -y libegl1 libgles2 libgl1 libglib2.0-0 libsm6 libxext6"
+"""What a bare Debian or Ubuntu lacks for MediaPipe, OpenCV and off-screen rendering."""
+
+_EXTRAS: Final = (
+    ("track", "mediapipe", "mediapipe", "see faces"),
+    ("track", "av", "av", "read and write video"),
+    ("track", "cv2", "opencv-contrib-python", "read cameras and pictures"),
+    ("render", "pyvista", "pyvista", "draw heads"),
+)
+
+# Each runs in a process of its own: a missing system library may end the process instead of raising.
+_RENDER = "from mp2flame.render import MeshRenderer as M; M([[0,1,2]]).render([[0,0,0],[1,0,0],[0,1,0]])"
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of the doctor's report."""
+
+    name: str
+    ok: bool
+    found: str
+    remedy: str = ""
+
+
+def _works(code: str) -> tuple[bool, str]:
+    """Whether `code` runs in a fresh interpreter, and the last line of what it said otherwise."""
+    try:
+        ran = subprocess.run(  # noqa: S603 - our own interpreter, our own words
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False, "did not answer within two minutes"
+    if ran.returncode == 0:
+        return True, ""
+    lines = ran.stderr.strip().splitlines()
+    return False, lines[-1] if lines else f"ended with code {ran.returncode}"
+
+
+def _extra(extra: str, module: str, package: str, purpose: str) -> Check:
+    works, said = _works(f"import {module}")
+    if works:
+        try:
+            return Check(module, ok=True, found=metadata.version(package))
+        except metadata.PackageNotFoundError:
+            return Check(module, ok=True, found="installed")
+    system_library = ".so" in said
+    remedy = APT_LINE if system_library else f'pip install "mp2flame[{extra}]"'
+    return Check(module, ok=False, found=said, remedy=f"needed to {purpose}: {remedy}")
+
+
+def _landmarker() -> Check:
+    from mp2flame.fetch import find_landmarker
+
+    try:
+        path = find_landmarker()
+    except Mp2FlameError as error:
+        return Check("face landmarker", ok=False, found=str(error), remedy="correct MP2FLAME_LANDMARKER")
+    if path is None:
+        remedy = "mp2flame fetch landmarker (or name a local file by --landmarker or MP2FLAME_LANDMARKER)"
+        return Check("face landmarker", ok=False, found="not fetched yet", remedy=remedy)
+    return Check("face landmarker", ok=True, found=str(path))
+
+
+def _assets() -> Check:
+    from mp2flame.head import load_head
+    from mp2flame.mapping import check_head, load_mapping
+
+    try:
+        head = load_head("builtin")
+        check_head(load_mapping("builtin"), head.hash, head.version, head.n_expression)
+    except Mp2FlameError as error:
+        return Check("built-in head and mapping", ok=False, found=str(error), remedy="reinstall mp2flame")
+    return Check("built-in head and mapping", ok=True, found=f"{head.n_vertices} vertices, hash {head.hash[:12]}")
+
+
+def checks() -> list[Check]:
+    """Every check, in the order in which a user needs them."""
+    rows = [
+        Check("mp2flame", ok=True, found=__version__),
+        Check("Python", ok=sys.version_info >= (3, 10), found=platform.python_version(), remedy="use 3.10 or newer"),
+        *(_extra(*row) for row in _EXTRAS),
+    ]
+    if next(row.ok for row in rows if row.name == "pyvista"):
+        works, said = _works(_RENDER)
+        rows.append(Check("off-screen rendering", ok=works, found=said or "works", remedy=APT_LINE))
+    return [*rows, _landmarker(), _assets()]
+
+
+@dataclass(frozen=True)
+class Doctor:
+    """Say what is installed, what is missing, and how to get it."""
+
+    def run(self) -> int:
+        """Print a table; the exit code is 1 if anything is missing."""
+        table = Table(box=None)
+        for column in ("", "what", "found", "remedy"):
+            table.add_column(column, overflow="fold")
+        rows = checks()
+        for row in rows:
+            mark = "[green]ok[/]" if row.ok else "[red]missing[/]"
+            table.add_row(mark, row.name, escape(row.found), "" if row.ok else escape(row.remedy))
+        out.print(table)
+        return 0 if all(row.ok for row in rows) else 1

@@ -1,0 +1,65 @@
+"""The entry point `mp2flame`: picks the command, runs it, and turns errors into one sentence and an exit code."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+
+from mp2flame import __version__
+from mp2flame.cli.console import err, out
+from mp2flame.cli.demo import Demo
+from mp2flame.cli.doctor import Doctor
+from mp2flame.cli.drive import Drive
+from mp2flame.cli.fetch import Fetch
+from mp2flame.cli.head import Head
+from mp2flame.errors import Mp2FlameError
+
+__all__ = ["main"]
+
+Command = (
+    Annotated[Demo, tyro.conf.subcommand("demo")]
+    | Annotated[Drive, tyro.conf.subcommand("drive")]
+    | Annotated[Head, tyro.conf.subcommand("head")]
+    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
+    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
+)
+
+_DESCRIPTION = "Any face, any camera, any FLAME head: MediaPipe's blendshapes to FLAME's expression, jaw and eyes."
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        args: the words after `mp2flame`; None takes them from the process.
+
+    Returns:
+        The exit code: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if args is None else args)
+    if words in (["--version"], ["-V"]):
+        out.print(f"mp2flame {__version__}")
+        return 0
+    command: Demo | Drive | Head | Fetch | Doctor = tyro.cli(
+        Command,  # type: ignore[arg-type]
+        prog="mp2flame",
+        description=_DESCRIPTION,
+        args=words,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    )
+    try:
+        return command.run()
+    except Mp2FlameError as error:
+        err.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        err.print("stopped")
+        return 130
+
+
+def _plain(text: str) -> str:
+    """`text` with rich's markup taken literally: messages name extras such as mp2flame[track]."""
+    return text.replace("[", "\\[")

@@ -1,0 +1,313 @@
+"""The one corridor: it wires rooms together, owns the threads, and counts what is lost on the way.
+
+The source is read (and faces are detected) in a thread of its own; mapping, filters and head run in the caller's
+thread, where all state lives; every sink is written in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Literal
+
+from mp2flame.errors import Mp2FlameError, SinkError
+from mp2flame.filters.base import Filter
+from mp2flame.head import FlameHead
+from mp2flame.mapping import check_head
+from mp2flame.mapping.base import Mapping
+from mp2flame.pipeline.lanes import Frame, Inbox, Lane
+from mp2flame.pipeline.rest import split_rest
+from mp2flame.pipeline.timing import RoomTime, Stopwatch
+from mp2flame.signals import FlameParams, Observation
+from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sources.base import Source
+
+__all__ = ["Pipeline", "Report", "drive", "head_surface"]
+
+_INBOX_FILE = 8
+_INBOX_LIVE = 4
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did."""
+
+    frames: int
+    """Frames that went through the corridor."""
+    frames_without_face: int
+    """Those of them in which no face was found."""
+    seconds: float
+    """Wall time from the first frame to the last sink closed."""
+    dropped: dict[str, int]
+    """Frames lost by place: `source` (live only), and each sink by its class name."""
+    rooms: dict[str, RoomTime]
+    """Time by room."""
+    rest_taken: bool
+    """A person's rest was found in the source and used."""
+    interrupted: bool = False
+    """Ended by Ctrl-C or `stop`; everything up to then is kept."""
+    remarks: tuple[str, ...] = field(default=())
+    """What a user should know, such as a truncated video or a sink that fell out."""
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+class Pipeline:
+    """A source, a mapping, filters, a head and sinks, ready to run.
+
+    `mapping`, `filters` and `head` may be replaced while it runs, from any thread: the next frame uses the new ones.
+
+    Args:
+        source: where observations come from; closed by the caller.
+        mapping: observations to parameters.
+        head: what is posed for sinks that need vertices; None if none does.
+        sinks: where frames go; closed by the run.
+        filters: parameters along time, or None.
+        rest: `"auto"` looks for a calm first second; an `Observation` is the person at rest; None leaves the mapping.
+        any_head: do not check that the mapping was made for this head.
+        on_frame: called in the caller's thread after each frame, for progress.
+
+    Raises:
+        HeadMismatchError: the mapping was made for another head.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        mapping: Mapping,
+        head: FlameHead | None,
+        sinks: Sequence[Sink] = (),
+        *,
+        filters: Filter | None = None,
+        rest: Observation | Literal["auto"] | None = None,
+        any_head: bool = False,
+        on_frame: Callable[[Frame], None] | None = None,
+    ) -> None:
+        if head is not None:
+            check_head(mapping, head.hash, head.version, head.n_expression, any_head=any_head)
+        self.source = source
+        self.mapping = mapping if not isinstance(rest, Observation) else mapping.for_person(rest)
+        self.filters = filters
+        self.head = head
+        self.stopwatch = Stopwatch()
+        self._look_for_rest = rest == "auto"
+        self._on_frame = on_frame
+        self._stopping = threading.Event()
+        self._lanes: list[Lane] = []
+        self._lanes_lock = threading.Lock()
+        self._sinks = list(sinks)
+        self._read_error: Exception | None = None
+        self._remarks: list[str] = []
+        self._frames = self._without_face = 0
+
+    def stop(self) -> None:
+        """End the run after the frame in hand; may be called from any thread."""
+        self._stopping.set()
+
+    def add_sink(self, sink: Sink) -> None:
+        """Begin to feed a sink while running."""
+        lane = Lane(sink, live=self.source.live, stopwatch=self.stopwatch)
+        with self._lanes_lock:
+            self._lanes.append(lane)
+        self._ask_for_pictures()
+
+    def remove_sink(self, sink: Sink) -> None:
+        """Stop feeding a sink, write what waits and close it.
+
+        Raises:
+            SinkError: what it holds could not be completed.
+        """
+        with self._lanes_lock:
+            lanes = [lane for lane in self._lanes if lane.sink is sink]
+            self._lanes = [lane for lane in self._lanes if lane.sink is not sink]
+        self._ask_for_pictures()
+        for lane in lanes:
+            lane.finish()
+            if lane.error is not None:
+                raise lane.error
+
+    def run(self) -> Report:
+        """Take every frame down the corridor; returns when the source ends, `stop` is called or Ctrl-C is pressed.
+
+        Raises:
+            SourceError: the source broke off; what was read before is in the sinks, which are closed.
+            SinkError: a file sink failed; the others are closed with everything read so far.
+        """
+        started = time.perf_counter()
+        for sink in self._sinks:
+            self.add_sink(sink)
+        self._ask_for_pictures()
+        live = self.source.live
+        inbox: Inbox[tuple[float, Observation]] = Inbox(_INBOX_LIVE if live else _INBOX_FILE, wait=not live)
+        reader = threading.Thread(target=self._read, args=(inbox,), name="mp2flame-source", daemon=True)
+        reader.start()
+        rest_taken = interrupted = False
+        try:
+            items: Iterable[tuple[float, Observation]] = inbox
+            if self._look_for_rest:
+                rest_taken, items = self._take_rest(inbox)
+            self._walk(items)
+        except KeyboardInterrupt:
+            interrupted = True
+        finally:
+            self._stopping.set()
+            inbox.end(discard=True)
+            lanes = self._finish(reader)
+        self._raise_first_error(lanes)
+        dropped = {"source": inbox.dropped} if live else {}
+        dropped |= {type(lane.sink).__name__: lane.dropped for lane in lanes}
+        return Report(
+            frames=self._frames,
+            frames_without_face=self._without_face,
+            seconds=time.perf_counter() - started,
+            dropped=dropped,
+            rooms=self.stopwatch.summary(),
+            rest_taken=rest_taken,
+            interrupted=interrupted,
+            remarks=(*self.source.remarks, *self._remarks),
+        )
+
+    def _read(self, inbox: Inbox[tuple[float, Observation]]) -> None:
+        try:
+            observations: Iterator[Observation] = iter(self.source)
+            while not self._stopping.is_set():
+                started = time.perf_counter()
+                try:
+                    observation = next(observations)
+                except StopIteration:
+                    break
+                arrival = time.perf_counter()
+                self.stopwatch.add("source", arrival - started)
+                if not inbox.put((arrival, observation)):
+                    break
+        except Exception as error:  # noqa: BLE001 - kept and raised in the caller's thread
+            self._read_error = error
+        finally:
+            inbox.end()
+
+    def _take_rest(
+        self, inbox: Iterable[tuple[float, Observation]]
+    ) -> tuple[bool, Iterable[tuple[float, Observation]]]:
+        rest, items = split_rest(inbox)
+        if rest is None:
+            self._remarks.append(
+                "the first second is not a calm face, so an average person's rest was used; "
+                "give the person's own with --rest FILE (a picture, video or recording of the face at rest)"
+            )
+            return False, items
+        self.mapping = self.mapping.for_person(rest)
+        return True, items
+
+    def _walk(self, items: Iterable[tuple[float, Observation]]) -> None:
+        for arrival, observation in items:
+            frame = self._step(arrival, observation)
+            self._frames += 1
+            self._without_face += not observation.found[0]
+            with self._lanes_lock:
+                lanes = list(self._lanes)
+            for lane in lanes:
+                if lane.error is None:
+                    lane.put(frame)
+                else:
+                    self._drop_failed(lane)
+            if self._on_frame is not None:
+                self._on_frame(frame)
+            if self._stopping.is_set():
+                return
+
+    def _step(self, arrival: float, observation: Observation) -> Frame:
+        t0 = time.perf_counter()
+        params = self.mapping(observation)
+        t1 = time.perf_counter()
+        filters = self.filters
+        if filters is not None:
+            params = filters(params)
+        t2 = time.perf_counter()
+        vertices = None
+        if self.head is not None and any(lane.sink.needs_vertices for lane in self._lanes):
+            vertices = self.head(params)[0]
+        t3 = time.perf_counter()
+        for room, seconds in (("mapping", t1 - t0), ("filters", t2 - t1), ("head", t3 - t2)):
+            self.stopwatch.add(room, seconds)
+        return Frame(observation, params, vertices, arrival)
+
+    def _drop_failed(self, lane: Lane) -> None:
+        """A network sink that fell out is remarked on; a file sink that failed ends the run."""
+        if lane.sink.policy == "every":
+            self._stopping.set()
+            return
+        self._remarks.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
+        with self._lanes_lock:
+            self._lanes.remove(lane)
+
+    def _ask_for_pictures(self) -> None:
+        with self._lanes_lock:
+            self.source.keep_picture = any(lane.sink.needs_picture for lane in self._lanes)
+
+    def _finish(self, reader: threading.Thread) -> list[Lane]:
+        with self._lanes_lock:
+            lanes, self._lanes = self._lanes, []
+        for lane in lanes:
+            lane.finish()
+        reader.join(timeout=1.0)
+        if reader.is_alive():
+            # Still waiting for a frame: letting go of the device wakes it.
+            with suppress(Mp2FlameError):
+                self.source.close()
+            reader.join(timeout=5.0)
+        return lanes
+
+    def _raise_first_error(self, lanes: Sequence[Lane]) -> None:
+        for lane in lanes:
+            if lane.error is None:
+                continue
+            if lane.sink.policy == "latest":
+                self._remarks.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
+            elif isinstance(lane.error, Mp2FlameError):
+                raise lane.error
+            else:
+                raise SinkError(f"{type(lane.sink).__name__} failed after {lane.written} frames: {lane.error}") from (
+                    lane.error
+                )
+        if self._read_error is not None:
+            raise self._read_error
+
+
+def drive(
+    source: Source,
+    mapping: Mapping,
+    head: FlameHead | None,
+    sinks: Sequence[Sink],
+    *,
+    filters: Filter | None = None,
+    rest: Observation | Literal["auto"] | None = None,
+    any_head: bool = False,
+    on_frame: Callable[[Frame], None] | None = None,
+) -> Report:
+    """Drive a head from a source into sinks, until the source ends. Arguments as for `Pipeline`.
+
+    Raises:
+        HeadMismatchError: the mapping was made for another head.
+        SourceError: the source broke off; what was read is kept.
+        SinkError: a file sink failed; the other sinks keep what was read.
+    """
+    pipeline = Pipeline(source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame)
+    return pipeline.run()
+
+
+def head_surface(head: FlameHead) -> HeadSurface:
+    """What sinks may know of a head: its faces, colours, version and its person at rest."""
+    neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
+    return HeadSurface(
+        faces=head.faces,
+        rest_vertices=neutral,
+        vertex_colors=head.vertex_colors,
+        version=head.version,
+        hash=head.hash,
+    )

@@ -1,0 +1,65 @@
+"""A person's neutral, taken from the first second of a source where that second is calm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import TypeVar
+
+import numpy as np
+
+from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.signals import Observation, concatenate
+
+__all__ = ["REST_SECONDS", "is_calm", "split_rest"]
+
+REST_SECONDS = 1.0
+"""How much of the start of a source is looked at."""
+
+_FEWEST_FRAMES = 5
+_LARGEST_SPREAD = 0.12
+"""Interquartile range of any score above which a second is not at rest (MediaPipe's own noise stays below 0.05)."""
+_OPEN_MOUTH = 0.25
+_ACTIVE = tuple(MEDIAPIPE.index(name) for name in ("jawOpen", "mouthPucker", "mouthFunnel", "mouthLeft", "mouthRight"))
+
+_Item = TypeVar("_Item")
+
+
+def is_calm(rest: Observation) -> bool:
+    """Whether these frames can stand for a face at rest: enough of them, steady, with the mouth closed."""
+    scores = rest.scores[rest.found]
+    if len(scores) < _FEWEST_FRAMES:
+        return False
+    low, middle, high = np.percentile(scores[:, 1:], [25, 50, 75], axis=0)
+    active = middle[np.array(_ACTIVE) - 1]
+    return bool((high - low).max() <= _LARGEST_SPREAD and active.max() <= _OPEN_MOUTH)
+
+
+def split_rest(
+    items: Iterable[tuple[float, Observation]], *, seconds: float = REST_SECONDS
+) -> tuple[Observation | None, Iterator[tuple[float, Observation]]]:
+    """The first calm second of a stream, and the whole stream again with that second in front.
+
+    Args:
+        items: (arrival, observation), single frames in rising time.
+        seconds: how long to look, counted from the first frame with a face.
+
+    Returns:
+        The frames with a face of that second, or None where it is not calm; and every item, none lost.
+    """
+    stream = iter(items)
+    held: list[tuple[float, Observation]] = []
+    begin: float | None = None
+    for arrival, observation in stream:
+        held.append((arrival, observation))
+        now = float(observation.time[0])
+        if begin is None and observation.found[0]:
+            begin = now
+        if begin is not None and now - begin >= seconds:
+            break
+        # A source that shows no face for long must not be held back until its end.
+        if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
+            break
+    seen = [observation for _, observation in held if observation.found[0]]
+    rest = concatenate(seen) if seen else None
+    return (rest if rest is not None and is_calm(rest) else None), chain(held, stream)
