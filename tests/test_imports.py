@@ -120,7 +120,7 @@ def _fresh(code: str) -> str:
 
 
 def test_bare_import_loads_no_extra() -> None:
-        loaded = _fresh(f"import sys, mp2flame; print([name for name in {_EXTRAS!r} if name in sys.modules])")
+    loaded = _fresh(f"import sys, mp2flame; print([name for name in {_EXTRAS!r} if name in sys.modules])")
     assert loaded == "[]"
 
 

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Literal
 
 from mp2flame.errors import Mp2FlameError, SinkError
@@ -20,42 +19,16 @@ from mp2flame.mapping import check_head
 from mp2flame.mapping.base import Mapping
 from mp2flame.pipeline.lanes import Frame, Inbox, Lane
 from mp2flame.pipeline.rest import split_rest
-from mp2flame.pipeline.timing import RoomTime, Stopwatch
-from mp2flame.signals import FlameParams, Observation
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.pipeline.report import Report
+from mp2flame.pipeline.timing import Stopwatch
+from mp2flame.signals import Observation
+from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
 
-__all__ = ["Pipeline", "Report", "drive", "head_surface"]
+__all__ = ["Pipeline", "drive"]
 
 _INBOX_FILE = 8
 _INBOX_LIVE = 4
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a run did."""
-
-    frames: int
-    """Frames that went through the corridor."""
-    frames_without_face: int
-    """Those of them in which no face was found."""
-    seconds: float
-    """Wall time from the first frame to the last sink closed."""
-    dropped: dict[str, int]
-    """Frames lost by place: `source` (live only), and each sink by its class name."""
-    rooms: dict[str, RoomTime]
-    """Time by room."""
-    rest_taken: bool
-    """A person's rest was found in the source and used."""
-    interrupted: bool = False
-    """Ended by Ctrl-C or `stop`; everything up to then is kept."""
-    remarks: tuple[str, ...] = field(default=())
-    """What a user should know, such as a truncated video or a sink that fell out."""
-
-    @property
-    def rate(self) -> float:
-        """Frames per second."""
-        return self.frames / self.seconds if self.seconds > 0 else 0.0
 
 
 class Pipeline:
@@ -299,15 +272,3 @@ def drive(
     """
     pipeline = Pipeline(source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame)
     return pipeline.run()
-
-
-def head_surface(head: FlameHead) -> HeadSurface:
-    """What sinks may know of a head: its faces, colours, version and its person at rest."""
-    neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
-    return HeadSurface(
-        faces=head.faces,
-        rest_vertices=neutral,
-        vertex_colors=head.vertex_colors,
-        version=head.version,
-        hash=head.hash,
-    )

@@ -1,0 +1,51 @@
+"""What a run did, and what sinks may know of the head that was driven."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mp2flame.head import FlameHead
+from mp2flame.pipeline.timing import RoomTime
+from mp2flame.signals import FlameParams
+from mp2flame.sinks.base import HeadSurface
+
+__all__ = ["Report", "head_surface"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did."""
+
+    frames: int
+    """Frames that went through the corridor."""
+    frames_without_face: int
+    """Those of them in which no face was found."""
+    seconds: float
+    """Wall time from the first frame to the last sink closed."""
+    dropped: dict[str, int]
+    """Frames lost by place: `source` (live only), and each sink by its class name."""
+    rooms: dict[str, RoomTime]
+    """Time by room."""
+    rest_taken: bool
+    """A person's rest was found in the source and used."""
+    interrupted: bool = False
+    """Ended by Ctrl-C or `stop`; everything up to then is kept."""
+    remarks: tuple[str, ...] = field(default=())
+    """What a user should know, such as a truncated video or a sink that fell out."""
+
+    @property
+    def rate(self) -> float:
+        """Frames per second."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+def head_surface(head: FlameHead) -> HeadSurface:
+    """What sinks may know of a head: its faces, colours, version and its person at rest."""
+    neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
+    return HeadSurface(
+        faces=head.faces,
+        rest_vertices=neutral,
+        vertex_colors=head.vertex_colors,
+        version=head.version,
+        hash=head.hash,
+    )
