@@ -18,8 +18,8 @@ from mp2flame.head import FlameHead
 from mp2flame.mapping import check_head
 from mp2flame.mapping.base import Mapping
 from mp2flame.pipeline.lanes import Frame, Inbox, Lane
-from mp2flame.pipeline.rest import split_rest
 from mp2flame.pipeline.report import Report
+from mp2flame.pipeline.rest import split_rest
 from mp2flame.pipeline.timing import Stopwatch
 from mp2flame.signals import Observation
 from mp2flame.sinks.base import Sink
@@ -75,6 +75,9 @@ class Pipeline:
         self._lanes: list[Lane] = []
         self._lanes_lock = threading.Lock()
         self._sinks = list(sinks)
+        self._inbox: Inbox[tuple[float, Observation]] = Inbox(
+            _INBOX_LIVE if source.live else _INBOX_FILE, wait=not source.live
+        )
         self._read_error: Exception | None = None
         self._remarks: list[str] = []
         self._frames = self._without_face = 0
@@ -82,6 +85,7 @@ class Pipeline:
     def stop(self) -> None:
         """End the run after the frame in hand; may be called from any thread."""
         self._stopping.set()
+        self._inbox.end()
 
     def add_sink(self, sink: Sink) -> None:
         """Begin to feed a sink while running."""
@@ -116,24 +120,22 @@ class Pipeline:
         for sink in self._sinks:
             self.add_sink(sink)
         self._ask_for_pictures()
-        live = self.source.live
-        inbox: Inbox[tuple[float, Observation]] = Inbox(_INBOX_LIVE if live else _INBOX_FILE, wait=not live)
-        reader = threading.Thread(target=self._read, args=(inbox,), name="mp2flame-source", daemon=True)
+        reader = threading.Thread(target=self._read, name="mp2flame-source", daemon=True)
         reader.start()
         rest_taken = interrupted = False
         try:
-            items: Iterable[tuple[float, Observation]] = inbox
+            items: Iterable[tuple[float, Observation]] = self._inbox
             if self._look_for_rest:
-                rest_taken, items = self._take_rest(inbox)
+                rest_taken, items = self._take_rest()
             self._walk(items)
         except KeyboardInterrupt:
             interrupted = True
         finally:
             self._stopping.set()
-            inbox.end(discard=True)
+            self._inbox.end(discard=True)
             lanes = self._finish(reader)
         self._raise_first_error(lanes)
-        dropped = {"source": inbox.dropped} if live else {}
+        dropped = {"source": self._inbox.dropped} if self.source.live else {}
         dropped |= {type(lane.sink).__name__: lane.dropped for lane in lanes}
         return Report(
             frames=self._frames,
@@ -146,7 +148,7 @@ class Pipeline:
             remarks=(*self.source.remarks, *self._remarks),
         )
 
-    def _read(self, inbox: Inbox[tuple[float, Observation]]) -> None:
+    def _read(self) -> None:
         try:
             observations: Iterator[Observation] = iter(self.source)
             while not self._stopping.is_set():
@@ -157,17 +159,15 @@ class Pipeline:
                     break
                 arrival = time.perf_counter()
                 self.stopwatch.add("source", arrival - started)
-                if not inbox.put((arrival, observation)):
+                if not self._inbox.put((arrival, observation)):
                     break
         except Exception as error:  # noqa: BLE001 - kept and raised in the caller's thread
             self._read_error = error
         finally:
-            inbox.end()
+            self._inbox.end()
 
-    def _take_rest(
-        self, inbox: Iterable[tuple[float, Observation]]
-    ) -> tuple[bool, Iterable[tuple[float, Observation]]]:
-        rest, items = split_rest(inbox)
+    def _take_rest(self) -> tuple[bool, Iterable[tuple[float, Observation]]]:
+        rest, items = split_rest(self._inbox)
         if rest is None:
             self._remarks.append(
                 "the first second is not a calm face, so an average person's rest was used; "
