@@ -1,0 +1,103 @@
+"""Colours of the vertices: skin, lips, brows, lashes, hair, eyes, teeth, tongue, mouth; darker in the shade."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scripts.builtin_head.eyeball import N_SEGMENTS, RINGS
+from scripts.builtin_head.mesh import REGIONS
+from scripts.builtin_head.occlusion import openness
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scripts.builtin_head.mesh import Mesh
+
+__all__ = ["paint"]
+
+_SKIN = (214, 165, 138)
+_BLUSH = (204, 120, 104)
+_LIP = (178, 92, 88)
+_HAIR = (58, 42, 34)
+_BROW = (62, 44, 36)
+_LASH = (38, 28, 26)
+_MOUTH = (96, 34, 34)
+_TEETH = (236, 229, 214)
+_TONGUE = (190, 98, 98)
+_WHITE = (236, 232, 228)
+_VEIN = (206, 168, 160)
+_IRIS_IN, _IRIS, _IRIS_OUT = (122, 88, 54), (92, 64, 42), (40, 28, 22)
+_PUPIL = (10, 8, 8)
+
+
+def paint(mesh: Mesh) -> NDArray[np.uint8]:
+    """RGB (V, 3) of every vertex, the same on both sides."""
+    colors = _skin(mesh)
+    for name, color in (("mouth cavity", _MOUTH), ("teeth", _TEETH), ("tongue", _TONGUE), ("lashes", _LASH)):
+        colors[mesh.region == REGIONS[name]] = color
+    light = openness(mesh.template, mesh.faces, mesh.mirror)
+    shade = np.clip(0.45 + 0.55 * (light / 0.9), 0.35, 1)[:, None]
+    colors *= shade ** np.array([0.85, 1.05, 1.1])  # skin's shadows are reddish
+    for side in ("left", "right"):
+        colors[mesh.eye(side)] = _eye()
+    colors = (colors + colors[mesh.mirror]) / 2
+    return np.clip(np.round(colors), 0, 255).astype(np.uint8)
+
+
+def _mix(colors: NDArray[np.float64], color: tuple[int, int, int], share: NDArray[np.float64]) -> NDArray[np.float64]:
+    part = np.clip(share, 0, 1)[:, None]
+    return colors * (1 - part) + part * np.array(color, dtype=np.float64)
+
+
+def _bump(distance: NDArray[np.float64], inner: float, outer: float) -> NDArray[np.float64]:
+    """1 up to `inner`, 0 from `outer`, smooth between."""
+    share = np.clip((outer - distance) / (outer - inner), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
+
+
+def _skin(mesh: Mesh) -> NDArray[np.float64]:
+    points = mesh.template
+    x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
+    colors = np.tile(np.array(_SKIN, dtype=np.float64), (len(points), 1))
+    front = _bump(-z, -0.075, -0.055)
+    cheek = _bump(np.hypot((x - 0.043) / 1.1, y - 0.003), 0.006, 0.030) * front
+    nose = _bump(np.hypot(x, (y - 0.002) / 1.1), 0.008, 0.022) * _bump(-z, -0.105, -0.092)
+    colors = _mix(colors, _BLUSH, 0.30 * cheek + 0.28 * nose)
+    # the source marks two patches below the lower lip as well
+    lips = _bump(1 - mesh.marks["lips"], 0.25, 0.95) * ((z > 0.093) & (y > -0.0445))
+    colors = _mix(colors, _LIP, 0.8 * lips)
+    colors = _mix(colors, _LASH, 0.8 * mesh.marks["lid"])
+    colors = _mix(colors, _BROW, 0.92 * _brow(x, y, z))
+    return _mix(colors, _HAIR, 0.94 * _hair(x, y, z) * (1 - mesh.marks["ears"]))
+
+
+def _brow(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    along = np.clip((x - 0.010) / 0.046, 0, 1)
+    middle = 0.0515 + 0.0085 * np.sin(np.pi * np.minimum(along, 0.95) ** 1.25 * 0.80)
+    half = 0.0042 * (1 - 0.65 * along**2)
+    across = _soft(y - middle, half)
+    ends = _bump(-x, -0.0125, -0.0085) * _bump(x, 0.050, 0.057)
+    return across * ends * (z > 0.05)
+
+
+def _soft(offset: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.float64]:
+    share = np.clip((1.3 * half - np.abs(offset)) / (0.7 * half), 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
+
+
+def _hair(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Short hair: above a line that runs over the forehead, down in front of the ears and around to the neck."""
+    front = 0.098 - 0.9 * np.maximum(x - 0.035, 0)
+    line = np.where(z > 0.045, front, np.where(z > 0.0, front + 1.6 * (z - 0.045), -0.045))
+    return _bump(line - y, -0.004, 0.004)
+
+
+def _eye() -> NDArray[np.float64]:
+    stops = np.array([0.0, 7.4, 8.4, 14.0, 19.0, 21.0, 23.5, 34.0, 90.0, 180.0])
+    shades = np.array(
+        [_PUPIL, _PUPIL, _IRIS_IN, _IRIS, _IRIS_OUT, _IRIS_OUT, _WHITE, _WHITE, _VEIN, _VEIN], dtype=float
+    )
+    angles = np.array([0.0, *np.repeat(RINGS, N_SEGMENTS), 180.0])
+    return np.stack([np.interp(angles, stops, shades[:, channel]) for channel in range(3)], axis=1)
