@@ -1,0 +1,118 @@
+"""`drive` to .npz against a bare loop of decoding and MediaPipe in video mode on the same file, interleaved.
+
+    python benchmarks/bench_drive.py FILM --landmarker face_landmarker.task
+
+Also prints the resident memory after a quarter and at the end of the film played several times in a row.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import av
+import mediapipe as mp
+import psutil
+
+from mp2flame import default_filters, drive, head_surface, load_head, load_mapping, open_sink, open_source
+from mp2flame.mapping import HeadPose
+from mp2flame.signals import Observation
+from mp2flame.sources.base import Source
+
+
+def bare(film: Path, landmarker: Path) -> tuple[int, float]:
+    """Decode and detect, nothing else: frames and seconds."""
+    vision = mp.tasks.vision
+    options = vision.FaceLandmarkerOptions(
+        base_options=mp.tasks.BaseOptions(model_asset_path=str(landmarker)),
+        running_mode=vision.RunningMode.VIDEO,
+        num_faces=1,
+        output_face_blendshapes=True,
+        output_facial_transformation_matrixes=True,
+    )
+    frames = 0
+    with vision.FaceLandmarker.create_from_options(options) as detector, av.open(str(film)) as container:
+        started = time.perf_counter()
+        container.streams.video[0].thread_type = "AUTO"
+        for frame in container.decode(video=0):
+            picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame.to_ndarray(format="rgb24"))
+            detector.detect_for_video(picture, round(frame.time * 1000))
+            frames += 1
+        return frames, time.perf_counter() - started
+
+
+def driven(film: Path, landmarker: Path, folder: Path) -> tuple[int, float]:
+    """The whole road to an .npz: frames and seconds."""
+    head = load_head("builtin")
+    with open_source(str(film), landmarker=landmarker) as source:
+        started = time.perf_counter()
+        sink = open_sink(folder / "out.npz", head=head_surface(head))
+        mapping = HeadPose(load_mapping("builtin"), to="global_orient")
+        report = drive(source, mapping, head, [sink], filters=default_filters(), rest="auto")
+        return report.frames, time.perf_counter() - started
+
+
+class Repeated(Source):
+    """A film played several times in a row, with time going on."""
+
+    def __init__(self, film: Path, landmarker: Path, times: int) -> None:
+        self._sources = [open_source(str(film), landmarker=landmarker) for _ in range(times)]
+
+    def __iter__(self) -> Iterator[Observation]:
+        offset = 0.0
+        for source in self._sources:
+            last = 0.0
+            for seen in source:
+                last = float(seen.time[0])
+                yield Observation(
+                    time=seen.time + offset, found=seen.found, scores=seen.scores, landmarks=seen.landmarks,
+                    head_transform=seen.head_transform, image_size=seen.image_size,
+                )  # fmt: skip
+            source.close()
+            offset += last + 1 / 30
+
+    def close(self) -> None:
+        """Free every film."""
+        for source in self._sources:
+            source.close()
+
+
+def memory(film: Path, landmarker: Path, folder: Path, times: int = 4) -> tuple[float, float, int]:
+    """Resident megabytes after a quarter and at the end, and how many frames that were."""
+    process = psutil.Process()
+    marks: list[float] = []
+    head = load_head("builtin")
+    with Repeated(film, landmarker, times) as source:
+        sink = open_sink(folder / "long.npz", head=head_surface(head))
+        report = drive(
+            source, load_mapping("builtin"), head, [sink], filters=default_filters(),
+            on_frame=lambda _: marks.append(process.memory_info().rss / 2**20),
+        )  # fmt: skip
+    return marks[len(marks) // 4], marks[-1], report.frames
+
+
+def main() -> None:
+    """Print the ratio of frame rates and the growth of memory."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("film", type=Path)
+    parser.add_argument("--landmarker", type=Path, required=True)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        runs = [(bare(options.film, options.landmarker), driven(options.film, options.landmarker, folder))
+                for _ in range(options.rounds)]  # fmt: skip
+        rates = [[frames / seconds for frames, seconds in column] for column in zip(*runs, strict=True)]
+        peer, ours = (median(column) for column in rates)
+        ratio = median(b / a for a, b in zip(*rates, strict=True))
+        print(f"bare loop {peer:.1f} fps, drive to .npz {ours:.1f} fps, ratio {ratio:.3f} (at least 0.93)")
+        quarter, end, frames = memory(options.film, options.landmarker, folder)
+    print(f"memory after a quarter of {frames} frames {quarter:.0f} MB, at the end {end:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Faces to photograph: weights of the named shapes in the combinations that faces make.
+
+Letters: N frames, 52 blendshapes in ARKit's order.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.blendshapes import ARKIT
+
+__all__ = ["sample_weights"]
+
+_PLACE: Final = {name: index for index, name in enumerate(ARKIT)}
+
+# (stems, chance that one of them is up, chance that it is up on one side only).
+_GROUPS: Final[tuple[tuple[tuple[str, ...], float, float], ...]] = (
+    (("mouthSmile", "mouthFrown", "mouthStretch", "mouthDimple", "mouthPress"), 0.50, 0.20),
+    (
+        ("mouthPucker", "mouthFunnel", "mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
+        0.35,
+        0.0,
+    ),
+    (("mouthUpperUp", "mouthLowerDown"), 0.25, 0.15),
+    (("jawOpen",), 0.45, 0.0),
+    (("mouthLeft", "mouthRight", "jawLeft", "jawRight", "jawForward"), 0.20, 0.0),
+    (("browDown", "browInnerUp", "browOuterUp"), 0.50, 0.10),
+    (("eyeBlink",), 0.30, 0.12),
+    (("eyeSquint", "eyeWide"), 0.25, 0.10),
+    (("cheekPuff", "cheekSquint", "noseSneer"), 0.20, 0.15),
+)
+_AT_REST: Final = 0.06
+
+
+def _sides(stem: str) -> list[str]:
+    return [name for name in (stem, f"{stem}Left", f"{stem}Right") if name in _PLACE]
+
+
+def _raise_group(row: NDArray[np.float32], stems: tuple[str, ...], one_sided: float, rng: np.random.Generator) -> None:
+    names = _sides(stems[rng.integers(len(stems))])
+    # Beta(1.1, 1.4): every strength happens, weak ones somewhat more often than full ones.
+    strength = rng.beta(1.1, 1.4)
+    # jawLeft and mouthLeft end in a side too, but are directions and stand alone.
+    if len(names) == 2 and rng.random() < one_sided:
+        names = [names[rng.integers(2)]]
+    for name in names:
+        row[_PLACE[name]] = np.clip(strength * (1 + 0.12 * rng.standard_normal()), 0, 1)
+
+
+def _gaze(row: NDArray[np.float32], rng: np.random.Generator) -> None:
+    """Both eyes look the same way; horizontal reach is larger than vertical."""
+    left, up = np.clip(rng.normal(scale=(0.45, 0.35)), -1, 1)
+    to_left, to_right = ("eyeLookOutLeft", "eyeLookInRight"), ("eyeLookInLeft", "eyeLookOutRight")
+    for name in to_left if left > 0 else to_right:
+        row[_PLACE[name]] = abs(left)
+    for side in ("Left", "Right"):
+        row[_PLACE[f"eyeLook{'Up' if up > 0 else 'Down'}{side}"]] = abs(up)
+
+
+def sample_weights(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+    """Random faces as weights (n, 52) in ARKit's order, 0..1.
+
+    Groups of muscles that work together are drawn together: one of the smiles, frowns and stretches, mostly on both
+    sides; lips; jaw; brows; lids; gaze of both eyes together. mouthClose comes only with an open jaw, as ARKit
+    defines it. A few faces are at rest.
+    """
+    rows = np.zeros((n, len(ARKIT)), dtype=np.float32)
+    for row in rows:
+        if rng.random() < _AT_REST:
+            continue
+        for stems, chance, one_sided in _GROUPS:
+            if rng.random() < chance:
+                _raise_group(row, stems, one_sided, rng)
+        if rng.random() < 0.7:
+            _gaze(row, rng)
+        if row[_PLACE["jawOpen"]] > 0 and rng.random() < 0.2:
+            row[_PLACE["mouthClose"]] = row[_PLACE["jawOpen"]] * rng.uniform(0.3, 1.0)
+    return rows
