@@ -1,0 +1,178 @@
+"""Which format a file is in (told by its content), and which one it shall be in (told by its suffix).
+
+The formats are imported when they are met: the package itself must import fast.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.signals import FlameParams, concatenate
+
+if TYPE_CHECKING:
+    from mp2flame.formats.writer import ParamsWriter
+
+__all__ = ["FRAME_FOLDER", "load_params", "open_writer", "save_params"]
+
+FRAME_FOLDER = "flame_param"
+"""The name of VHAP's folder with one file for each frame."""
+
+
+def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
+    """FLAME parameters from a file or folder, its format told by its content.
+
+    Reads this package's `.npz`, `.csv` and `.jsonl`; VHAP's `tracked_flame_params_*.npz` and GaussianAvatars'
+    `flame_param.npz`; VHAP's `flame_param/` and flame-head-tracker's folders with a file for each frame; IMAvatar's
+    and PointAvatar's `flame_params.json`; BEAT2's and EMAGE's `.npz`. In a folder of results the last tracking wins.
+
+    Args:
+        path: the file or folder.
+        frame_rate: frames per second of formats that hold no times.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is in no known format, truncated, or inconsistent.
+        InputError: the frame rate is not above 0.
+    """
+    path = Path(path)
+    if not (np.isfinite(frame_rate) and frame_rate > 0):
+        raise InputError(f"expected a frame rate above 0; got {frame_rate}")
+    if path.is_dir():
+        return _load_folder(path, frame_rate)
+    if not path.exists():
+        raise MissingFileError(f"no parameter file {path}")
+    with path.open("rb") as file:
+        start = file.read(512)
+    if start[:2] == b"PK":
+        return _load_npz(path, frame_rate)
+    if start.lstrip()[:1] == b"{":
+        return _load_json(path, start, frame_rate)
+    if not start or start[:1] == b"\x80" or b"\0" in start:
+        raise FormatError(
+            f"{path} is {'not' if start else 'empty, not'} a parameter file: expected .npz, .jsonl, .csv or "
+            "flame_params.json (pickles and .frame files are not read, for they can run code)"
+        )
+    from mp2flame.formats.table import read_csv
+
+    return read_csv(path)
+
+
+def _load_folder(folder: Path, frame_rate: float) -> FlameParams:
+    from mp2flame.formats.frames import numbered_files, read_frame_folder
+
+    if numbered_files(folder):
+        return read_frame_folder(folder, frame_rate=frame_rate)
+    if (folder / FRAME_FOLDER).is_dir():
+        return read_frame_folder(folder / FRAME_FOLDER, frame_rate=frame_rate)
+    tracked = {_epoch(path): path for path in folder.glob("tracked_flame_params*.npz")}
+    if tracked:
+        return load_params(tracked[max(tracked)], frame_rate=frame_rate)
+    for name in ("flame_param.npz", "flame_params.json"):
+        if (folder / name).is_file():
+            return load_params(folder / name, frame_rate=frame_rate)
+    raise FormatError(
+        f"{folder} holds no parameters: expected numbered .npz files, flame_param/, tracked_flame_params_*.npz, "
+        "flame_param.npz or flame_params.json"
+    )
+
+
+def _epoch(path: Path) -> int:
+    number = path.stem.removeprefix("tracked_flame_params").removeprefix("_")
+    return int(number) if number.isdecimal() else -1
+
+
+def _load_npz(path: Path, frame_rate: float) -> FlameParams:
+    from mp2flame.formats.arrays import load_arrays
+    from mp2flame.formats.frames import read_head_tracker
+    from mp2flame.formats.sequences import read_emage, read_named
+    from mp2flame.formats.vhap import OFFSETS, read_vhap
+
+    arrays = load_arrays(path, skip=OFFSETS)
+    for mark, read in (
+        ("expr", read_vhap),
+        ("exp", read_head_tracker),
+        ("expressions", read_emage),
+        ("expression", read_named),
+    ):
+        if mark in arrays:
+            return read(arrays, where=str(path), frame_rate=frame_rate)
+    raise FormatError(
+        f"{path} holds no FLAME parameters: expected expr (VHAP), exp (flame-head-tracker), expressions (EMAGE) or "
+        f"expression among its arrays; got {', '.join(sorted(arrays)) or 'none'}"
+    )
+
+
+def _load_json(path: Path, start: bytes, frame_rate: float) -> FlameParams:
+    from mp2flame.formats.frames import read_flame_json
+    from mp2flame.formats.recording import FORMAT
+
+    return _load_recording(path) if FORMAT.encode() in start else read_flame_json(path, frame_rate=frame_rate)
+
+
+def _load_recording(path: Path) -> FlameParams:
+    from mp2flame.formats.recording import read_recording
+
+    # The observations, landmarks and all, are let go of line by line.
+    frames = [(float(seen.time[0]), params) for seen, params in read_recording(path)]
+    first = next((params for _, params in frames if params is not None), None)
+    if first is None:
+        raise FormatError(f"{path} holds no FLAME parameters: drive it with a mapping (mp2flame drive {path})")
+    nothing = np.full((1, first.n_expression), np.nan, dtype=np.float32)
+    absent = FlameParams(time=np.zeros(1), found=np.zeros(1, dtype=np.bool_), expression=nothing, shape=first.shape)
+    try:
+        return concatenate(
+            replace(absent, time=np.array([time])) if params is None else params for time, params in frames
+        )
+    except InputError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
+def open_writer(path: str | Path, *, head_vertices: int | None = None) -> ParamsWriter:
+    """A writer for the format that the suffix names: `.npz`, `.csv`, or a folder called `flame_param`.
+
+    Args:
+        path: the final name.
+        head_vertices: V of the head that is driven; None for FLAME's 5023. GaussianAvatars wants offsets for each of
+            FLAME's vertices, which are written as zeros unless the head has another number of them.
+
+    Raises:
+        InputError: no format has this suffix.
+        MissingFileError: the folder around it does not exist.
+        SinkError: the folder cannot be written to.
+    """
+    from mp2flame.formats.table import CsvWriter
+    from mp2flame.formats.vhap import FrameFolderWriter, NpzWriter
+
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix == ".npz":
+        return NpzWriter(path, head_vertices=head_vertices)
+    if suffix == ".csv":
+        return CsvWriter(path)
+    if path.name == FRAME_FOLDER:
+        return FrameFolderWriter(path, head_vertices=head_vertices)
+    raise InputError(
+        f"expected a parameter file .npz or .csv, or a folder named {FRAME_FOLDER}; got {path.name}"
+        + (" (a recording holds observations too: use a sink)" if suffix == ".jsonl" else "")
+    )
+
+
+def save_params(params: FlameParams, path: str | Path, *, head_vertices: int | None = None) -> None:
+    """Write parameters in the format that the suffix names; arguments as for `open_writer`.
+
+    Raises:
+        InputError: no format has this suffix.
+        MissingFileError: the folder around it does not exist.
+        SinkError: it cannot be written; nothing is left under that name.
+    """
+    writer = open_writer(path, head_vertices=head_vertices)
+    try:
+        writer.write(params)
+        writer.close()
+    finally:
+        writer.abort()
