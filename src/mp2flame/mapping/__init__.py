@@ -1,1 +1,26 @@
 """Observations to FLAME parameters."""
+
+from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.file import DESCRIPTION, StoredMapping, read_mapping_file
+from mp2flame.mapping.folder import load_folder, save_folder
+from mp2flame.mapping.head_pose import HeadPose
+from mp2flame.mapping.heads import check_head
+from mp2flame.mapping.linear import FEATURES, LinearMapping, expand_features
+from mp2flame.mapping.loading import load_mapping
+from mp2flame.mapping.rest import robust_rest
+
+__all__ = [
+    "DESCRIPTION",
+    "FEATURES",
+    "HeadPose",
+    "LinearMapping",
+    "Mapping",
+    "StoredMapping",
+    "check_head",
+    "expand_features",
+    "load_folder",
+    "load_mapping",
+    "read_mapping_file",
+    "robust_rest",
+    "save_folder",
+]

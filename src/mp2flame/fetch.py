@@ -1,0 +1,278 @@
+"""Downloads with a pinned sha256, through `pooch`: MediaPipe's landmarker and the mappings that others published.
+
+A room of its own, because sources and mappings both need it: it imports `errors` only, and `pooch` when it downloads.
+Files go to a cache folder (`MP2FLAME_CACHE`, else the system's own); only whole files with the right hash get there. A
+machine without network is told which file to put where.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final
+
+from mp2flame.errors import FetchError, FormatError, InputError, MissingFileError
+
+__all__ = [
+    "LANDMARKER",
+    "PUBLISHED",
+    "PublishedMapping",
+    "RemoteFile",
+    "cache_folder",
+    "fetch_landmarker",
+    "fetch_mapping",
+    "landmarker_path",
+    "published_folder",
+]
+
+_TIMEOUT = (10, 60)
+"""Seconds to wait for a connection, and for the next bytes."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """One file somewhere else, known by its hash."""
+
+    name: str
+    """File name, here and there."""
+    base_url: str
+    """Where it is, without the name, ending in a slash."""
+    sha256: str
+    """Hexadecimal."""
+
+    @property
+    def url(self) -> str:
+        """The whole address."""
+        return self.base_url + self.name
+
+
+LANDMARKER: Final = RemoteFile(
+    name="face_landmarker.task",
+    base_url="https://storage.googleapis.com/mediapipe-models/face_landmarker/face_landmarker/float16/1/",
+    sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
+)
+"""MediaPipe's Face Landmarker bundle, float16, version 1 (Apache-2.0)."""
+
+_LANDMARKER_PARTS = {"face_detector.tflite", "face_landmarks_detector.tflite", "face_blendshapes.tflite"}
+
+
+@dataclass(frozen=True)
+class PublishedMapping:
+    """A mapping that somebody else published, which is not ours to ship."""
+
+    name: str
+    """What it is called here."""
+    head_version: str
+    """The head that it was made for."""
+    n_expression: int
+    """Expression coefficients."""
+    repository: str
+    """Where it comes from, for people."""
+    commit: str
+    """Which state of the repository."""
+    hashes: Mapping[str, str]
+    """sha256 by file name."""
+    licence: str = "research and education only, not for commercial use"
+    """In a few words."""
+
+    @property
+    def licence_text(self) -> str:
+        """What somebody must know before fetching it; shown before anything is downloaded."""
+        return (
+            f"{self.name} was made and published by Peizhi Yan: {self.repository}\n"
+            f"Its author provides it for {self.licence}, as it is and without any warranty; parts of the data behind "
+            "it are public data sets with terms of their own. For anything else, ask the author or make your own "
+            f"mapping. It fits {self.head_version} only, whose own licence applies as well. The terms in full are in "
+            "the repository's README, under Disclaimer. It is not part of mp2flame and not under its licence."
+        )
+
+    def files(self, base_url: str | None = None) -> tuple[RemoteFile, ...]:
+        """The files to download, from `base_url` instead of the original place where that is given."""
+        path = self.repository.removeprefix("https://github.com/")
+        base = base_url or f"https://raw.githubusercontent.com/{path}/{self.commit}/mappings/"
+        return tuple(RemoteFile(name, base, sha256) for name, sha256 in self.hashes.items())
+
+
+_PEIZHI_YAN = "https://github.com/PeizhiYan/mediapipe-blendshapes-to-flame"
+
+PUBLISHED: Final[Mapping[str, PublishedMapping]] = MappingProxyType(
+    {
+        mapping.name: mapping
+        for mapping in (
+            PublishedMapping(
+                name="peizhiyan-2025-flame2020",
+                head_version="FLAME 2020",
+                n_expression=100,
+                repository=_PEIZHI_YAN,
+                commit="bb3d2beb2d1818d5658726a4d0d069a70a3171b0",
+                hashes={
+                    "bs2exp.npy": "5ab129a700b541d4dcc18929ee1c2ca7d029f9544668afb39d2a7fc96440bf05",
+                    "bs2eye.npy": "a9628a62541691a12c9853e705a64a04662a4c58cb691aa5e8a9b856d044aec7",
+                    "bs2jaw.npy": "271d184bc968c2ca292e0f26ae30ad39ddd6d92bc24531192214855bfbbbf8fa",
+                },
+            ),
+            PublishedMapping(
+                name="peizhiyan-2024-flame2020",
+                head_version="FLAME 2020",
+                n_expression=50,
+                repository=_PEIZHI_YAN,
+                commit="62e4ba2eabafefecbe35bdc3c6c5f91d5dc7305d",
+                hashes={
+                    "bs2exp.npy": "8ba38b6e509316bdb03a9235fca6d7b4bb7f6c48f71f8722babcf93f742f295e",
+                    "bs2eye.npy": "f5a570a513802b19defeaeb4f1137e8c8450714cd356b1d4af2eaef156b60f52",
+                    "bs2pose.npy": "716f01aa4a32d9539d48e8db80b611c1a37a0a2bbad004174ab15d97314b3253",
+                },
+            ),
+        )
+    }
+)
+"""By name. All of them are for research and education only."""
+
+
+def cache_folder() -> Path:
+    """Where downloads are kept: the folder that `MP2FLAME_CACHE` names, else the system's cache folder."""
+    chosen = os.environ.get("MP2FLAME_CACHE")
+    if chosen:
+        return Path(chosen).expanduser()
+    import pooch
+
+    return Path(pooch.os_cache("mp2flame"))
+
+
+def _has_hash(path: Path, sha256: str) -> bool:
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return hashlib.sha256(file.read()).hexdigest() == sha256
+
+
+def _fetch(remote: RemoteFile, folder: Path) -> Path:
+    """The file in `folder`, downloaded if it is not there with the right hash."""
+    target = folder / remote.name
+    if _has_hash(target, remote.sha256):
+        return target
+    import pooch
+
+    pooch.get_logger().setLevel(logging.WARNING)  # it announces every download on stderr otherwise
+    try:
+        pooch.retrieve(
+            remote.url,
+            known_hash=f"sha256:{remote.sha256}",
+            fname=remote.name,
+            path=folder,
+            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT, chunk_size=1 << 16),
+        )
+    except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
+        reason = "it came with another sha256" if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        raise FetchError(
+            f"could not download {remote.url} ({reason}). Get the file {remote.name} another way, check that its "
+            f"sha256 is {remote.sha256}, and put it into {folder}"
+        ) from error
+    return target
+
+
+def fetch_landmarker(*, base_url: str | None = None) -> Path:
+    """MediaPipe's landmarker from the cache, downloaded if need be.
+
+    Args:
+        base_url: another place that has the same file, ending in a slash.
+
+    Raises:
+        FetchError: it cannot be downloaded or has the wrong hash; says which file to put where.
+    """
+    remote = LANDMARKER if base_url is None else RemoteFile(LANDMARKER.name, base_url, LANDMARKER.sha256)
+    return _fetch(remote, cache_folder())
+
+
+def landmarker_path(explicit: str | Path | None = None) -> Path:
+    """MediaPipe's landmarker: the given file, else that of `MP2FLAME_LANDMARKER`, else the cache or a download.
+
+    A file that is given by path may be another version of the bundle: its hash is not checked, only that it is whole.
+
+    Raises:
+        MissingFileError: the named file does not exist.
+        FormatError: the named file is truncated or no landmarker bundle.
+        FetchError: none is named, and it cannot be downloaded.
+    """
+    if explicit is not None:
+        return _checked_bundle(Path(explicit), "")
+    named = os.environ.get("MP2FLAME_LANDMARKER")
+    if named:
+        return _checked_bundle(Path(named).expanduser(), " (named by MP2FLAME_LANDMARKER)")
+    return fetch_landmarker()
+
+
+def _checked_bundle(path: Path, origin: str) -> Path:
+    if not path.is_file():
+        raise MissingFileError(
+            f"expected MediaPipe's {LANDMARKER.name} at {path}{origin}; there is no such file: "
+            "mp2flame fetch landmarker downloads it"
+        )
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            parts = set(bundle.namelist())
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise FormatError(
+            f"{path}{origin} is truncated or no MediaPipe bundle ({error}); mp2flame fetch landmarker gets a whole one"
+        ) from error
+    if not parts >= _LANDMARKER_PARTS:
+        raise FormatError(
+            f"{path}{origin} is a bundle without {', '.join(sorted(_LANDMARKER_PARTS - parts))}: "
+            f"expected the {LANDMARKER.name} that mp2flame fetch landmarker gets"
+        )
+    return path
+
+
+def _published(name: str) -> PublishedMapping:
+    if name not in PUBLISHED:
+        raise InputError(f"expected the name of a published mapping ({', '.join(PUBLISHED)}); got {name!r}")
+    return PUBLISHED[name]
+
+
+def fetch_mapping(name: str, *, accept_licence: bool, base_url: str | None = None) -> Path:
+    """The folder of a published mapping in the cache, downloaded if need be.
+
+    Args:
+        name: one of `PUBLISHED`.
+        accept_licence: the user has read `PUBLISHED[name].licence_text` and agrees.
+        base_url: another place that has the same files, ending in a slash.
+
+    Raises:
+        InputError: no mapping of that name, or the licence is not accepted; nothing is downloaded then.
+        FetchError: a file cannot be downloaded or has the wrong hash; says which file to put where.
+    """
+    mapping = _published(name)
+    if not accept_licence:
+        raise InputError(f"{name} is for {mapping.licence}: accept its terms first (--accept-licence)")
+    folder = _folder(mapping)
+    for remote in mapping.files(base_url):
+        _fetch(remote, folder)
+    return folder
+
+
+def published_folder(name: str) -> Path:
+    """The folder of a published mapping that was fetched before; never downloads.
+
+    Raises:
+        InputError: no mapping of that name.
+        MissingFileError: it was not fetched yet, or a file in the cache is damaged.
+    """
+    mapping = _published(name)
+    folder = _folder(mapping)
+    for remote in mapping.files():
+        if not _has_hash(folder / remote.name, remote.sha256):
+            raise MissingFileError(
+                f"{name} is not (or not whole) in {folder}: {remote.name} is missing or damaged; "
+                f"mp2flame fetch mapping {name} gets it"
+            )
+    return folder
+
+
+def _folder(mapping: PublishedMapping) -> Path:
+    return cache_folder() / "mappings" / mapping.name

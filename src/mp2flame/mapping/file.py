@@ -1,0 +1,181 @@
+"""The mapping file: one `.safetensors`, arrays plus string metadata; `docs/mapping_file.md` describes it.
+
+A kind of mapping (`linear`, `landmarks`) is a class that names its arrays and settings; everything else about the
+file is the same for all of them and lives here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import abstractmethod
+from collections.abc import Mapping as Mapping_
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, ClassVar, Final, cast
+
+from mp2flame.errors import FormatError, InputError
+from mp2flame.mapping import tensors
+from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.tensors import Arrays
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["DESCRIPTION", "FORMAT", "FORMAT_VERSION", "KINDS", "StoredMapping", "read_mapping_file"]
+
+FORMAT: Final = "mp2flame-mapping"
+FORMAT_VERSION: Final = 1
+
+DESCRIPTION: Final[tuple[str, ...]] = (
+    "head_version",  # in words, as `head info` tells it
+    "head_hash",  # of the head that it was made for
+    "training_subjects",  # how many people, a decimal number
+    "training_frames",  # how many frames, a decimal number
+    "metrics",  # JSON: held-out figures
+    "licence",
+    "date",  # ISO 8601
+    "provenance",  # what it was made from, and how
+)
+"""What a file says about its mapping, in words; every key is in every file, empty where it is not known."""
+
+KINDS: Final[Mapping_[str, str]] = MappingProxyType(
+    {
+        "linear": "mp2flame.mapping.linear:LinearMapping",
+        "landmarks": "mp2flame.mapping.landmarks:LandmarkMapping",
+    }
+)
+"""Which class reads and writes each kind, imported when a file asks for it."""
+
+_COMMON = ("format", "format_version", "kind", "n_expression")
+
+
+class StoredMapping(Mapping):
+    """A mapping that a mapping file can hold.
+
+    A kind adds `kind`, its `arrays()` and `settings()`, and the way back, `from_parts`.
+    """
+
+    kind: ClassVar[str]
+    """The file's name for this kind."""
+
+    metadata: Mapping_[str, str]
+    """What is known about the mapping, by the keys of `DESCRIPTION`; read-only."""
+
+    @property
+    def head_hash(self) -> str | None:
+        """The hash of the head that it was made for; None where that is not known."""
+        return self.metadata.get("head_hash")
+
+    @property
+    def head_version(self) -> str | None:
+        """The version of the head that it was made for, in words; None where that is not known."""
+        return self.metadata.get("head_version")
+
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """Everything numeric, by name."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, str]:
+        """What the arrays alone do not tell, as strings by name; the same names for every mapping of this kind."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, arrays: Arrays, settings: Mapping_[str, str], metadata: Mapping_[str, str]) -> Self:
+        """The mapping that has these `arrays()` and `settings()`.
+
+        Raises:
+            FormatError, InputError: an array or setting is missing, unknown, or not what it should be.
+        """
+
+    def encoded(self) -> bytes:
+        """The mapping file's bytes; the same for the same mapping."""
+        metadata = {key: self.metadata.get(key, "") for key in DESCRIPTION}
+        metadata |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": self.kind}
+        metadata |= {"n_expression": str(self.n_expression), **self.settings()}
+        return tensors.encode(self.arrays(), metadata)
+
+    def save(self, path: str | Path) -> None:
+        """Write the mapping file, under a temporary name first.
+
+        Raises:
+            InputError: the path does not end in `.safetensors`.
+            SinkError: it cannot be written.
+        """
+        target = Path(path)
+        if target.suffix != ".safetensors" or target.is_dir():
+            raise InputError(f"expected a mapping file's path ending in .safetensors; got {target}")
+        tensors.write_atomically(target, self.encoded())
+
+
+def read_only_metadata(metadata: Mapping_[str, str]) -> Mapping_[str, str]:
+    """`metadata` checked against `DESCRIPTION`, without empty entries, read-only.
+
+    Raises:
+        InputError: a key is unknown or a value is no string.
+    """
+    unknown = sorted(set(metadata) - set(DESCRIPTION))
+    if unknown:
+        raise InputError(f"expected metadata keys among {', '.join(DESCRIPTION)}; got {', '.join(unknown)}")
+    wrong = sorted(key for key, value in metadata.items() if not isinstance(value, str))
+    if wrong:
+        raise InputError(f"expected metadata values to be strings; {', '.join(wrong)} is not")
+    return MappingProxyType({key: metadata[key] for key in DESCRIPTION if metadata.get(key)})
+
+
+def check_keys(what: str, got: set[str], required: set[str], optional: set[str] | None = None) -> None:
+    """Refuse missing and unknown keys in one sentence.
+
+    Raises:
+        FormatError: naming both.
+    """
+    missing = sorted(required - got)
+    unknown = sorted(got - required - (optional or set()))
+    if missing or unknown:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(unknown)
+        raise FormatError(f"{what} are not those of a mapping file; {'; '.join(parts)}")
+
+
+def _class_of(kind: str) -> type[StoredMapping]:
+    if kind not in KINDS:
+        raise FormatError(f"this mapping is of kind {kind!r}; this version reads {', '.join(KINDS)}: upgrade mp2flame")
+    module, name = KINDS[kind].split(":")
+    return cast("type[StoredMapping]", getattr(importlib.import_module(module), name))
+
+
+def _check_format(metadata: Mapping_[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise FormatError(
+            f"expected a mapping file (format {FORMAT!r}); this one says {metadata.get('format', 'nothing')!r}: "
+            "a head or parameter file goes to another option"
+        )
+    version = metadata.get("format_version", "")
+    if not version.isdecimal() or int(version) < 1:
+        raise FormatError(f"expected format_version to be a number from 1 on; got {version!r}")
+    if int(version) > FORMAT_VERSION:
+        raise FormatError(
+            f"the mapping file has format version {version}, newer than {FORMAT_VERSION} which this version of "
+            "mp2flame reads: pip install --upgrade mp2flame"
+        )
+
+
+def read_mapping_file(path: str | Path) -> StoredMapping:
+    """The mapping in a mapping file, of whichever kind it is.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is truncated, foreign, newer than this version, or inconsistent.
+    """
+    source = Path(path)
+    arrays, metadata = tensors.read(source)
+    try:
+        _check_format(metadata)
+        check_keys("its metadata keys", set(metadata) & {*_COMMON, *DESCRIPTION}, {*_COMMON, *DESCRIPTION})
+        settings = {key: value for key, value in metadata.items() if key not in {*_COMMON, *DESCRIPTION}}
+        described = {key: metadata[key] for key in DESCRIPTION}
+        mapping = _class_of(metadata["kind"]).from_parts(arrays, settings, described)
+        if str(mapping.n_expression) != metadata["n_expression"]:
+            raise FormatError(f"it says n_expression {metadata['n_expression']}, its arrays {mapping.n_expression}")
+    except (FormatError, InputError) as error:
+        raise FormatError(f"{source}: {error}") from error
+    return mapping

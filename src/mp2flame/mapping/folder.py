@@ -1,0 +1,143 @@
+"""The field's mapping folders: three `.npy` matrices, applied as `scores @ matrix`.
+
+    bs2exp.npy   (52, 50) or (52, 100)   expression
+    bs2jaw.npy   (52, 3)                 jaw; or, in the older layout,
+    bs2pose.npy  (52, 6)                 head rotation 3, jaw 3
+    bs2eye.npy   (52, 6)                 left eye 3, right eye 3
+
+A folder says nothing about the head that it was made for. The head rotation of the older layout is not used: scores
+do not tell how the head is turned (see `HeadPose`).
+"""
+
+from __future__ import annotations
+
+import io
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.errors import FormatError, InputError, MissingFileError, SinkError
+from mp2flame.mapping.linear import LinearMapping
+from mp2flame.mapping.tensors import write_atomically
+from mp2flame.signals import N_SCORES
+
+__all__ = ["load_folder", "read_folder", "save_folder"]
+
+_WIDTHS: Final = {"bs2exp": (50, 100), "bs2jaw": (3,), "bs2pose": (6,), "bs2eye": (6,)}
+
+
+def _read_matrix(path: Path) -> NDArray[Any]:
+    if not path.is_file():
+        raise MissingFileError(f"a mapping folder needs {path.name}; there is none in {path.parent}")
+    try:
+        with path.open("rb") as file:
+            matrix = np.lib.format.read_array(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        raise FormatError(f"{path} is truncated or no .npy file ({error}); copy or download it again") from error
+    widths = _WIDTHS[path.stem]
+    shapes = " or ".join(f"({N_SCORES}, {width})" for width in widths)
+    if matrix.shape not in [(N_SCORES, width) for width in widths]:
+        raise FormatError(f"expected {path} with shape {shapes}; got {matrix.shape}")
+    if matrix.dtype.kind != "f":
+        raise FormatError(f"expected {path} to hold floating-point numbers; got {matrix.dtype}")
+    if not np.isfinite(matrix).all():
+        raise FormatError(f"expected {path} to be finite; it holds NaN or infinity")
+    return matrix
+
+
+def read_folder(folder: str | Path) -> dict[str, NDArray[Any]]:
+    """The three matrices as they are in the folder, by the names of their files without the suffix.
+
+    Where both `bs2jaw` and `bs2pose` are there, `bs2jaw`, the newer one, is taken.
+
+    Raises:
+        MissingFileError: the folder, or one of the three files, does not exist.
+        FormatError: a file is truncated, foreign, of another shape, or not finite.
+    """
+    directory = Path(folder)
+    if not directory.is_dir():
+        raise MissingFileError(f"expected a mapping folder at {directory}; there is none")
+    jaw = "bs2jaw" if (directory / "bs2jaw.npy").exists() or not (directory / "bs2pose.npy").exists() else "bs2pose"
+    return {name: _read_matrix(directory / f"{name}.npy") for name in ("bs2exp", jaw, "bs2eye")}
+
+
+def load_folder(folder: str | Path, *, metadata: dict[str, str] | None = None) -> LinearMapping:
+    """A mapping folder as a `LinearMapping` in float32.
+
+    Args:
+        folder: where the `.npy` files are.
+        metadata: what is known about the mapping from elsewhere; the folder itself tells nothing.
+
+    Raises:
+        MissingFileError, FormatError: as `read_folder`.
+    """
+    matrices = read_folder(folder)
+    jaw = matrices["bs2jaw"] if "bs2jaw" in matrices else matrices["bs2pose"][:, 3:]
+    try:
+        return LinearMapping(
+            matrix=np.concatenate([matrices["bs2exp"], jaw, matrices["bs2eye"]], axis=1), metadata=metadata or {}
+        )
+    except InputError as error:
+        raise FormatError(f"{folder}: {error}") from error
+
+
+def save_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "jaw") -> None:
+    """Write the field's folder, for programs that multiply the scores with its matrices.
+
+    Args:
+        mapping: a mapping of plain scores, without intercept and rest, with 50 or 100 expression coefficients.
+        folder: made if it does not exist.
+        layout: `jaw` for `bs2jaw.npy`, `pose` for the older `bs2pose.npy` with a head rotation of zero.
+
+    Raises:
+        InputError: the layout is unknown, or the mapping has what a folder cannot carry.
+        SinkError: it cannot be written.
+    """
+    files = {name: _npy(matrix) for name, matrix in _matrices(mapping, layout).items()}
+    target = Path(folder)
+    other = target / ("bs2pose.npy" if layout == "jaw" else "bs2jaw.npy")
+    if other.exists():
+        raise InputError(f"{target} holds {other.name} of the other layout: choose an empty folder")
+    if target.is_dir():
+        for name, content in files.items():
+            write_atomically(target / f"{name}.npy", content)
+        return
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
+    except OSError as error:
+        raise SinkError(f"cannot write {target}: {error.strerror or error}") from error
+    try:
+        for name, content in files.items():
+            write_atomically(temporary / f"{name}.npy", content)
+        temporary.chmod(0o755)
+        temporary.rename(target)
+    except OSError as error:
+        raise SinkError(f"cannot write {target}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _matrices(mapping: LinearMapping, layout: str) -> dict[str, NDArray[np.float32]]:
+    if layout not in ("jaw", "pose"):
+        raise InputError(f"expected the layout jaw or pose; got {layout!r}")
+    extras = [name for name in ("intercept", "default_rest", "rest") if getattr(mapping, name) is not None]
+    extras += ["features other than the scores"] * (mapping.features != ("scores",))
+    extras += ["scores relative to rest"] * mapping.uses_rest
+    if extras:
+        raise InputError(f"a folder carries three matrices only, not {', '.join(extras)}: save a .safetensors file")
+    n = mapping.n_expression
+    if n not in _WIDTHS["bs2exp"]:
+        raise InputError(f"a folder carries 50 or 100 expression coefficients, not {n}: save a .safetensors file")
+    jaw = mapping.matrix[:, n : n + 3]
+    rotation = {"bs2jaw": jaw} if layout == "jaw" else {"bs2pose": np.concatenate([np.zeros_like(jaw), jaw], axis=1)}
+    return {"bs2exp": mapping.matrix[:, :n], **rotation, "bs2eye": mapping.matrix[:, n + 3 :]}
+
+
+def _npy(matrix: NDArray[np.float32]) -> bytes:
+    buffer = io.BytesIO()
+    np.save(buffer, np.ascontiguousarray(matrix), allow_pickle=False)
+    return buffer.getvalue()

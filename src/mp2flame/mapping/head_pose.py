@@ -1,0 +1,106 @@
+"""The head's rotation, from MediaPipe's transform of its canonical face to the camera."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame import rotations
+from mp2flame.errors import InputError
+from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.rest import seen_frames
+from mp2flame.signals import FlameParams, Observation
+
+__all__ = ["HeadPose"]
+
+_TARGETS = ("global_orient", "neck_pose")
+
+
+@dataclass(frozen=True, eq=False)
+class HeadPose(Mapping):
+    """Another mapping, with the head's rotation filled in.
+
+    MediaPipe's axes are FLAME's: X to the subject's left, Y up, Z to the camera. The transform's linear part is a
+    rotation times a scale; the nearest rotation is taken.
+
+    MediaPipe fits its transform as if the camera had a vertical opening angle of 63 degrees. No correction is made for
+    a face away from the middle of the picture: the same view of a face, moved from the middle to a quarter of the
+    picture's width from its edge, is reported as turned by 4 degrees towards the middle. That lies between how the
+    head is turned in the room and how it looks in the picture, and which of the two is wanted depends on the camera.
+
+    Args:
+        mapping: gives everything else.
+        to: `global_orient` turns the whole head, `neck_pose` the head on a still neck.
+        relative: rotations are relative to the person's rest frames given to `for_person`; else to the camera, which
+            is also right for a person who rests with the head turned.
+
+    Raises:
+        InputError: `to` is none of the two.
+    """
+
+    mapping: Mapping
+    to: str = "global_orient"
+    relative: bool = False
+    _rest: NDArray[np.float64] | None = field(default=None, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.to not in _TARGETS:
+            raise InputError(f"expected the head's rotation to go to {' or '.join(_TARGETS)}; got {self.to!r}")
+
+    @property
+    def n_expression(self) -> int:
+        """E of the mapping inside."""
+        return self.mapping.n_expression
+
+    @property
+    def head_hash(self) -> str | None:
+        """The hash of the head that the mapping inside was made for."""
+        return self.mapping.head_hash
+
+    @property
+    def head_version(self) -> str | None:
+        """The version of the head that the mapping inside was made for."""
+        return self.mapping.head_version
+
+    def __call__(self, observation: Observation) -> FlameParams:
+        """FLAME parameters of every frame, with `global_orient` or `neck_pose` from the head transform.
+
+        Raises:
+            InputError: a frame has a face but no `head_transform`.
+        """
+        params = self.mapping(observation)
+        angles = np.full((len(observation), 3), np.nan, dtype=np.float32)
+        found = observation.found
+        if found.any():
+            rotation = _head_rotations(observation)
+            if self._rest is not None:
+                rotation = rotation @ self._rest.T
+            angles[found] = rotations.from_matrix(rotation)
+        if self.to == "neck_pose":
+            return replace(params, neck_pose=angles)
+        return replace(params, global_orient=angles)
+
+    def for_person(self, rest: Observation) -> HeadPose:
+        """The mapping inside for this person; with `relative`, the mean rotation of the rest frames becomes zero.
+
+        Raises:
+            InputError: no frame of `rest` has a face, or, with `relative`, no `head_transform`.
+        """
+        inner = self.mapping.for_person(rest)
+        if not self.relative:
+            return replace(self, mapping=inner)
+        seen_frames(rest)
+        # The mean in the Frobenius norm: the rotation nearest to the average matrix.
+        return replace(self, mapping=inner, _rest=rotations.nearest_rotation(_head_rotations(rest).mean(axis=0)))
+
+
+def _head_rotations(observation: Observation) -> NDArray[np.float64]:
+    """(M, 3, 3) rotations of the M frames that have a face."""
+    if observation.head_transform is None:
+        raise InputError(
+            "expected head_transform in the observation to tell the head's rotation; got None: "
+            "use a source that has it (MediaPipe does), or leave the head pose out (--head-pose none)"
+        )
+    return rotations.nearest_rotation(observation.head_transform[observation.found][:, :3, :3])

@@ -1,0 +1,37 @@
+"""A person's neutral face, from frames in which the face is at rest."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.errors import InputError
+from mp2flame.signals import Observation
+
+__all__ = ["robust_rest", "seen_frames"]
+
+
+def seen_frames(observation: Observation) -> NDArray[np.bool_]:
+    """(N,) which frames have a face.
+
+    Raises:
+        InputError: none has.
+    """
+    if not observation.found.any():
+        raise InputError(
+            f"expected rest frames with a face; got none among {len(observation)}: "
+            "look straight into the camera with a relaxed face, or go on without a rest"
+        )
+    return observation.found
+
+
+def robust_rest(observation: Observation) -> NDArray[np.float32]:
+    """The scores (52,) of the face at rest: each score's median over the frames with a face.
+
+    The median leaves out a blink or a swallow as long as it takes less than half of the frames.
+
+    Raises:
+        InputError: no frame has a face.
+    """
+    scores: NDArray[np.float32] = np.median(observation.scores[seen_frames(observation)], axis=0)
+    return scores.astype(np.float32)
