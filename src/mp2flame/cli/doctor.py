@@ -87,7 +87,8 @@ def _assets() -> Check:
 
     try:
         head = load_head("builtin")
-        check_head(load_mapping("builtin"), head.hash, head.version, head.n_expression)
+        mapping = load_mapping("builtin")
+        check_head(mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression)
     except Mp2FlameError as error:
         return Check("built-in head and mapping", ok=False, found=str(error), remedy="reinstall mp2flame")
     return Check("built-in head and mapping", ok=True, found=f"{head.n_vertices} vertices, hash {head.hash[:12]}")

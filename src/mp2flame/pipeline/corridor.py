@@ -63,7 +63,13 @@ class Pipeline:
         on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
         if head is not None:
-            check_head(mapping, head.hash, head.version, head.n_expression, any_head=any_head)
+            check_head(
+                mapping,
+                head_hash=head.hash,
+                head_version=head.version,
+                n_expression=head.n_expression,
+                any_head=any_head,
+            )
         self.source = source
         self.mapping = mapping if not isinstance(rest, Observation) else mapping.for_person(rest)
         self.filters = filters

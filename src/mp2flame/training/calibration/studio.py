@@ -81,13 +81,13 @@ class Studio:
 
     def __init__(self, head: FlameHead, landmarker: Path) -> None:
         self._head = head
-        self._colors = (
+        self.colors = (
             np.tile(np.array(NEUTRAL_COLOR, dtype=np.uint8), (head.n_vertices, 1))
             if head.vertex_colors is None
             else head.vertex_colors
         )
         self._detector = FaceDetector(landmarker, mode="image")
-        self._renderer = MeshRenderer(head.faces, vertex_colors=self._colors, size=_SIZE, view_angle=_VIEW_ANGLE)
+        self._renderer = MeshRenderer(head.faces, vertex_colors=self.colors, size=_SIZE, view_angle=_VIEW_ANGLE)
 
     def picture(self, params: FlameParams, view: View, colors: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
         """The head in one pose (N = 1) as a picture (512, 512, 3), framed on the middle of its face."""
@@ -96,7 +96,7 @@ class Studio:
         target = self._head.joints()[3:5].mean(axis=0) + np.array([view.offset[0], view.offset[1] - 0.03, 0.0])
         self._renderer.set_lights(*view.lights)
         self._renderer.look(target, distance=view.distance, yaw=view.yaw, pitch=view.pitch)
-        return self._renderer.render(vertices, self._colors if colors is None else colors)
+        return self._renderer.render(vertices, self.colors if colors is None else colors)
 
     def look(self, params: FlameParams, view: View, colors: NDArray[np.uint8] | None = None) -> Observation:
         """What MediaPipe sees of that picture."""

@@ -1,0 +1,1 @@
+"""Mappings from renders of a head alone."""
