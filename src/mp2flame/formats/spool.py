@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -62,8 +63,10 @@ class RowSpool:
             yield np.frombuffer(block, dtype=self._dtype)[name]
 
     def close(self) -> None:
-        """Throw the rows away."""
-        self._file.close()
+        """Throw the rows away; never fails."""
+        # On a full disk the last buffered rows cannot be written out, and need not be.
+        with suppress(OSError):
+            self._file.close()
 
 
 def _row_type(n_expression: int) -> np.dtype[Any]:

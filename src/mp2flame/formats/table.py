@@ -10,6 +10,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -81,13 +82,10 @@ class CsvWriter(ParamsWriter):
         self._part.publish()
 
     def _discard(self) -> None:
-        try:
-            # On a full disk even closing fails, and there is nothing left to save.
+        # On a full disk even closing fails, and there is nothing left to save.
+        with suppress(OSError):
             self._file.close()
-        except OSError:
-            pass
-        finally:
-            self._part.discard()
+        self._part.discard()
 
 
 def read_csv(path: Path) -> FlameParams:

@@ -31,13 +31,18 @@ class ParamsWriter(ABC):
             scores: (N, 52) the blendshape scores that they came from, for formats that keep them.
 
         Raises:
-            SinkError: the file cannot be written, or is closed already.
+            SinkError: the file cannot be written, or is closed already; nothing is left behind.
             InputError: the number of expression coefficients changed.
         """
         if not self._open:
             raise SinkError(f"cannot write {self.path}: it is closed")
-        with writing(self.path, self._lost()):
-            self._write(params, scores)
+        try:
+            with writing(self.path, self._lost()):
+                self._write(params, scores)
+        except SinkError:
+            # Half a row may have been written: what follows would not fit behind it.
+            self.abort()
+            raise
         self.n_frames += len(params)
 
     def close(self) -> None:
