@@ -1,1 +1,6 @@
 """Pixels or packets to observations."""
+
+from mp2flame.sources.base import Source
+from mp2flame.sources.opening import open_source
+
+__all__ = ["Source", "open_source"]
