@@ -1,0 +1,49 @@
+"""Filters one after the other."""
+
+from __future__ import annotations
+
+from mp2flame.errors import InputError
+from mp2flame.filters.base import Filter
+from mp2flame.filters.hold import Hold
+from mp2flame.filters.limits import Limits
+from mp2flame.filters.one_euro import OneEuro
+from mp2flame.signals import FlameParams
+
+__all__ = ["Chain", "default_filters"]
+
+
+class Chain(Filter):
+    """Each filter gets what the one before gives.
+
+    Raises:
+        InputError: no filter is given.
+    """
+
+    def __init__(self, *filters: Filter) -> None:
+        if not filters:
+            raise InputError("expected at least one filter for a chain; got none")
+        self._filters = filters
+
+    def __call__(self, params: FlameParams) -> FlameParams:
+        """Filter N frames that follow those seen before.
+
+        Raises:
+            InputError: time runs backwards, or the number of coefficients changed since the last call.
+        """
+        for step in self._filters:
+            params = step(params)
+        return params
+
+    def reset(self) -> None:
+        """Reset every filter."""
+        for step in self._filters:
+            step.reset()
+
+
+def default_filters() -> Chain:
+    """Smoothing, then what to show without a face, then limits.
+
+    Smoothing comes first, where rows without a face are still told by NaN and are not mistaken for a face that
+    stands still; limits come last, because a face that comes back fades in on top of what was shown.
+    """
+    return Chain(OneEuro(), Hold(), Limits())
