@@ -166,7 +166,8 @@ def _fetch(remote: RemoteFile, folder: Path) -> Path:
             known_hash=f"sha256:{remote.sha256}",
             fname=remote.name,
             path=folder,
-            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT, chunk_size=1 << 16),
+            # Not streamed: the files are small, and a download that breaks off then leaves no open socket.
+            downloader=pooch.HTTPDownloader(timeout=_TIMEOUT, chunk_size=1 << 16, stream=False),
         )
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
         reason = "it came with another sha256" if type(error) is ValueError else f"{type(error).__name__}: {error}"
