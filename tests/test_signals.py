@@ -132,6 +132,13 @@ def test_joining_unlike_parts_is_refused() -> None:
         concatenate([])
 
 
+def test_frames_without_a_face_join_those_that_have_more_fields() -> None:
+    joined = concatenate([Observation.missing(0.0), _observation(2), Observation.missing(1.0)])
+    assert joined.landmarks is not None
+    np.testing.assert_array_equal(np.isnan(joined.landmarks[:, 0, 0]), [True, False, False, True])
+    np.testing.assert_array_equal(joined.found, [False, True, True, False])
+
+
 def test_missing_is_one_frame_without_a_face() -> None:
     observation = Observation.missing(0.5, image_size=(4, 2), picture=np.zeros((2, 4, 3), dtype=np.uint8))
     assert len(observation) == 1

@@ -7,7 +7,7 @@ Both are frozen and checked at birth; their arrays are read-only views. A frame 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -80,6 +80,8 @@ class Observation:
     """(2,) width and height in pixels."""
     picture: NDArray[np.uint8] | None = None
     """(H, W, 3) the RGB frame that was seen; only where N = 1 and a sink asked for it."""
+    tongue_out: Float32 | None = None
+    """(N,) ARKit's tongueOut, 0..1, which MediaPipe lacks; for sinks that carry all of ARKit's names."""
 
     def __post_init__(self) -> None:
         time, found = _time_and_found("Observation", self.time, self.found)
@@ -88,6 +90,7 @@ class Observation:
             "scores": (n, N_SCORES),
             "landmarks": (n, N_LANDMARKS, 3),
             "head_transform": (n, 4, 4),
+            "tongue_out": (n,),
         }
         _set(self, time=time, found=found)
         for name, shape in shapes.items():
@@ -258,10 +261,16 @@ def _select(noun: _Noun, rows: int | slice | NDArray[Any], *, constant: set[str]
     return replace(noun, **chosen)
 
 
+def _absent_rows(noun: Observation | FlameParams, like: NDArray[Any]) -> NDArray[Any] | None:
+    """NaN rows in place of a field that was not given because no face was found; None if one was."""
+    return None if noun.found.any() else np.full((len(noun), *like.shape[1:]), np.nan, dtype=like.dtype)
+
+
 def concatenate(parts: Iterable[_Noun]) -> _Noun:
     """Join observations, or parameters, along N. Constant fields come from the first; pictures are dropped.
 
-    A field that is None in one part and given in another is an error, as is no part at all.
+    A field that is None in one part and given in another is an error, unless that part shows no face: its rows are
+    NaN then. No part at all is an error too.
 
     Raises:
         InputError: nothing to join, or the parts do not have the same fields or widths.
@@ -269,18 +278,26 @@ def concatenate(parts: Iterable[_Noun]) -> _Noun:
     nouns = list(parts)
     if not nouns:
         raise InputError("expected at least one part to concatenate; got none")
-    first = nouns[0]
     joined: dict[str, Any] = {}
-    for field in fields(first):
-        values = [getattr(noun, field.name) for noun in nouns]
+    for field in fields(nouns[0]):
         if field.name == "picture":
             joined[field.name] = None
         elif field.name in ("image_size", "shape"):
-            joined[field.name] = values[0]
-        elif all(value is None for value in values):
-            joined[field.name] = None
-        elif any(value is None for value in values) or len({value.shape[1:] for value in values}) > 1:
-            raise InputError(f"expected parts with the same {field.name}; got it absent or of another width in some")
+            joined[field.name] = getattr(nouns[0], field.name)
         else:
-            joined[field.name] = np.concatenate(values)
-    return replace(first, **joined)
+            joined[field.name] = _joined(field.name, nouns)
+    return replace(nouns[0], **joined)
+
+
+def _joined(name: str, nouns: Sequence[Observation | FlameParams]) -> NDArray[Any] | None:
+    values = [getattr(noun, name) for noun in nouns]
+    given = [value for value in values if value is not None]
+    if not given:
+        return None
+    row = given[0].shape[1:]
+    for index, (noun, value) in enumerate(zip(nouns, values, strict=True)):
+        if value is None and not noun.found.any():
+            values[index] = np.full((len(noun), *row), np.nan, dtype=np.float32)
+    if any(value is None or value.shape[1:] != row for value in values):
+        raise InputError(f"expected parts with the same {name}; got it absent or of another width in some")
+    return np.concatenate(values)
