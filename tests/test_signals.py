@@ -143,5 +143,5 @@ def test_missing_is_one_frame_without_a_face() -> None:
     observation = Observation.missing(0.5, image_size=(4, 2), picture=np.zeros((2, 4, 3), dtype=np.uint8))
     assert len(observation) == 1
     assert not observation.found[0]
-    assert observation.without_picture().picture is None
+    assert observation.picture is not None
     assert np.isnan(observation.scores).all()

@@ -115,10 +115,6 @@ class Observation:
         """The chosen frames as an `Observation` of their own; an integer gives N = 1."""
         return _select(self, rows, constant={"image_size", "picture"})
 
-    def without_picture(self) -> Observation:
-        """The same observation with `picture` None, light enough to keep."""
-        return self if self.picture is None else replace(self, picture=None)
-
     @classmethod
     def missing(
         cls,
@@ -261,16 +257,11 @@ def _select(noun: _Noun, rows: int | slice | NDArray[Any], *, constant: set[str]
     return replace(noun, **chosen)
 
 
-def _absent_rows(noun: Observation | FlameParams, like: NDArray[Any]) -> NDArray[Any] | None:
-    """NaN rows in place of a field that was not given because no face was found; None if one was."""
-    return None if noun.found.any() else np.full((len(noun), *like.shape[1:]), np.nan, dtype=like.dtype)
-
-
 def concatenate(parts: Iterable[_Noun]) -> _Noun:
-    """Join observations, or parameters, along N. Constant fields come from the first; pictures are dropped.
+    """Join observations, or parameters, along N. Constant fields are the first given ones; pictures are dropped.
 
-    A field that is None in one part and given in another is an error, unless that part shows no face: its rows are
-    NaN then. No part at all is an error too.
+    A field that is None in one part and given in another is an error, as is no part at all; but a part without any
+    face had nothing to give, and its rows are NaN.
 
     Raises:
         InputError: nothing to join, or the parts do not have the same fields or widths.
@@ -278,26 +269,20 @@ def concatenate(parts: Iterable[_Noun]) -> _Noun:
     nouns = list(parts)
     if not nouns:
         raise InputError("expected at least one part to concatenate; got none")
-    joined: dict[str, Any] = {}
-    for field in fields(nouns[0]):
-        if field.name == "picture":
-            joined[field.name] = None
-        elif field.name in ("image_size", "shape"):
-            joined[field.name] = getattr(nouns[0], field.name)
-        else:
-            joined[field.name] = _joined(field.name, nouns)
-    return replace(nouns[0], **joined)
+    return replace(nouns[0], **{field.name: _joined(field.name, nouns) for field in fields(nouns[0])})
 
 
 def _joined(name: str, nouns: Sequence[Observation | FlameParams]) -> NDArray[Any] | None:
     values = [getattr(noun, name) for noun in nouns]
-    given = [value for value in values if value is not None]
-    if not given:
+    given = next((value for value in values if value is not None), None)
+    if given is None or name == "picture":
         return None
-    row = given[0].shape[1:]
-    for index, (noun, value) in enumerate(zip(nouns, values, strict=True)):
-        if value is None and not noun.found.any():
-            values[index] = np.full((len(noun), *row), np.nan, dtype=np.float32)
-    if any(value is None or value.shape[1:] != row for value in values):
+    if name in ("image_size", "shape"):
+        constant: NDArray[Any] = given
+        return constant
+    for index, noun in enumerate(nouns):
+        if values[index] is None and not noun.found.any():
+            values[index] = np.full((len(noun), *given.shape[1:]), np.nan, dtype=given.dtype)
+    if any(value is None or value.shape[1:] != given.shape[1:] for value in values):
         raise InputError(f"expected parts with the same {name}; got it absent or of another width in some")
     return np.concatenate(values)
