@@ -4,8 +4,5 @@ Recordings are in `mp2flame.formats.recording` and `mp2flame.formats.recording_w
 """
 
 from mp2flame.formats.files import load_params, open_writer, save_params
-from mp2flame.signals import register_writer
 
 __all__ = ["load_params", "open_writer", "save_params"]
-
-register_writer(save_params)

@@ -28,7 +28,8 @@ def load_arrays(path: Path, *, skip: frozenset[str] = frozenset()) -> dict[str, 
     """
     arrays: dict[str, NDArray[Any]] = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # Opened here, for NumPy leaves the file open where the archive in it is damaged.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name in archive.files:
                 if name not in skip:
                     array = _plain(archive, name)

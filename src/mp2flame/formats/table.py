@@ -135,6 +135,9 @@ def _numbers(lines: Any, width: int, path: Path) -> NDArray[np.float64]:
 
 def _params(table: NDArray[np.float64], place: dict[str, int], n_expression: int, path: Path) -> FlameParams:
     def block(names: list[str]) -> NDArray[np.float32]:
+        absent = [name for name in names if name not in place]
+        if absent:
+            raise FormatError(f"{path}: expected the columns {', '.join(names)}; got no {', '.join(absent)}")
         return table[:, [place[name] for name in names]].astype(np.float32)
 
     found = table[:, place["found"]] == 1 if "found" in place else np.ones(len(table), dtype=np.bool_)
@@ -150,5 +153,5 @@ def _params(table: NDArray[np.float64], place: dict[str, int], n_expression: int
                 shape=block(_columns("shape", n_shape))[0] if n_shape else None,
                 **poses,
             )
-    except (InputError, KeyError) as error:
+    except InputError as error:
         raise FormatError(f"{path}: {error}") from error

@@ -1,0 +1,100 @@
+"""Recordings that are damaged, foreign or hostile: one clear error each, with the line's number."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.errors import FormatError
+from mp2flame.formats.recording import read_recording
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "take.jsonl"
+
+
+def _header(**changes: Any) -> bytes:
+    header = {"format": "mp2flame-recording", "version": 1, "scores": list(MEDIAPIPE)}
+    return json.dumps(header | changes).encode() + b"\n"
+
+
+def _line(**changes: Any) -> bytes:
+    line = {"time": 1.0, "found": True, "scores": [0.5] * 52}
+    return json.dumps({name: value for name, value in (line | changes).items() if value is not ...}).encode() + b"\n"
+
+
+BAD_HEADERS = {
+    "empty": (b"", "is not a recording that can be read"),
+    "cut off": (_header()[:30], "is not a recording that can be read"),
+    "binary": (bytes(range(256)), "is not a recording that can be read"),
+    "list": (b"[]\n", "expected a JSON object; got list"),
+    "other": (b'{"format": "bvh"}\n', "expected a first line with format 'mp2flame-recording'; got 'bvh'"),
+    "newer": (_header(version=2), "it has version 2 and this program reads up to 1: upgrade mp2flame"),
+    "no version": (_header(version=None), "it has version None"),
+    "no scores": (_header(scores=None), "expected a list of blendshape names"),
+    "strange score": (_header(scores=["jawOpened"]), "expected distinct MediaPipe blendshape names; got jawOpened"),
+    "score twice": (_header(scores=["jawOpen", "jawOpen"]), "got some twice"),
+    "size": (_header(image_size=[640]), r"expected numbers of shape \(2,\)"),
+    "shape": (_header(shape="abc"), r"expected numbers of shape"),
+    "head": (_header(head=3), "is not a recording that can be read"),
+    "deep": (b"[" * 100_000, "is not a recording that can be read"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_HEADERS)
+def test_a_bad_header_is_named(path: Path, name: str) -> None:
+    data, message = BAD_HEADERS[name]
+    path.write_bytes(data)
+    with pytest.raises(FormatError, match=message):
+        read_recording(path)
+
+
+BAD_LINES = {
+    "blank": (b"\n", "damaged"),
+    "word": (b"hello\n", "damaged"),
+    "binary": (bytes(range(10, 256)) + b"\n", "damaged"),
+    "list": (b"[]\n", "expected a JSON object; got list"),
+    "no time": (_line(time=...), "expected time in seconds and found true or false; got None"),
+    "time is text": (_line(time="1"), "expected time in seconds"),
+    "time is endless": (b'{"time": 1e999, "found": true}\n', "damaged"),
+    "found is a number": (_line(found=1), "found true or false"),
+    "no scores": (_line(scores=...), r"expected numbers of shape \(52,\)"),
+    "51 scores": (_line(scores=[0.5] * 51), r"expected numbers of shape \(52,\); got \(51,\)"),
+    "scores are text": (_line(scores=["0.5"] * 52), "expected numbers"),
+    "nan": (_line(scores=[float("nan")] * 52), "NaN is not a number"),
+    "infinity": (_line(scores=[1e300] * 52), "must be finite"),
+    "percent": (_line(scores=[50.0] * 52), "divide percentages by 100"),
+    "ragged": (_line(scores=[[1.0], [1.0, 2.0]]), "damaged"),
+    "huge whole number": (_line(scores=[10**400] * 52), "damaged"),
+    "landmarks are no text": (_line(landmarks=5), "landmarks are no base64"),
+    "landmarks are no base64": (_line(landmarks="%%%"), "landmarks are no base64"),
+    "landmarks are short": (_line(landmarks="AAAA"), "expected 5736 bytes of landmarks; got 3"),
+    "transform": (_line(head_transform=[0.0] * 9), r"expected numbers of shape \(16,\)"),
+    "params is a list": (_line(params=[1]), "expected params as a JSON object"),
+    "no expression": (_line(params={"jaw_pose": [0, 0, 0]}), "expected numbers"),
+    "jaw of 2": (_line(params={"expression": [0.0], "jaw_pose": [0, 0]}), r"expected numbers of shape \(3,\)"),
+    "time runs back": (_line(time=0.25), "expected rising times; got 0.25 after 0.5"),
+    "deep": (b'{"a":' + b"[" * 100_000 + b"\n", "damaged"),
+    "endless": (b" " * (1 << 20) + b"\n", "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_a_bad_line_is_named_with_its_number(path: Path, name: str) -> None:
+    data, message = BAD_LINES[name]
+    path.write_bytes(_header() + _line(time=0.5) + data + _line())
+    frames = iter(read_recording(path))
+    assert next(frames)[0].time[0] == 0.5
+    with pytest.raises(FormatError, match=f"take.jsonl, line 3 is damaged: .*{message.replace('damaged', '')}"):
+        next(frames)
+
+
+def test_an_endless_last_line_is_not_taken_for_a_torn_one(path: Path) -> None:
+    path.write_bytes(_header() + b"[" + b" " * (3 << 20))
+    with pytest.raises(FormatError, match="line 2 is damaged"):
+        list(read_recording(path))
