@@ -1,0 +1,171 @@
+"""Linear blend skinning with pose correctives: FLAME's model, in NumPy.
+
+Letters: N frames, V vertices, J = 5 joints, E expression coefficients, P = 36 pose correctives (the entries of R - I of
+joints 1 to 4). The model (Li et al. 2017, "Learning a model of facial shape and expression from 4D scans", after SMPL):
+
+    v      = template + expression basis · expression + corrective basis · (R - I)
+    joints = regressor · (template + expression basis · expression)
+    posed  = sum over joints j of weight_j · (A_j v),   A_j = world_j · inverse(rest_j)
+
+Arrays that are large are kept planar, all x before all y before all z, so that every operation runs along contiguous
+memory; frames are skinned a few at a time, so that they stay in the cache.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame import rotations
+
+__all__ = ["Basis", "Rest", "make_basis", "make_rest", "pose_vertices"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+# Frames that share one product with the basis, and frames that are skinned together (their blended transforms, 240 kB
+# each for FLAME, fit in a core's cache).
+_PRODUCT_FRAMES = 64
+_SKIN_FRAMES = 4
+
+
+@dataclass(frozen=True, eq=False)
+class Basis:
+    """What posing needs and identity does not change."""
+
+    directions: Float32
+    """(P + E, 3V) planar: pose correctives, then expression components."""
+    joint_directions: Float64
+    """(E, 3J) how expression moves the joints."""
+    weights: Float32
+    """(J, V) skinning weights."""
+    parents: tuple[int, ...]
+    """J parent joints; -1 for the root, which is the first."""
+
+
+@dataclass(frozen=True, eq=False)
+class Rest:
+    """One identity at rest."""
+
+    vertices: Float32
+    """(3V,) planar."""
+    joints: Float64
+    """(J, 3)."""
+
+
+def _planar(directions: NDArray[Any]) -> NDArray[Any]:
+    """(V, 3, K) as (K, 3V), all x first."""
+    planar: NDArray[Any] = directions.transpose(2, 1, 0).reshape(directions.shape[2], -1)
+    return planar
+
+
+def make_basis(
+    expression: Float32, correctives: Float32, regressor: Float32, weights: Float32, parents: tuple[int, ...]
+) -> Basis:
+    """Arrange a head's arrays for posing.
+
+    Args:
+        expression: (V, 3, E).
+        correctives: (V, 3, P).
+        regressor: (J, V).
+        weights: (V, J).
+        parents: J parent joints.
+    """
+    n_vertices, _, n_expression = expression.shape
+    by_joint = regressor @ expression.reshape(n_vertices, -1)
+    return Basis(
+        directions=np.concatenate([_planar(correctives), _planar(expression)]),
+        joint_directions=np.ascontiguousarray(by_joint.reshape(-1, n_expression).T, dtype=np.float64),
+        weights=np.ascontiguousarray(weights.T),
+        parents=parents,
+    )
+
+
+def make_rest(vertices: NDArray[Any], regressor: Float32) -> Rest:
+    """Arrange one identity's vertices (V, 3) for posing."""
+    return Rest(
+        vertices=np.ascontiguousarray(vertices.T, dtype=np.float32).ravel(),
+        joints=regressor.astype(np.float64) @ vertices,
+    )
+
+
+def _world(local: Float64, joints: Float64, parents: tuple[int, ...]) -> Float64:
+    """(N, J, 4, 4) where each joint's frame goes, given its own rotation (N, J, 3, 3) and rest position (N, J, 3)."""
+    n, n_joints = joints.shape[:2]
+    offsets = joints.copy()
+    offsets[:, 1:] -= joints[:, list(parents[1:])]
+    frames = np.zeros((n, n_joints, 4, 4))
+    frames[..., :3, :3] = local
+    frames[..., :3, 3] = offsets
+    frames[..., 3, 3] = 1.0
+    for joint, parent in enumerate(parents[1:], start=1):
+        frames[:, joint] = frames[:, parent] @ frames[:, joint]
+    return frames
+
+
+def _transforms(local: Float64, joints: Float64, parents: tuple[int, ...]) -> Float32:
+    """(N, 12, J) the entries, row by row, of each joint's 3 x 4 transform from rest to pose."""
+    moved = _world(local, joints, parents)[:, :, :3]
+    moved[..., 3] -= (moved[..., :3] @ joints[..., None])[..., 0]
+    rows = moved.reshape(*joints.shape[:2], 12).astype(np.float32)
+    return np.ascontiguousarray(rows.transpose(0, 2, 1))
+
+
+class _Skinner:
+    """Skins up to `_SKIN_FRAMES` frames at a time, in memory that is allocated once."""
+
+    def __init__(self, basis: Basis, rest: Rest, n: int) -> None:
+        self._weights = basis.weights
+        self._rest = rest.vertices
+        frames, n_vertices = min(n, _SKIN_FRAMES), basis.weights.shape[1]
+        self._blended = np.zeros((frames, 3, 4, n_vertices), dtype=np.float32)
+        self._turned = np.zeros((frames, 3, n_vertices), dtype=np.float32)
+
+    def __call__(self, offsets: Float32, transforms: Float32, translation: Float32, out: Float32) -> None:
+        """Write the skinned vertices (n, V, 3) of planar offsets (n, 3V) from rest, which are overwritten."""
+        n = len(offsets)
+        offsets += self._rest
+        blended, turned = self._blended[:n], self._turned[:n]
+        np.matmul(transforms.reshape(n * 12, -1), self._weights, out=blended.reshape(n * 12, -1))
+        products = blended[:, :, :3]
+        products *= offsets.reshape(n, 1, 3, -1)
+        np.add(blended[:, :, 0], blended[:, :, 1], out=turned)
+        turned += blended[:, :, 2]
+        if translation.any():
+            turned += translation[:, :, None]
+        for axis in range(3):
+            np.add(turned[:, axis], blended[:, axis, 3], out=out[:, :, axis])
+
+
+def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32, translation: Float32) -> Float32:
+    """The vertices (N, V, 3) of N frames, float32, metres.
+
+    A frame with NaN among its parameters has NaN vertices.
+
+    Args:
+        basis: the head.
+        rest: the identity.
+        expression: (N, E') coefficients, E' <= E; those left out are zero.
+        poses: (N, J, 3) axis-angle, radians, of each joint in its parent's frame.
+        translation: (N, 3) metres.
+    """
+    n, width = expression.shape
+    with np.errstate(invalid="ignore"):
+        local = rotations.matrix(poses)
+        joints = rest.joints + (expression @ basis.joint_directions[:width]).reshape(n, -1, 3)
+        transforms = _transforms(local, joints, basis.parents)
+        correctives = (local[:, 1:] - np.eye(3)).reshape(n, -1)
+        coefficients = np.concatenate([correctives, expression], axis=1, dtype=np.float32, casting="same_kind")
+        directions = basis.directions[: coefficients.shape[1]]
+        vertices = np.zeros((n, basis.weights.shape[1], 3), dtype=np.float32)
+        skin = _Skinner(basis, rest, n)
+        for start in range(0, n, _PRODUCT_FRAMES):
+            offsets = coefficients[start : start + _PRODUCT_FRAMES] @ directions
+            for first in range(0, len(offsets), _SKIN_FRAMES):
+                part = offsets[first : first + _SKIN_FRAMES]
+                rows = slice(start + first, start + first + len(part))
+                skin(part, transforms[rows], translation[rows], vertices[rows])
+    return vertices
