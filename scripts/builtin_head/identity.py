@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["N_SHAPE", "build", "sample_people"]
 
-N_SHAPE = 70
+N_SHAPE = 60
 _N_SAMPLES = 3000
 _FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "ears", "chin", "cheek", "neck", "asym")
 # Ends of target names that are the two directions of one trait.
@@ -35,7 +35,7 @@ _AMOUNTS = ("min", "average", "max")
 
 
 def build(mesh: Mesh, wheel: Wheel) -> NDArray[np.float64]:
-    """The identity components (V, 3, 70), metres for each unit, largest first."""
+    """The identity components (V, 3, 60), metres for each unit, largest first."""
     names, samples = sample_people(wheel, _N_SAMPLES)
     basis = np.stack([mesh.carry(wheel.target(name)) for name in names])
     # where the body stands is no trait of a face

