@@ -1,4 +1,4 @@
-"""Pictures and films made for tests."""
+"""Pictures and films made for tests, and what a detector sees in them."""
 
 from __future__ import annotations
 
@@ -8,8 +8,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from mp2flame.signals import Observation, concatenate
+from mp2flame.sources.detector import FaceDetector
+from mp2flame.sources.video import VideoReader
 
 Pixels = NDArray[np.uint8]
 
@@ -74,3 +79,29 @@ def turn(path: Path, matrix: tuple[int, int, int, int]) -> None:
 def noise(count: int, size: int = 96) -> list[Pixels]:
     rng = np.random.default_rng(0)
     return [rng.integers(0, 255, (size, size, 3), dtype=np.uint8) for _ in range(count)]
+
+
+def performance_frames(shared_data: Path, count: int = 90) -> list[Pixels]:
+    """The first frames of a performance, 512 x 512."""
+    frames = zip(VideoReader(shared_data / "video" / "performance_a.mp4"), range(count), strict=False)
+    return [picture for (_, picture), _ in frames if picture is not None]
+
+
+def watch(detector: FaceDetector, pictures: Sequence[Pixels], start: float = 0.0) -> Observation:
+    """What is seen in pictures at 30 frames per second."""
+    return concatenate(detector.detect(picture, start + number / 30) for number, picture in enumerate(pictures))
+
+
+def scene(*faces: tuple[Pixels, int, int, int], width: int = 960) -> Pixels:
+    """Pictures pasted side by side: each with its left, top and side in pixels."""
+    canvas = np.full((512, width, 3), 180, np.uint8)
+    for picture, left, top, side in faces:
+        canvas[top : top + side, left : left + side] = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def middles(seen: Observation) -> NDArray[np.float64]:
+    """(N,) where the face is across the picture, in its width."""
+    assert seen.landmarks is not None
+    across: NDArray[np.float64] = seen.landmarks[:, :, 0].astype(np.float64).mean(axis=1)
+    return across

@@ -6,17 +6,16 @@ import struct
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.sources import images
 from mp2flame.sources.folders import natural_order, pictures_in, pictures_like
 from mp2flame.sources.pictures import mirrored, rgb_picture
 from tests.films import corners, quarters
-
-cv2 = pytest.importorskip("cv2", reason="the extra track is not installed")
-images = pytest.importorskip("mp2flame.sources.images")
 
 
 def save(path: Path, picture: NDArray[Any]) -> Path:

@@ -12,8 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame.errors import SourceError
+from mp2flame.sources import webcam
 
-webcam = pytest.importorskip("mp2flame.sources.webcam")
 Reading = Iterator[tuple[float, NDArray[np.uint8] | None]]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import importlib
-import inspect
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -104,10 +103,12 @@ def _open_named(target: str | None, text: str, **options: Any) -> Source:
     kind = getattr(importlib.import_module(module), name)
     given = {key: value for key, value in options.items() if value is not None and value is not False}
     try:
-        inspect.signature(kind.from_spec).bind(text, **given)
+        source: Source = kind.from_spec(text, **given)
     except TypeError as error:
-        raise InputError(f"{text} does not take this option: {error}") from error
-    source: Source = kind.from_spec(text, **given)
+        if "unexpected keyword argument" not in str(error):
+            raise
+        option = str(error).rpartition(" ")[2]
+        raise InputError(f"the option {option} is not for {text}: leave it out") from error
     return source
 
 
