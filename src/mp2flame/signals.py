@@ -115,6 +115,10 @@ class Observation:
         """The chosen frames as an `Observation` of their own; an integer gives N = 1."""
         return _select(self, rows, constant={"image_size", "picture"})
 
+    def without_picture(self) -> Observation:
+        """The same observation with `picture` None, light enough to keep."""
+        return replace(self, picture=None)
+
     @classmethod
     def missing(
         cls,

@@ -1,0 +1,1 @@
+"""Packets and messages of the network streams, packed and parsed; no sockets here."""
