@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
+from weakref import WeakSet
 
 from mp2flame.errors import MissingExtraError, SinkError
 
@@ -25,12 +26,17 @@ _LOOPBACK_PAGES = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5
 _MOST_CLIENTS = 128
 _START_SECONDS = 10.0
 _STOP_SECONDS = 5.0
+_GOODBYE_SECONDS = 1.0
+_PATIENCE = 20.0
+"""A client that takes no byte of a message for so many seconds is disconnected."""
 
 
 class _Client:
-    """One connection's mailbox."""
+    """One connection and its mailbox."""
 
-    def __init__(self) -> None:
+    def __init__(self, connection: ServerConnection) -> None:
+        self.connection = connection
+        self.sending_since: float | None = None
         self.changed = asyncio.Event()
         self.message: str | bytes | None = None
         self.greeted: str | None = None
@@ -56,6 +62,7 @@ class Broadcaster:
         self._origins = origins
         self._answer = answer
         self._clients: set[_Client] = set()
+        self._connections: WeakSet[ServerConnection] = WeakSet()
         self._hello: str | None = None
         self._latest: str | bytes | None = None
         self._woken = False
@@ -101,9 +108,12 @@ class Broadcaster:
 
     def _deliver(self) -> None:
         self._woken = False
+        now = self._loop.time()
         for client in self._clients:
             client.message = self._latest
             client.changed.set()
+            if client.sending_since is not None and now - client.sending_since > _PATIENCE:
+                client.connection.transport.abort()
 
     def _run(self) -> None:
         try:
@@ -115,8 +125,7 @@ class Broadcaster:
             self._ready.set()
 
     async def _serve(self) -> None:
-        server: Server
-        async with serve(
+        server: Server = await serve(
             self._handle,
             self._host,
             self.port,
@@ -131,10 +140,17 @@ class Broadcaster:
             write_limit=16384,
             server_header=None,
             logger=_quiet_logger(),
-        ) as server:
-            self.port = int(next(iter(server.sockets)).getsockname()[1])
-            self._ready.set()
-            await self._stop.wait()
+        )
+        self.port = int(next(iter(server.sockets)).getsockname()[1])
+        self._ready.set()
+        await self._stop.wait()
+        server.close()
+        goodbye = asyncio.ensure_future(server.wait_closed())
+        await asyncio.wait([goodbye], timeout=_GOODBYE_SECONDS)
+        # Whoever does not read does not read the goodbye either.
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await goodbye
 
     def _admit(self, connection: ServerConnection, request: Request) -> Response | None:  # noqa: ARG002 - its form is given
         if len(self._clients) < _MOST_CLIENTS:
@@ -142,14 +158,12 @@ class Broadcaster:
         return connection.respond(HTTPStatus.SERVICE_UNAVAILABLE, f"{_MOST_CLIENTS} clients are connected already\n")
 
     async def _handle(self, connection: ServerConnection) -> None:
-        client = _Client()
+        client = _Client(connection)
         client.message = self._latest
         client.changed.set()
         self._clients.add(client)
-        tasks = [
-            asyncio.ensure_future(self._feed(connection, client)),
-            asyncio.ensure_future(_listen(connection, client)),
-        ]
+        self._connections.add(connection)
+        tasks = [asyncio.ensure_future(self._feed(client)), asyncio.ensure_future(_listen(client))]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -158,28 +172,30 @@ class Broadcaster:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _feed(self, connection: ServerConnection, client: _Client) -> None:
+    async def _feed(self, client: _Client) -> None:
         with suppress(ConnectionClosed):
             while True:
                 await client.changed.wait()
                 client.changed.clear()
+                client.sending_since = self._loop.time()
                 if self._hello is not None and client.greeted != self._hello:
                     client.greeted = self._hello
-                    await connection.send(self._hello)
-                if client.asked:
+                    await client.connection.send(self._hello)
+                if client.asked and client.greeted is not None:
                     client.asked = False
-                    await connection.send(self._answer())
+                    await client.connection.send(self._answer())
                 message, client.message = client.message, None
                 if message is not None:
-                    await connection.send(message)
+                    await client.connection.send(message)
+                client.sending_since = None
 
 
-async def _listen(connection: ServerConnection, client: _Client) -> None:
+async def _listen(client: _Client) -> None:
     """Take requests; anything else ends the connection."""
     with suppress(ConnectionClosed):
-        async for message in connection:
+        async for message in client.connection:
             if message != '{"request":"mesh"}':
-                await connection.close(1008, 'expected {"request":"mesh"}')
+                await client.connection.close(1008, 'expected {"request":"mesh"}')
                 return
             client.asked = True
             client.changed.set()
