@@ -1,0 +1,153 @@
+"""Let MediaPipe judge the built-in head: how far does its own score rise when a shape is driven to 1?
+
+python scripts/measure_rises.py FACE_LANDMARKER.task [-o docs/builtin_head_rises.md]
+"""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import mp2flame
+from mp2flame.blendshapes import ARKIT, MEDIAPIPE, mirror_name
+from mp2flame.render import MeshRenderer
+from mp2flame.sources.detector import FaceDetector
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from numpy.typing import NDArray
+
+    from mp2flame import FlameHead
+
+CLEAR = 0.15
+"""A rise from here on is clear: rest scores of one face under other lights differ by less."""
+# MediaPipe's own scores of these stay near 0 whatever a face does.
+UNSEEN = ("cheekPuff", "cheekSquint", "noseSneer", "jawForward")
+
+_OUT = Path(__file__).resolve().parents[1] / "docs" / "builtin_head_rises.md"
+
+_HEADER = """# What MediaPipe sees on the built-in head
+
+Each shape of the built-in head is driven to 1 and looked at by MediaPipe's Face Landmarker: a picture of 512 x 512
+pixels from 0.6 m away. *Alone* is the shape by itself, *both sides* together with its other side (a gaze shape with the
+one that turns the other eye the same way), as faces move; `mouthClose` is driven on top of `jawOpen`, as it is defined.
+A shape passes where the better of the two rises by at least {clear:.2f} above rest.
+Written by `python scripts/measure_rises.py`.
+
+{passed} of the {seen} shapes that MediaPipe can see pass.{failed}
+
+| shape | rest | alone | both sides | rise | verdict |
+|---|---|---|---|---|---|
+"""
+
+
+@dataclass(frozen=True)
+class Rise:
+    """What MediaPipe scored for one shape, under its name."""
+
+    name: str
+    rest: float
+    alone: float
+    both: float | None
+
+    @property
+    def size(self) -> float:
+        """How far the score rose above rest."""
+        return max(self.alone, self.both if self.both is not None else 0.0) - self.rest
+
+    @property
+    def verdict(self) -> str:
+        """One word or two for the table."""
+        if self.size >= CLEAR:
+            return "passes"
+        return "not seen by MediaPipe on any face" if self.name.startswith(UNSEEN) else "**fails**"
+
+
+class Judge:
+    """Renders the built-in head and asks MediaPipe for its scores."""
+
+    def __init__(self, head: FlameHead, landmarker: Path) -> None:
+        self._head = head
+        self._shapes = head.blendshapes()
+        self._detector = FaceDetector(landmarker, mode="image")
+        self._renderer = MeshRenderer(
+            head.faces, vertex_colors=head.vertex_colors, view_angle=30.0, background=(128, 130, 134)
+        )
+        self._renderer.look((0.0, 0.0, 0.0), distance=0.6)
+
+    def scores(self, names: Iterable[str]) -> NDArray[np.float32]:
+        """MediaPipe's 52 scores of the head with these shapes at 1."""
+        rows = [ARKIT.index(name) for name in names]
+        neutral = self._shapes[:1]
+        summed = {
+            field: getattr(self._shapes, field)[rows].sum(axis=0, keepdims=True)
+            for field in ("expression", "jaw_pose", "leye_pose", "reye_pose")
+        }
+        picture = self._renderer.render(self._head(replace(neutral, **summed))[0])
+        seen = self._detector.detect(picture, 0.0)
+        if not seen.found[0]:
+            raise SystemExit(f"MediaPipe found no face with {', '.join(names) or 'the head at rest'}")
+        return np.asarray(seen.scores[0])
+
+
+def partner(name: str) -> str | None:
+    """The shape that moves the other side likewise, or None."""
+    other = mirror_name(name)
+    if other == name or name.startswith(("jaw", "mouthLeft", "mouthRight")):
+        return None
+    for part, opposite in (("LookIn", "LookOut"), ("LookOut", "LookIn")):
+        if part in name:
+            return other.replace(part, opposite)
+    return other
+
+
+def measure(judge: Judge) -> list[Rise]:
+    """The rise of every shape that has a score, in MediaPipe's order."""
+    rest = judge.scores([])
+    rises = []
+    for name in MEDIAPIPE[1:]:
+        column = MEDIAPIPE.index(name)
+        first = ["jawOpen"] if name == "mouthClose" else []
+        other = partner(name)
+        alone = float(judge.scores([*first, name])[column])
+        both = float(judge.scores([*first, name, other])[column]) if other else None
+        rises.append(Rise(name, float(rest[column]), alone, both))
+    return rises
+
+
+def table(rises: list[Rise]) -> str:
+    """The page for the docs."""
+    seen = [rise for rise in rises if not rise.name.startswith(UNSEEN)]
+    failing = [f"`{rise.name}`" for rise in seen if rise.verdict != "passes"]
+    header = _HEADER.format(
+        clear=CLEAR,
+        passed=len(seen) - len(failing),
+        seen=len(seen),
+        failed=f" Failing: {', '.join(failing)}." if failing else "",
+    )
+    rows = (
+        f"| `{rise.name}` | {rise.rest:.2f} | {rise.alone:.2f} | {'' if rise.both is None else f'{rise.both:.2f}'} "
+        f"| {rise.size:+.2f} | {rise.verdict} |\n"
+        for rise in rises
+    )
+    return header + "".join(rows)
+
+
+def main() -> None:
+    """Measure and write the page."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0] if __doc__ else None)
+    parser.add_argument("landmarker", type=Path, help="MediaPipe's face_landmarker.task")
+    parser.add_argument("-o", "--out", type=Path, default=_OUT)
+    arguments = parser.parse_args()
+    page = table(measure(Judge(mp2flame.load_head("builtin"), arguments.landmarker)))
+    arguments.out.write_text(page, encoding="utf-8")
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
