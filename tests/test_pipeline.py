@@ -74,7 +74,7 @@ def test_a_slow_viewer_sees_the_newest_and_does_not_hold_up_the_rest() -> None:
 
 def test_a_live_source_is_not_held_up_and_its_drops_are_counted() -> None:
     sink = ListSink(seconds=0.01)
-    source = LiveSource([observation(i) for i in range(400)])
+    source = LiveSource([observation(i) for i in range(400)], interval=0.001)
     report = drive(source, FirstScores(), None, [sink])
     assert source.yielded == 400
     assert report.dropped["source"] + report.dropped["ListSink"] + len(sink.frames) == 400

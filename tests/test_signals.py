@@ -144,4 +144,5 @@ def test_missing_is_one_frame_without_a_face() -> None:
     assert len(observation) == 1
     assert not observation.found[0]
     assert observation.picture is not None
+    assert observation.without_picture().picture is None
     assert np.isnan(observation.scores).all()

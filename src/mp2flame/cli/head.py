@@ -27,8 +27,11 @@ class Info:
         from mp2flame.head import describe, load_head
 
         table = Table(show_header=False, box=None)
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold")
         for name, value in describe(load_head(self.file)).items():
-            table.add_row(name, str(value))
+            if value is not None:
+                table.add_row(name, str(value))
         out.print(table)
         return 0
 

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.errors import InputError
-from mp2flame.head import FlameHead
+from mp2flame.head import FlameHead, load_head
 from mp2flame.signals import FlameParams, Observation, concatenate
 from mp2flame.training.calibration.sampling import sample_weights
 from mp2flame.training.calibration.studio import FRONTAL, Studio, random_view, tinted
@@ -36,7 +36,8 @@ _JAW_NOISE: Final = 0.01
 class Session:
     """What every subject's session shares."""
 
-    head: FlameHead
+    head_source: str
+    """What `load_head` takes: each process loads the head for itself."""
     landmarker: Path
     frames: int
     """Pictures of each subject, besides the one at rest."""
@@ -58,9 +59,9 @@ class Subject:
     """N frames: what the head really did."""
 
 
-def _faces(session: Session, rng: np.random.Generator) -> FlameParams:
+def _faces(session: Session, head: FlameHead, rng: np.random.Generator) -> FlameParams:
     """Random faces of one subject."""
-    shapes = session.head.blendshapes()
+    shapes = head.blendshapes()
     weights = sample_weights(session.frames, rng)
     noise = rng.normal(scale=_COEFFICIENT_NOISE, size=(session.frames, shapes.n_expression))
     jaw = weights @ shapes.jaw_pose + rng.normal(scale=_JAW_NOISE, size=(session.frames, 3)) * (1.0, 0.5, 0.2)
@@ -68,19 +69,19 @@ def _faces(session: Session, rng: np.random.Generator) -> FlameParams:
     return FlameParams(
         time=np.arange(session.frames, dtype=np.float64),
         found=np.ones(session.frames, dtype=np.bool_),
-        expression=weights @ shapes.expression + noise,
-        jaw_pose=jaw,
+        expression=(weights @ shapes.expression + noise).astype(np.float32),
+        jaw_pose=jaw.astype(np.float32),
         leye_pose=weights @ shapes.leye_pose,
         reye_pose=weights @ shapes.reye_pose,
     )
 
 
-def _subject(session: Session, number: int) -> Subject | None:
+def _subject(session: Session, head: FlameHead, number: int) -> Subject | None:
     """Photograph one subject; None if MediaPipe does not find the face at rest."""
     rng = np.random.default_rng([session.seed, number])
-    shape = rng.normal(scale=_IDENTITY_SPREAD, size=session.head.n_shape).astype(np.float32)
-    faces = _faces(session, rng)
-    with Studio(session.head, session.landmarker) as studio:
+    shape = rng.normal(scale=_IDENTITY_SPREAD, size=head.n_shape).astype(np.float32)
+    faces = _faces(session, head, rng)
+    with Studio(head, session.landmarker) as studio:
         studio.as_person(shape)
         colors = tinted(studio.colors, rng)
         still = FlameParams.neutral(n_expression=faces.n_expression)
@@ -94,15 +95,16 @@ def _subject(session: Session, number: int) -> Subject | None:
     return Subject(number, shape, rest, concatenate([o for o in seen if o.found[0]]), faces[kept])
 
 
-_session: list[Session] = []
+_working: list[tuple[Session, FlameHead]] = []
 
 
 def _begin(session: Session) -> None:
-    _session[:] = [session]
+    _working[:] = [(session, load_head(session.head_source))]
 
 
 def _work(number: int) -> Subject | None:
-    return _subject(_session[0], number)
+    session, head = _working[0]
+    return _subject(session, head, number)
 
 
 def photograph(
@@ -123,7 +125,7 @@ def photograph(
                 found += 1
                 yield subject
     if not found:
-        raise InputError(f"MediaPipe found no face in pictures of this head ({session.head.version})")
+        raise InputError(f"MediaPipe found no face in pictures of this head ({session.head_source})")
 
 
 def to_arrays(subjects: list[Subject]) -> dict[str, NDArray[Any]]:
