@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,8 @@ class Mp4Encoder(Encoder):
         stream = self._container.add_stream("libx264", rate=30)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv444p" if full_color else "yuv420p"
-        stream.options = {"crf": str(crf), "preset": "veryfast" if full_color else "medium"}
+        # Without B-frames the order of decoding is that of showing, and the last picture's duration is kept.
+        stream.options = {"crf": str(crf), "preset": "veryfast" if full_color else "medium", "bf": "0"}
         context = stream.codec_context
         context.time_base = Fraction(1, _TICKS)
         # Unmarked films are shown with other colours by players that guess differently.
@@ -193,13 +195,14 @@ class GifEncoder(Encoder):
             stream.width, stream.height = self._size
             stream.pix_fmt = "pal8"
             stream.codec_context.time_base = Fraction(1, _GIF_TICKS)
-            for frame in self._frames():
+            last, duration = 0, round(_GIF_TICKS / _GIF_RATE)
+            for frame in chain(self._frames(), [None]):
                 pictures.push(frame)
                 for colored in _ready(sink):
-                    container.mux(stream.encode(colored))
-            pictures.push(None)
-            for colored in _ready(sink):
-                container.mux(stream.encode(colored))
+                    duration, last = colored.pts - last or duration, colored.pts
+                    for packet in stream.encode(colored):
+                        packet.duration = duration
+                        container.mux(packet)
             container.mux(stream.encode(None))
 
 
