@@ -27,7 +27,7 @@ class RecordingWriter:
         path: the file; what was under that name is replaced at once.
         head_version: of the head that is driven, in words.
         head_hash: of its arrays.
-        landmarks: keep MediaPipe's landmarks, which make up two thirds of the file.
+        landmarks: keep MediaPipe's landmarks, which make up four fifths of the file.
 
     Raises:
         MissingFileError: the folder does not exist.

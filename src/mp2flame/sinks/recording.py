@@ -20,7 +20,7 @@ class RecordingSink(Sink):
     Args:
         path: the file; what was under that name is replaced at once.
         head: the head that is driven, named in the header.
-        landmarks: keep MediaPipe's landmarks, which make up two thirds of the file.
+        landmarks: keep MediaPipe's landmarks, which make up four fifths of the file.
 
     Raises:
         MissingFileError: the folder does not exist.
