@@ -141,6 +141,24 @@ def test_a_missing_extra_is_named(
     assert ran.stdout.startswith(f"{package} is needed")
 
 
+@pytest.mark.parametrize(("package", "spec"), [("av", "film.mp4"), ("cv2", "pictures"), ("mediapipe", "film.mp4")])
+def test_a_missing_system_library_is_named(film: Path, folder: Path, landmarker: Path, package: str, spec: str) -> None:
+    code = (
+        "import sys\n"
+        "class Broken:\n"
+        "    def find_spec(self, name, *rest):\n"
+        f"        if name == {package!r}: raise ImportError('libGL.so.1: cannot open shared object file')\n"
+        "sys.meta_path.insert(0, Broken())\n"
+        "from mp2flame.sources import open_source\n"
+        "from mp2flame.errors import SourceError\n"
+        f"try: open_source({str(film.parent / spec)!r}, landmarker={str(landmarker)!r})\n"
+        "except SourceError as error: print(error)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith(f"{package} is installed but cannot be loaded (libGL.so.1: cannot open shared")
+    assert "mp2flame doctor" in ran.stdout
+
+
 def record(path: Path, frames: int) -> Path:
     """A recording of so many frames; every third shows no face."""
     with closing(RecordingWriter(path)) as writer:

@@ -18,22 +18,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
-from mp2flame.errors import FormatError, MissingExtraError, MissingFileError, SourceError
+from mp2flame.errors import FormatError, MissingFileError, SourceError
 from mp2flame.signals import N_LANDMARKS, Observation
+from mp2flame.sources.extras import importing
 from mp2flame.sources.faces import Box, FaceChoice
 from mp2flame.sources.frames import Picture
 from mp2flame.sources.pictures import rgb_picture
 from mp2flame.sources.quiet import without_chatter
 
-try:
+_PURPOSE: Final = "see faces in pictures"
+
+with importing("mediapipe", _PURPOSE):
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "mediapipe", "track", "see faces in pictures") from error
-except (ImportError, OSError) as error:
-    raise SourceError(
-        f"mediapipe is installed but cannot be loaded ({error}): `mp2flame doctor` says which system library it lacks"
-    ) from error
 
 __all__ = ["FaceDetector"]
 
@@ -199,6 +196,10 @@ class _Landmarker:
             with without_chatter():
                 self._task = vision.FaceLandmarker.create_from_options(options)
         except _FAILURES as error:
+            if type(error) is OSError:
+                # Only now did MediaPipe load its library, with all that this needs of the system.
+                with importing("mediapipe", _PURPOSE):
+                    raise
             raise FormatError(
                 f"expected MediaPipe's face landmarker bundle (face_landmarker.task); MediaPipe refuses {path}: "
                 f"{_first_line(error)}. `mp2flame fetch landmarker` gets the right one"

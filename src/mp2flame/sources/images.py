@@ -9,13 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mp2flame.errors import FormatError, InputError, MissingExtraError, MissingFileError, SourceError
+from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError
+from mp2flame.sources.extras import importing
 from mp2flame.sources.frames import FrameReader, Picture, TimedPicture
 
-try:
+with importing("cv2", "read pictures"):
     import cv2
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "cv2", "track", "read pictures") from error
 
 __all__ = ["ImagesReader", "read_picture"]
 

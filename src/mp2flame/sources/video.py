@@ -10,15 +10,14 @@ from typing import Any, Final
 
 import numpy as np
 
-from mp2flame.errors import FormatError, MissingExtraError, MissingFileError, SourceError
+from mp2flame.errors import FormatError, MissingFileError, SourceError
+from mp2flame.sources.extras import importing
 from mp2flame.sources.frames import FrameReader, Picture, RisingTimes, TimedPicture
 
-try:
+with importing("av", "read video files"):
     import av
     from av.sidedata.sidedata import Type as SideData
     from av.video.reformatter import VideoReformatter
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "av", "track", "read video files") from error
 
 __all__ = ["VideoReader"]
 

@@ -7,14 +7,13 @@ import time
 from collections.abc import Callable, Generator
 from typing import Any, ClassVar, Protocol
 
-from mp2flame.errors import MissingExtraError, SourceError
+from mp2flame.errors import SourceError
+from mp2flame.sources.extras import importing
 from mp2flame.sources.frames import FrameReader, TimedPicture
 from mp2flame.sources.pictures import rgb_picture
 
-try:
+with importing("cv2", "read a webcam"):
     import cv2
-except ModuleNotFoundError as error:
-    raise MissingExtraError(error.name or "cv2", "track", "read a webcam") from error
 
 __all__ = ["Capture", "WebcamReader"]
 
