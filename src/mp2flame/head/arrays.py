@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.blendshapes import ARKIT
 from mp2flame.errors import FormatError
 from mp2flame.head.skinning import Basis, make_basis
 
@@ -25,7 +26,6 @@ Float32 = NDArray[np.float32]
 
 N_JOINTS = 5
 _N_CORRECTIVES = (N_JOINTS - 1) * 9
-_N_BLENDSHAPES = 52
 # FLAME's own split, and that of the files cut down for smplx.
 _SPLITS = {400: 300, 20: 10}
 
@@ -93,20 +93,19 @@ class HeadArrays:
 
 
 def _checked(get: Callable[[str], Array], name: str, shape: tuple[int | None, ...], kinds: str, source: str) -> Array:
-    """Array `name`, of one of these dtype kinds and this shape (None is any length), finite."""
+    """Array `name`, of one of these dtype kinds and this shape (None is any length); floats finite, as float32."""
     array = get(name)
     wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ("," * (len(shape) == 1)) + ")"
     if array.dtype.kind not in kinds:
         raise FormatError(f"{source}: {name} must be numbers of kind {kinds}; got {array.dtype}: not a FLAME head")
     if array.ndim != len(shape) or any(size not in (None, got) for size, got in zip(shape, array.shape, strict=True)):
         raise FormatError(f"{source}: {name} must have shape {wanted}; got {array.shape}: not a FLAME head")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise FormatError(f"{source}: {name} must be finite; got NaN or infinity: fetch the file again")
+    if array.dtype.kind == "f":
+        with np.errstate(over="ignore"):
+            array = np.ascontiguousarray(array, dtype=np.float32)
+        if not np.isfinite(array).all():
+            raise FormatError(f"{source}: {name} must be finite; got NaN or infinity: fetch the file again")
     return array
-
-
-def _float(array: Array) -> Float32:
-    return np.ascontiguousarray(array, dtype=np.float32)
 
 
 def _parents(table: Array, source: str) -> tuple[int, ...]:
@@ -153,9 +152,7 @@ def _extras(arrays: Mapping[str, Array], n_vertices: int, n_expression: int, sou
     if any(key in arrays for key in BLENDSHAPE_KEYS.values()):
         get = _required(arrays, source)
         found["blendshapes"] = {
-            field: _float(
-                _checked(get, key, (_N_BLENDSHAPES, n_expression if field == "expression" else 3), "f", source)
-            )
+            field: _checked(get, key, (len(ARKIT), n_expression if field == "expression" else 3), "f", source)
             for field, key in BLENDSHAPE_KEYS.items()
         }
     return found
@@ -193,12 +190,12 @@ def check_arrays(arrays: Mapping[str, Array], source: str, n_shape: int | None =
     tree = _checked(get, "kintree_table", (2, N_JOINTS), "iu", source)
     faces = _checked(get, "f", (None, 3), "iu", source)
     return HeadArrays(
-        v_template=_float(template),
+        v_template=template,
         faces=_indices(faces, "f", n_vertices, source),
-        shapedirs=_float(shapedirs),
-        posedirs=_float(_checked(get, "posedirs", (n_vertices, 3, _N_CORRECTIVES), "f", source)),
-        regressor=_float(_checked(get, "J_regressor", (N_JOINTS, n_vertices), "f", source)),
-        weights=_float(_checked(get, "weights", (n_vertices, N_JOINTS), "f", source)),
+        shapedirs=shapedirs,
+        posedirs=_checked(get, "posedirs", (n_vertices, 3, _N_CORRECTIVES), "f", source),
+        regressor=_checked(get, "J_regressor", (N_JOINTS, n_vertices), "f", source),
+        weights=_checked(get, "weights", (n_vertices, N_JOINTS), "f", source),
         parents=_parents(tree, source),
         n_shape=identity,
         **_extras(arrays, n_vertices, shapedirs.shape[2] - identity, source),

@@ -8,7 +8,9 @@ A head in our format is one `.safetensors`: FLAME's arrays by FLAME's names (`v_
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
 from importlib import resources
 from pathlib import Path
@@ -18,6 +20,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.blendshapes import ARKIT
 from mp2flame.errors import FormatError, InputError, SinkError
 from mp2flame.head.arrays import BLENDSHAPE_KEYS, check_arrays
 from mp2flame.head.model import FlameHead
@@ -43,6 +46,9 @@ def _declared_split(raw: RawHead, source: str) -> int | None:
             f"{source}: expected format {_FORMAT!r}, version {_FORMAT_VERSION}; got {said[0]!r}, version {said[1]}: "
             "another kind of file, or one of a newer mp2flame"
         )
+    names = metadata.get("blendshape_names", "")
+    if names and re.findall(r"\w+", names) != list(ARKIT):
+        raise FormatError(f"{source}: expected blendshape_names to be ARKit's 52 in Apple's order; got {names:.60}...")
     if "n_shape" not in metadata:
         return None
     try:
@@ -136,6 +142,8 @@ def save_head(head: FlameHead, path: str | Path) -> None:
         "n_shape": str(head.n_shape),
         "n_expression": str(head.n_expression),
     }
+    if head.arrays.blendshapes is not None:
+        metadata["blendshape_names"] = json.dumps(list(ARKIT))
     if head.source_sha256 is not None:
         metadata["source_sha256"] = head.source_sha256
     _write(target, save(_tensors(head), metadata))
