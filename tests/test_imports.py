@@ -34,6 +34,7 @@ ALLOWED: dict[str, set[str]] = {
     "performance": _NOUNS,
     "pipeline": _NOUNS | {"sources.base", "mapping.base", "mapping", "filters.base", "head", "sinks.base"},
     "viewer": _NOUNS | {"sinks.base"},
+    "live": _NOUNS | {"rotations", "sources", "mapping", "filters", "head", "sinks", "formats", "pipeline", "viewer"},
     "training": _NOUNS | {"rotations", "mapping", "head", "sources", "formats", "render", "performance", "fetch"},
 }
 
@@ -42,6 +43,7 @@ HOMES: dict[str, set[str]] = {
     "mediapipe": {"sources/detector.py"},
     "pyvista": {"render.py"},
     "viser": {"viewer"},
+    "platformdirs": {"live"},
     "pooch": {"fetch.py"},
     "tyro": {"cli"},
     "rich": {"cli"},

@@ -15,6 +15,7 @@ from mp2flame.cli.doctor import Doctor
 from mp2flame.cli.drive import Drive
 from mp2flame.cli.fetch import Fetch
 from mp2flame.cli.head import Head
+from mp2flame.cli.live import Live
 from mp2flame.errors import Mp2FlameError
 
 __all__ = ["main"]
@@ -22,6 +23,7 @@ __all__ = ["main"]
 Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Drive, tyro.conf.subcommand("drive")]
+    | Annotated[Live, tyro.conf.subcommand("live")]
     | Annotated[Head, tyro.conf.subcommand("head")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -43,7 +45,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         out.print(f"mp2flame {__version__}")
         return 0
-    command: Demo | Drive | Head | Fetch | Doctor = tyro.cli(
+    command: Demo | Drive | Live | Head | Fetch | Doctor = tyro.cli(
         Command,  # type: ignore[arg-type]
         prog="mp2flame",
         description=_DESCRIPTION,

@@ -88,6 +88,17 @@ class Pipeline:
         self._remarks: list[str] = []
         self._frames = self._without_face = 0
 
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Frames lost so far by place: `source` (live only), and each open sink by its class name."""
+        with self._lanes_lock:
+            lanes = list(self._lanes)
+        return self._dropped(lanes)
+
+    def _dropped(self, lanes: Sequence[Lane]) -> dict[str, int]:
+        dropped = {"source": self._inbox.dropped} if self.source.live else {}
+        return dropped | {type(lane.sink).__name__: lane.dropped for lane in lanes}
+
     def stop(self) -> None:
         """End the run after the frame in hand; may be called from any thread."""
         self._stopping.set()
@@ -141,13 +152,11 @@ class Pipeline:
             self._inbox.end(discard=True)
             lanes = self._finish(reader)
         self._raise_first_error(lanes)
-        dropped = {"source": self._inbox.dropped} if self.source.live else {}
-        dropped |= {type(lane.sink).__name__: lane.dropped for lane in lanes}
         return Report(
             frames=self._frames,
             frames_without_face=self._without_face,
             seconds=time.perf_counter() - started,
-            dropped=dropped,
+            dropped=self._dropped(lanes),
             rooms=self.stopwatch.summary(),
             rest_taken=rest_taken,
             interrupted=interrupted,

@@ -41,7 +41,5 @@ class Stopwatch:
         """Median and 95th percentile of each room, in the order in which rooms were first heard of."""
         with self._lock:
             rings = {room: np.array(ring) for room, ring in self._rings.items()}
-        return {
-            room: RoomTime(*(np.percentile(ring, [50, 95]) * 1e3).tolist(), frames=len(ring))
-            for room, ring in rings.items()
-        }
+        middle = {room: np.percentile(ring, [50, 95]) * 1e3 for room, ring in rings.items()}
+        return {room: RoomTime(float(p50), float(p95), len(rings[room])) for room, (p50, p95) in middle.items()}

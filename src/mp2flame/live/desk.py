@@ -1,0 +1,205 @@
+"""Where the mapping in use comes from: two sides, a person's rest, gains, smoothing, and a pose made by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.blendshapes import ARKIT
+from mp2flame.errors import InputError
+from mp2flame.filters import Filter
+from mp2flame.head import FlameHead
+from mp2flame.live.beside import BesideSink
+from mp2flame.live.motion import HeadPoseTarget, Motion, Posed, smoothing_filters, without_rest
+from mp2flame.live.sliders import observe_weights
+from mp2flame.mapping import Mapping, check_head, load_mapping
+from mp2flame.pipeline import Pipeline
+from mp2flame.signals import FlameParams, Observation
+
+__all__ = ["Desk", "Side"]
+
+Side: TypeAlias = Literal["A", "B"]
+
+
+class Desk:
+    """Puts together what the corridor and the second head run on; methods may be called from any thread.
+
+    Args:
+        head: is driven.
+        mapping: the name of side A's mapping.
+        head_pose: the joint that turns with the head, or "none".
+        any_head: use mappings that were made for other heads.
+        show_second: is given side B's vertices.
+
+    Raises:
+        HeadMismatchError: the mapping was made for another head.
+        MissingFileError: there is no such mapping.
+        FormatError: it is none.
+    """
+
+    def __init__(
+        self,
+        head: FlameHead,
+        mapping: str,
+        *,
+        head_pose: HeadPoseTarget,
+        any_head: bool,
+        show_second: Callable[[NDArray[np.float32]], None],
+    ) -> None:
+        self._head = head
+        self._head_pose: HeadPoseTarget = head_pose
+        self._any_head = any_head
+        self._show_second = show_second
+        self._lock = threading.RLock()
+        self._mappings: dict[Side, Mapping] = {"A": self._load(mapping)}
+        self._rest: Observation | None = None
+        self._gains = (1.0, 1.0)
+        self._smoothing = 1.0
+        self._by_hand = False
+        self._weights = np.zeros(len(ARKIT), dtype=np.float32)
+        self._pose: FlameParams | None = None
+        self._beside: BesideSink | None = None
+        self._pipeline: Pipeline | None = None
+
+    def attach(self, pipeline: Pipeline) -> None:
+        """From now on, keep this corridor's mapping and filters up to date."""
+        with self._lock:
+            self._pipeline = pipeline
+            self._apply()
+            self._renew_filters()
+
+    def mapping(self) -> Mapping:
+        """What side A makes of an observation."""
+        with self._lock:
+            if self._by_hand and self._pose is not None:
+                return Posed(self._pose)
+            return self._motion("A")
+
+    def filters(self) -> Filter:
+        """New filters of the chosen smoothing; none of it while the sliders pose, whose moves show at once."""
+        return smoothing_filters(0.0 if self._by_hand else self._smoothing)
+
+    def set_mapping(self, side: Side, name: str | None) -> None:
+        """Use another mapping on one side; None closes side B.
+
+        Raises:
+            InputError: as for the first mapping.
+        """
+        mapping = None if name is None else self._load(name)
+        with self._lock:
+            if mapping is not None:
+                # One that asks for more than the source gives is refused while the old one still stands.
+                if self._by_hand:
+                    without_rest(mapping)(observe_weights(self._weights))
+                elif self._rest is not None:
+                    mapping.for_person(self._rest)
+                self._mappings[side] = mapping
+                self._apply()
+        if side == "B":
+            self._set_beside(on=mapping is not None)
+
+    def set_rest(self, rest: Observation | None) -> None:
+        """The person's frames at rest, or None for an average person.
+
+        Raises:
+            InputError: they have no face, or lack what a mapping reads.
+        """
+        with self._lock:
+            if rest is not None:
+                for mapping in self._mappings.values():
+                    mapping.for_person(rest)
+            self._rest = rest
+            self._apply()
+
+    def set_gains(self, expression: float, jaw: float) -> None:
+        """Factors of every expression coefficient and of the jaw's rotation."""
+        with self._lock:
+            self._gains = (expression, jaw)
+            self._apply()
+
+    def set_smoothing(self, amount: float) -> None:
+        """0 is off, 1 the default."""
+        with self._lock:
+            self._smoothing = amount
+            self._renew_filters()
+
+    def set_by_hand(self, *, on: bool) -> None:
+        """Whether sliders pose the head.
+
+        Raises:
+            InputError: the mapping in use reads more than scores.
+        """
+        with self._lock:
+            if on:
+                try:
+                    without_rest(self._mappings["A"])(observe_weights(self._weights))
+                except InputError as error:
+                    raise InputError(f"this mapping cannot be driven by sliders: {error}") from error
+            self._by_hand, self._pose = on, None
+            self._apply()
+            self._renew_filters()
+
+    def pose_by_weights(self, weights: NDArray[np.float32]) -> FlameParams:
+        """Take on these weights (52,), in ARKit's order; what the mapping makes of them."""
+        with self._lock:
+            self._weights, self._pose = weights, None
+            self._apply()
+            return self._motion("A")(observe_weights(weights))
+
+    def pose_by_coefficient(self, name: str, index: int, value: float) -> None:
+        """Set one number of the pose, and leave the others as they are."""
+        with self._lock:
+            pose = self._pose or self._motion("A")(observe_weights(self._weights))
+            row = getattr(pose, name).copy()
+            row[0, index] = value
+            self._pose = replace(pose, **{name: row})
+            self._apply()
+
+    def _load(self, name: str) -> Mapping:
+        mapping = load_mapping(name)
+        check_head(
+            mapping,
+            head_hash=self._head.hash,
+            head_version=self._head.version,
+            n_expression=self._head.n_expression,
+            any_head=self._any_head,
+        )
+        return mapping
+
+    def _motion(self, side: Side) -> Motion:
+        mapping = self._mappings[side]
+        if self._by_hand:
+            mapping = without_rest(mapping)
+        elif self._rest is not None:
+            mapping = mapping.for_person(self._rest)
+        expression, jaw = self._gains
+        return Motion(mapping, self._head_pose, expression, jaw, self._head.n_expression)
+
+    def _apply(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.mapping = self.mapping()
+        if self._beside is not None:
+            self._beside.mapping = self._motion("B")
+
+    def _renew_filters(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.filters = self.filters()
+        if self._beside is not None:
+            self._beside.filters = self.filters()
+
+    def _set_beside(self, *, on: bool) -> None:
+        with self._lock:
+            pipeline, beside = self._pipeline, self._beside
+            if pipeline is None or on == (beside is not None):
+                return
+            self._beside = BesideSink(self._motion("B"), self.filters(), self._head, self._show_second) if on else None
+            if self._beside is not None:
+                pipeline.add_sink(self._beside)
+        # Without the lock: the sink's thread may be in a callback that wants it.
+        if beside is not None:
+            pipeline.remove_sink(beside)

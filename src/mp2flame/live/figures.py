@@ -1,0 +1,41 @@
+"""The figures beside the picture: frame rate, how long each room takes, and what was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+
+from mp2flame.pipeline import Pipeline
+from mp2flame.pipeline.timing import RoomTime
+
+__all__ = ["DETECTION", "ROAD", "losses", "rooms_to_show"]
+
+DETECTION: Final = "detection"
+ROAD: Final = "whole road"
+_ARRIVAL = "arrival to "
+_NAMES = {"ViewerSink": "viewer", "Take": "recording", "BesideSink": "second head", "NeutralTaker": ""}
+
+
+def _name(room: str) -> str:
+    return _NAMES.get(room, room.removesuffix("Sink"))
+
+
+def rooms_to_show(summary: Mapping[str, RoomTime]) -> dict[str, RoomTime]:
+    """Rooms in the order of the road, under names that people know; the whole road last."""
+    sinks = [room for room in summary if f"{_ARRIVAL}{room}" in summary]
+    order = [DETECTION, "mapping", "filters", "head", *sinks, ROAD]
+    return {_name(room): summary[room] for room in order if room in summary and _name(room)}
+
+
+def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
+    """One line for each place that lost frames.
+
+    Args:
+        pipeline: the corridor.
+        skipped: frames of a file that came too late.
+    """
+    if skipped:
+        yield f"{skipped} frames of the file skipped"
+    for place, count in pipeline.dropped.items():
+        if count and _name(place):
+            yield f"{count} frames dropped before {_name(place) if place != 'source' else 'mapping'}"

@@ -1,0 +1,147 @@
+"""A person's neutral: taken from three seconds of looking straight, kept in a file, found again next time."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from platformdirs import user_data_path
+
+from mp2flame.errors import InputError
+from mp2flame.formats.recording import read_recording
+from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.pipeline import Pipeline
+from mp2flame.pipeline.rest import is_calm
+from mp2flame.signals import FlameParams, Observation, concatenate
+from mp2flame.sinks.base import HeadSurface, Sink
+
+__all__ = [
+    "NEUTRAL_SECONDS",
+    "NeutralTaker",
+    "data_folder",
+    "load_neutral",
+    "neutral_file",
+    "save_neutral",
+    "take_neutral",
+]
+
+NEUTRAL_SECONDS: Final = 3.0
+_PATIENCE = 12.0
+"""Seconds after which a neutral without enough of a face is given up."""
+
+
+def data_folder() -> Path:
+    """Where a user's neutrals and recordings are kept; the variable `MP2FLAME_DATA` names another place."""
+    named = os.environ.get("MP2FLAME_DATA")
+    return Path(named) if named else user_data_path("mp2flame", appauthor=False)
+
+
+def neutral_file(folder: Path, source: str) -> Path:
+    """The file of a source's neutral: who sits at a camera is not who is seen in a film."""
+    readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(source).name).strip("-")[:40] or "source"
+    return folder / "neutral" / f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.jsonl"
+
+
+def save_neutral(path: Path, frames: list[Observation], head: HeadSurface) -> None:
+    """Keep frames at rest as a recording, which `--rest` of the other commands reads too.
+
+    Raises:
+        SinkError: it cannot be written; an older file is left as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.part.jsonl")
+    writer = RecordingWriter(part, head_version=head.version, head_hash=head.hash)
+    try:
+        for frame in frames:
+            writer.write(frame, None)
+        writer.close()
+        part.replace(path)
+    finally:
+        writer.abort()
+        part.unlink(missing_ok=True)
+
+
+def load_neutral(path: Path) -> Observation | None:
+    """The frames at rest that were kept, or None where there is no file.
+
+    Raises:
+        FormatError: it is not a recording.
+        InputError: no frame in it has a face.
+    """
+    if not path.is_file():
+        return None
+    frames = [observation for observation, _ in read_recording(path) if observation.found[0]]
+    if not frames:
+        raise InputError(f"no face in the neutral kept in {path}: press Neutral to take it again")
+    return concatenate(frames)
+
+
+class NeutralTaker(Sink):
+    """Collects frames with a face until they span three seconds; `progress` and `done` may be read from any thread."""
+
+    policy: ClassVar[Literal["every", "latest"]] = "every"
+
+    def __init__(self, seconds: float = NEUTRAL_SECONDS) -> None:
+        self.frames: list[Observation] = []
+        self.progress = 0.0
+        """0 to 1."""
+        self.done = threading.Event()
+        self._seconds = seconds
+
+    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - rest is a matter of observations
+        """Keep a frame with a face."""
+        if self.done.is_set() or not observation.found[0]:
+            return
+        self.frames.append(observation.without_picture())
+        self.progress = min(1.0, float(observation.time[0] - self.frames[0].time[0]) / self._seconds)
+        if self.progress >= 1.0:
+            self.done.set()
+
+    def close(self) -> None:
+        """Nothing more comes."""
+        self.done.set()
+
+
+def take_neutral(
+    pipeline: Pipeline, path: Path, head: HeadSurface, on_progress: Callable[[float], None]
+) -> tuple[Observation, str]:
+    """Collect three seconds of a person at rest from a running corridor, and keep them.
+
+    Args:
+        pipeline: runs.
+        path: where to keep the frames.
+        head: is named in the file.
+        on_progress: is told 0..1, ten times a second.
+
+    Returns:
+        The frames, and a remark where they are less calm than a rest should be.
+
+    Raises:
+        InputError: no face was seen long enough.
+        SinkError: the frames cannot be kept.
+    """
+    taker = NeutralTaker()
+    pipeline.add_sink(taker)
+    try:
+        deadline = time.monotonic() + _PATIENCE
+        while not taker.done.wait(0.1) and time.monotonic() < deadline:
+            on_progress(taker.progress)
+    finally:
+        pipeline.remove_sink(taker)
+    if taker.progress < 1.0:
+        raise InputError(
+            f"expected {NEUTRAL_SECONDS:.0f} seconds with a face; got {len(taker.frames)} frames in "
+            f"{_PATIENCE:.0f} seconds: look straight into the camera, in good light, and press Neutral again"
+        )
+    on_progress(1.0)
+    rest = concatenate(taker.frames)
+    save_neutral(path, taker.frames, head)
+    return rest, "" if is_calm(rest) else "The face moved: take it again if the head looks odd at rest."

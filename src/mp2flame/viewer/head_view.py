@@ -1,0 +1,93 @@
+"""The head in the scene: its meshes, how they are coloured, and new vertices for them."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import viser
+from numpy.typing import NDArray
+
+from mp2flame.sinks.base import HeadSurface
+from mp2flame.viewer.painting import Painting
+
+__all__ = ["CLAY", "HeadView", "Look"]
+
+Look: TypeAlias = Literal["colours", "clay"]
+
+CLAY = (205, 190, 180)
+"""RGB of the neutral material."""
+
+
+class HeadView:
+    """One head. Vertices and looks may be set from different threads.
+
+    Args:
+        server: shows it.
+        name: its place in the scene tree.
+        surface: what is shown.
+    """
+
+    def __init__(self, server: viser.ViserServer, name: str, surface: HeadSurface) -> None:
+        self._server = server
+        self._name = name
+        self._surface = surface
+        self._vertices = surface.rest_vertices
+        self._paintings: dict[Look, Painting] = {}
+        self._look: Look = "colours" if surface.vertex_colors is not None else "clay"
+        self._wireframe = False
+        self._meshes: list[Any] = []
+        self._lock = threading.Lock()
+        self._frame = server.scene.add_frame(name, show_axes=False)
+        self._build()
+
+    def show(self, vertices: NDArray[np.float32]) -> None:
+        """Move the head's vertices (V, 3); a frame that is not finite leaves it as it is."""
+        if not np.isfinite(vertices).all():
+            return
+        with self._lock, self._server.atomic():
+            self._vertices = vertices
+            if self._frame.visible:
+                for mesh, points in zip(self._meshes, self._paintings[self._look].points(vertices), strict=True):
+                    mesh.vertices = points
+
+    def place(self, x: float, *, visible: bool = True) -> None:
+        """Move the head aside by x metres, or hide it."""
+        with self._lock:
+            self._frame.position = (x, 0.0, 0.0)
+            self._frame.visible = visible
+
+    def set_wireframe(self, on: bool) -> None:
+        """Draw edges only."""
+        with self._lock:
+            self._wireframe = on
+            for mesh in self._meshes:
+                mesh.wireframe = on
+
+    def set_look(self, look: Look) -> None:
+        """The head's own colours, or a neutral material."""
+        with self._lock, self._server.atomic():
+            if look != self._look:
+                self._look = look
+                for mesh in self._meshes:
+                    mesh.remove()
+                self._build()
+
+    def _build(self) -> None:
+        if self._look not in self._paintings:
+            colors = self._surface.vertex_colors if self._look == "colours" else None
+            self._paintings[self._look] = Painting(self._surface.faces, colors, CLAY)
+        painting = self._paintings[self._look]
+        self._meshes = [
+            self._server.scene.add_mesh_simple(
+                f"{self._name}/{self._look}{index}",
+                points,
+                patch.faces,
+                color=patch.color,
+                wireframe=self._wireframe,
+                cast_shadow=False,
+                receive_shadow=False,
+            )
+            for index, (patch, points) in enumerate(zip(painting.patches, painting.points(self._vertices), strict=True))
+        ]

@@ -1,0 +1,148 @@
+"""A head with vertex colours as a few meshes of one colour each, which is what viser can deform in place.
+
+viser streams new vertices into a mesh, but gives such a mesh one colour. Vertices are therefore sorted into a few
+paints, and every triangle whose corners have different paints is cut at the middles of its edges, so that the border
+between two paints runs across triangles instead of along their teeth.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Cut", "Painting", "Patch", "cut_by_label"]
+
+_CLOSE = 24.0
+"""RGB distance below which two colours share a paint."""
+_MOST_PAINTS = 20
+_ROUNDS = 12
+
+Indices = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A surface cut between labels. Its points are the V vertices, then M middles of edges, then T centres."""
+
+    edges: Indices
+    """(M, 2) vertices between which an edge is cut."""
+    centres: Indices
+    """(T, 3) vertices of the triangles that have three labels."""
+    faces: Indices
+    """(F', 3) indices of points, turning the same way as the faces that they are cut from."""
+    labels: Indices
+    """(F',) each face's label."""
+
+    def points(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Where the points (V + M + T, 3) are for vertices (V, 3)."""
+        middles = (vertices[self.edges[:, 0]] + vertices[self.edges[:, 1]]) * np.float32(0.5)
+        first, second, third = self.centres.T
+        centres = (vertices[first] + vertices[second] + vertices[third]) * np.float32(1 / 3)
+        return np.concatenate([vertices, middles, centres])
+
+
+@dataclass(frozen=True)
+class Patch:
+    """The part of a surface that has one colour."""
+
+    color: tuple[int, int, int]
+    """RGB, 0..255."""
+    used: Indices
+    """(P,) the points that it is made of."""
+    faces: NDArray[np.uint32]
+    """(F, 3) indices into `used`."""
+
+
+class Painting:
+    """A surface as patches of one colour each.
+
+    Args:
+        faces: (F, 3) vertex indices.
+        colors: (V, 3) RGB, or None for one patch of `plain`.
+        plain: the colour where there are none.
+    """
+
+    def __init__(
+        self, faces: NDArray[np.uint32], colors: NDArray[np.uint8] | None, plain: tuple[int, int, int]
+    ) -> None:
+        if colors is None:
+            used, compact = np.unique(faces, return_inverse=True)
+            self._cut: Cut | None = None
+            self.patches = [Patch(plain, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))]
+            return
+        paints, labels = _sort_colors(colors.astype(np.float64))
+        cut = cut_by_label(faces, labels)
+        self._cut = cut
+        self.patches = [_patch(cut, label, paint) for label, paint in enumerate(paints) if (cut.labels == label).any()]
+
+    def points(self, vertices: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """Where each patch's points (P, 3) are for the head's vertices (V, 3)."""
+        points = vertices if self._cut is None else self._cut.points(vertices)
+        return [points[patch.used] for patch in self.patches]
+
+
+def _patch(cut: Cut, label: int, paint: NDArray[np.float64]) -> Patch:
+    used, compact = np.unique(cut.faces[cut.labels == label], return_inverse=True)
+    red, green, blue = (round(channel) for channel in paint.tolist())
+    return Patch((red, green, blue), used, compact.reshape(-1, 3).astype(np.uint32))
+
+
+def _sort_colors(colors: NDArray[np.float64]) -> tuple[NDArray[np.float64], Indices]:
+    """Paints (K, 3) and each vertex's paint: k-means that starts from the colour farthest from all before it."""
+    paints = np.median(colors, axis=0)[None]
+    while len(paints) < _MOST_PAINTS:
+        far = _distances(colors, paints).min(axis=1)
+        if far.max() < _CLOSE:
+            break
+        paints = np.vstack([paints, colors[far.argmax()]])
+    labels: Indices = _distances(colors, paints).argmin(axis=1)
+    for _ in range(_ROUNDS):
+        paints = np.array(
+            [colors[labels == k].mean(axis=0) if (labels == k).any() else paint for k, paint in enumerate(paints)]
+        )
+        labels = _distances(colors, paints).argmin(axis=1)
+    return paints, labels
+
+
+def _distances(colors: NDArray[np.float64], paints: NDArray[np.float64]) -> NDArray[np.float64]:
+    distance: NDArray[np.float64] = np.linalg.norm(colors[:, None] - paints[None], axis=2)
+    return distance
+
+
+def cut_by_label(faces: NDArray[np.uint32], labels: Indices) -> Cut:
+    """Triangles whose corners have different labels, cut at the middles of their edges.
+
+    Args:
+        faces: (F, 3) vertex indices.
+        labels: (V,) label of each vertex.
+    """
+    corners = faces.astype(np.intp)
+    sides = np.sort(np.stack([corners, np.roll(corners, -1, axis=1)], axis=2), axis=2)
+    edges, edge_of = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
+    crossed = labels[edges[:, 0]] != labels[edges[:, 1]]
+    middle_of = len(labels) + np.cumsum(crossed) - 1
+    middles = middle_of[edge_of.reshape(-1, 3)]
+
+    kinds = labels[corners]
+    three = (kinds != np.roll(kinds, -1, axis=1)).all(axis=1)
+    centre = len(labels) + int(crossed.sum()) + np.cumsum(three) - 1
+    whole = (kinds == kinds[:, :1]).all(axis=1)
+    pieces = [(corners[whole], kinds[whole, 0])]
+    for k in range(3):
+        x, y, z = (corners[:, (k + n) % 3] for n in range(3))
+        lx, ly, lz = (kinds[:, (k + n) % 3] for n in range(3))
+        xy, zx = middles[:, k], middles[:, (k + 2) % 3]
+        # One corner alone: its tip, and the quadrilateral of the other two.
+        alone = (lx != ly) & (ly == lz)
+        for triangle, label in (((x, xy, zx), lx), ((xy, y, z), ly), ((xy, z, zx), ly)):
+            pieces.append((np.stack(triangle, axis=1)[alone], label[alone]))
+        # Three labels: each corner takes the quadrilateral up to the centre.
+        pieces += [(np.stack(t, axis=1)[three], lx[three]) for t in ((x, xy, centre), (x, centre, zx))]
+    return Cut(
+        edges=edges[crossed],
+        centres=corners[three],
+        faces=np.concatenate([faces for faces, _ in pieces]),
+        labels=np.concatenate([label for _, label in pieces]),
+    )
