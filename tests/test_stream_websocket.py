@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import numpy as np
@@ -157,8 +157,8 @@ def test_fifty_clients_ten_of_them_not_reading() -> None:
             with suppress(TimeoutError):
                 counts[place] += isinstance(client.recv(0.5), bytes)
 
-    with WebSocketSink.from_url("ws://:0?vertices=1", head=head) as sink:
-        clients = [_client(sink, max_queue=1) for _ in range(40)]
+    with WebSocketSink.from_url("ws://:0?vertices=1", head=head) as sink, ExitStack() as connected:
+        clients = [connected.enter_context(_client(sink, max_queue=1)) for _ in range(40)]
         frozen = [_frozen_client(sink.port) for _ in range(10)]
         assert eventually(lambda: sink.clients == 50)
         threads = [threading.Thread(target=read, args=(place, client)) for place, client in enumerate(clients)]
@@ -175,8 +175,7 @@ def test_fifty_clients_ten_of_them_not_reading() -> None:
         stop.set()
         for thread in threads:
             thread.join()
-        for client in clients:
-            client.close()
+        connected.close()
         began = time.perf_counter()
     assert time.perf_counter() - began < 5, "closing does not wait for those who do not read"
     for each in frozen:

@@ -148,8 +148,8 @@ def test_a_broken_connection_is_made_again() -> None:
 
 def test_a_connection_that_stays_broken_is_an_error() -> None:
     def handler(connection: ServerConnection) -> None:
-        server.shutdown()
         connection.socket.shutdown(socket.SHUT_RDWR)
+        server.shutdown()
 
     server = _served(handler)
     address = parse_address(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")

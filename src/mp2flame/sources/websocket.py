@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import ClassVar
 
 from mp2flame.errors import FormatError, MissingExtraError, SourceError
@@ -19,7 +19,8 @@ from mp2flame.wire.messages import parse_binary, parse_hello, parse_json, parse_
 
 try:
     from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidURI
-    from websockets.sync.client import ClientConnection, connect
+    from websockets.sync.client import connect
+    from websockets.sync.connection import Connection
 except ImportError as error:
     raise MissingExtraError("websockets", "stream", "receive a WebSocket stream") from error
 
@@ -54,6 +55,7 @@ class WebSocketSource(Source):
         self._closed = threading.Event()
         self._returns = 0
         self._heard = 0.0
+        self._connected = ExitStack()
         try:
             self._connection = self._connect()
         except (OSError, InvalidHandshake, InvalidURI) as error:
@@ -100,11 +102,14 @@ class WebSocketSource(Source):
     def close(self) -> None:
         """Close the connection; an iteration in another thread ends."""
         self._closed.set()
+        # A reader in another thread is told first; the connection's own thread and socket end then.
         self._connection.close()
+        self._connected.close()
 
-    def _connect(self) -> ClientConnection:
+    def _connect(self) -> Connection:
+        self._connected.close()
         self._names = None
-        return connect(
+        connection = connect(
             self._url,
             open_timeout=_OPEN_SECONDS,
             close_timeout=1.0,
@@ -113,6 +118,8 @@ class WebSocketSource(Source):
             max_queue=8,
             proxy=None,
         )
+        # Newer releases refuse a connection that is not entered.
+        return self._connected.enter_context(connection)
 
     def _wait(self) -> Observation | None:
         newest: WireFace | None = None
@@ -169,7 +176,7 @@ class WebSocketSource(Source):
             else:
                 self._returns += 1
                 if self._closed.is_set():
-                    self._connection.close()
+                    self.close()
                 return
 
 
