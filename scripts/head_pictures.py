@@ -102,13 +102,15 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     large, small = Studio(400), Studio(256)
     top = [large.photo(EXPRESSIONS[index], yaw=yaw) for index, yaw in ((0, 30.0), (2, -18.0), (3, 0.0), (12, 15.0))]
-    sheet(top, 4).save(out / "head.png", optimize=True)
-    sheet([small.photo({}, yaw=yaw) for yaw in _VIEWS], 5).save(out / "head_views.png", optimize=True)
-    sheet([small.photo(weights) for weights in EXPRESSIONS], 5).save(out / "head_expressions.png", optimize=True)
+    sheet(top, 4).save(out / "builtin_head.png", optimize=True)
+    sheet([small.photo({}, yaw=yaw) for yaw in _VIEWS], 5).save(out / "builtin_head_views.png", optimize=True)
+    sheet([small.photo(weights) for weights in EXPRESSIONS], 5).save(
+        out / "builtin_head_expressions.png", optimize=True
+    )
     random = np.random.default_rng(7)
     people = [random.standard_normal(small.head.n_shape).astype(np.float32) for _ in range(10)]
     sheet([small.photo({}, yaw=15.0 * (-1) ** index, shape=who) for index, who in enumerate(people)], 5).save(
-        out / "head_people.png", optimize=True
+        out / "builtin_head_people.png", optimize=True
     )
 
 

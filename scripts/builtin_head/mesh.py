@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scripts.builtin_head import lashes, polygons
+from scripts.builtin_head.areas import brow_distance, hair
 from scripts.builtin_head.eyeball import Eyeball
 from scripts.builtin_head.polygons import Polygons
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from scripts.builtin_head.wheel import Wheel
 
-__all__ = ["BROW_ENDS", "REGIONS", "REST", "Mesh", "assemble", "average_person", "brow_distance"]
+__all__ = ["REGIONS", "REST", "Mesh", "assemble", "average_person"]
 
 REGIONS = {
     "face": 0,
@@ -51,8 +52,6 @@ _CUT_POINT = np.array([0.0, 6.0, 0.2])
 _CUT_NORMAL = np.array([0.0, 0.93, 0.36]) / np.hypot(0.93, 0.36)
 REST = {"jawOpen": -0.04, "eyeWideLeft": 0.25, "eyeWideRight": 0.25}
 """What of the 52 shapes is in the template: the mean person's lips are a little apart and the lids a little low."""
-BROW_ENDS = (0.012, 0.056)
-"""Where a brow begins and ends, metres from the middle of the face."""
 # The origin lies between the ears: this far below and behind the middle between the eyes.
 _EYES_ABOVE_ORIGIN = np.array([0.0, 0.35, 0.80])
 
@@ -185,36 +184,23 @@ def _skin(wheel: Wheel, base: NDArray[np.float64]) -> Polygons:
 
 
 def _refined(mesh: Polygons, wheel: Wheel, base: NDArray[np.float64], step: int) -> Polygons:
-    """Finer faces where colours need them: first around brows and on the visible lips, then in the brows themselves."""
+    """Finer faces where colours need them: first brows, visible lips and the hair's edge, then the brows once more."""
     operator = mesh.operator(len(base))
-    points = operator @ base
+    eye = Eyeball.fit(wheel.group("helper-l-eye"), base).centre * [0.0, 1.0, 1.0]
+    points = (operator @ base - eye) / 10
     lips = operator @ (_marked(wheel, _LIPS, _LIPS_MIDDLE) * (1 - _marked(wheel, _CAVITY, _CAVITY_MIDDLE)))
-    reach = brow_distance(np.abs(points[:, 0]) / 10, (points[:, 1] - _eye_height(wheel, base)) / 10)
-    brow = (points[:, 2] > 0.75) & (reach < (1.4 if step == 1 else 1.05))
+    reach = brow_distance(np.abs(points[:, 0]), points[:, 1])
+    brow = (points[:, 2] > -0.043) & (reach < (1.4 if step == 1 else 1.05))
+    cover = hair(points[:, 1], points[:, 2])
 
     def selected(face: tuple[int, ...]) -> bool:
         corners = list(face)
-        return bool(brow[corners].any() if step == 1 else brow[corners].all()) or (step == 1 and lips[corners].any())
+        if step == 2:
+            return bool(brow[corners].all())
+        edge = np.ptp(cover[corners]) > 0.5 and points[corners, 2].min() > -0.050
+        return bool(brow[corners].any() or lips[corners].any() or edge)
 
     return polygons.refine(mesh, selected)
-
-
-def _eye_height(wheel: Wheel, base: NDArray[np.float64]) -> float:
-    return float(base[wheel.group("helper-l-eye"), 1].mean())
-
-
-def brow_distance(x: NDArray[np.float64], above_eye: NDArray[np.float64]) -> NDArray[np.float64]:
-    """How far points are from the middle of a brow, in half widths of it.
-
-    Args:
-        x: (V,) metres from the middle of the face.
-        above_eye: (V,) metres above the middle of the eyes.
-    """
-    along = np.clip((x - BROW_ENDS[0]) / (BROW_ENDS[1] - BROW_ENDS[0]), 0, 1)
-    middle = 0.0120 + 0.0068 * np.sin(np.pi * along**1.2 * 0.80)
-    half = 0.0046 * (1 - 0.62 * along**2)
-    beyond = np.maximum(np.maximum(BROW_ENDS[0] - x, x - BROW_ENDS[1]), 0)
-    return np.asarray(np.hypot(above_eye - middle, beyond) / half)
 
 
 def _marked(wheel: Wheel, left: tuple[int, ...], middle: tuple[int, ...]) -> NDArray[np.float64]:

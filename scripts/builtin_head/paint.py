@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from scripts.builtin_head.areas import BROW_ENDS, brow_distance, hair
 from scripts.builtin_head.eyeball import N_SEGMENTS, RINGS
-from scripts.builtin_head.mesh import BROW_ENDS, REGIONS, brow_distance
+from scripts.builtin_head.mesh import REGIONS
 from scripts.builtin_head.occlusion import openness
 
 if TYPE_CHECKING:
@@ -80,7 +81,8 @@ def _skin(mesh: Mesh) -> NDArray[np.float64]:
     colors = _mix(colors, _LIP, 0.8 * lips)
     colors = _mix(colors, _LASH, 0.8 * mesh.marks["lid"])
     colors = _mix(colors, _BROW, 0.92 * _brow(mesh))
-    return _mix(colors, _HAIR, 0.94 * _hair(x, y, z) * (1 - mesh.marks["ears"]))
+    eye = (mesh.eyeball.centre - mesh.origin) / 10
+    return _mix(colors, _HAIR, 0.94 * hair(y - eye[1], z - eye[2]) * (1 - mesh.marks["ears"]))
 
 
 def _brow(mesh: Mesh) -> NDArray[np.float64]:
@@ -89,13 +91,6 @@ def _brow(mesh: Mesh) -> NDArray[np.float64]:
     reach = brow_distance(np.abs(points[:, 0]), points[:, 1] - eye[1])
     thin = 1 - 0.25 * _bump(np.abs(points[:, 0]), BROW_ENDS[0], BROW_ENDS[0] + 0.008)
     return _bump(reach, 0.40, 1.25) * thin * (points[:, 2] > 0.04)
-
-
-def _hair(x: NDArray[np.float64], y: NDArray[np.float64], z: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Short hair: above a line that runs over the forehead, down in front of the ears and around to the neck."""
-    front = 0.098 - 0.9 * np.maximum(x - 0.035, 0)
-    line = np.where(z > 0.045, front, np.where(z > 0.0, front + 1.6 * (z - 0.045), -0.045))
-    return _bump(line - y, -0.004, 0.004)
 
 
 def _eye() -> NDArray[np.float64]:
