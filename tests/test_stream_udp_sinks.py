@@ -75,6 +75,22 @@ def test_udp_frames_are_one_json_object_each() -> None:
     assert (second["sequence"], second["found"], second["flame"]) == (1, False, None)
 
 
+def test_a_name_is_preferably_an_ipv4_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(3.0)
+        port = receiver.getsockname()[1]
+        kind = socket.SOCK_DGRAM
+        both = [
+            (socket.AF_INET6, kind, 17, "", ("::1", port, 0, 0)),
+            (socket.AF_INET, kind, 17, "", ("127.0.0.1", port)),
+        ]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        with UdpSink.from_url(f"udp://localhost:{port}", head=surface()) as sink:
+            sink.write(face(0), pose(0, face(0)), None)
+        assert json.loads(receiver.recv(65536))["found"]
+
+
 def test_nobody_has_to_listen_and_lost_frames_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     with UdpSink.from_url(f"udp://127.0.0.1:{free_port()}", head=surface()) as sink:
         for index in range(20):

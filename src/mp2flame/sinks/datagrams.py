@@ -44,11 +44,12 @@ class DatagramSink(Sink):
         """Frames that the network did not take."""
         self._open = True
         try:
-            found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)[0]
+            known = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
         except OSError as error:
             raise SinkError(f"no address is known for {address.host!r} in {address.url}: {error}") from error
-        self._target = found[4]
-        self._socket = socket.socket(found[0], socket.SOCK_DGRAM)
+        # `localhost` is ::1 first on many machines, but receivers of these protocols listen by IPv4.
+        family, _, _, _, self._target = min(known, key=lambda entry: entry[0] != socket.AF_INET)
+        self._socket = socket.socket(family, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 
