@@ -1,0 +1,261 @@
+"""The landmarks mapping: a small neural network on landmarks and scores relative to the person's rest, in NumPy alone.
+
+A frame's landmarks are laid onto the person's rest landmarks by the best similarity (which turns the head to the front,
+and takes out distance and image position), subtracted, joined with the scores relative to rest, whitened by one matrix,
+and given to a few small networks whose outputs are averaged. Training is in `mp2flame.training`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping as Mapping_
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.errors import FormatError, InputError
+from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
+from mp2flame.mapping.linear import N_ROTATIONS
+from mp2flame.mapping.rest import robust_rest
+from mp2flame.mapping.tensors import Arrays
+from mp2flame.signals import N_LANDMARKS, N_SCORES, FlameParams, Observation
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["N_INPUTS", "LandmarkMapping", "align", "silu", "upright"]
+
+Float32 = NDArray[np.float32]
+
+N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
+"""Numbers the whitening matrix takes: landmarks relative to rest, then scores relative to rest."""
+
+_NAMES = json.dumps(MEDIAPIPE)
+_LAYER = "layer_"
+_CHUNK = 4096
+
+
+def upright(landmarks: Float32, image_size: NDArray[np.int64] | None) -> Float32:
+    """Landmarks (N, 478, 3) of a picture as points with square axes: x right, y up, z towards the camera.
+
+    The unit is the picture's width. A picture of unknown size is taken as square.
+    """
+    ratio = 1.0 if image_size is None else float(image_size[1]) / float(image_size[0])
+    return (landmarks - np.array([0.5, 0.5, 0.0], np.float32)) * np.array([1.0, -ratio, -1.0], np.float32)
+
+
+def align(points: Float32, target: Float32, weights: Float32) -> Float32:
+    """`points` (N, P, 3), turned, scaled and moved onto `target` (P, 3) by the best similarity, minus `target`.
+
+    Weighted Procrustes alignment (Kabsch's rotation, Umeyama's scale).
+
+    Args:
+        points: any finite positions.
+        target: centred so that its weighted mean is zero.
+        weights: (P,) non-negative with sum 1.
+
+    Returns:
+        (N, P, 3) what is left of the difference.
+    """
+    # The target's weighted mean is zero, so the points' own mean drops out of the covariance.
+    weighted = weights[:, None] * target
+    covariance = weighted.T @ points
+    u, singular, vt = np.linalg.svd(covariance)
+    mirrored = np.linalg.det(u @ vt) < 0
+    if mirrored.any():
+        vt[mirrored, 2] *= -1
+        singular[mirrored, 2] *= -1
+    mean = weights @ points
+    spread = ((points * points).sum(axis=2) @ weights) - (mean * mean).sum(axis=1)
+    scale = singular.sum(axis=1) / np.maximum(spread, 1e-20)
+    turn = (u @ vt).transpose(0, 2, 1) * scale[:, None, None]
+    result: Float32 = points @ turn
+    result -= mean[:, None] @ turn + target
+    return result
+
+
+def silu(values: Float32) -> Float32:
+    """The networks' activation x / (1 + exp(-x)), the sigmoid-weighted linear unit (Elfwing et al. 2018)."""
+    # Below -80 the result is zero in float32 anyway, and exp would overflow.
+    result: Float32 = values / (1 + np.exp(-np.maximum(values, np.float32(-80))))
+    return result
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LandmarkMapping(StoredMapping):
+    """Networks on whitened, rest-relative landmarks and scores; zero at rest.
+
+    Raises:
+        InputError: a shape is wrong or a value is not finite.
+    """
+
+    kind = "landmarks"
+
+    alignment_weights: Float32
+    """(478,) how much each landmark counts in the alignment; sum 1."""
+    default_landmarks: Float32
+    """(478, 3) the average person's rest, facing the camera, weighted mean zero."""
+    default_scores: Float32
+    """(52,) the average person's rest scores."""
+    whitening: Float32
+    """(1486, K) from rest-relative landmarks and scores to the networks' inputs."""
+    layers: tuple[tuple[Float32, Float32], ...]
+    """Weights (M, in, out) and biases (M, 1, out) of M networks; the last out is E + 9."""
+    rest_landmarks: Float32 | None = None
+    """(478, 3) the person's own rest, laid onto `default_landmarks`; set by `for_person`."""
+    rest_scores: Float32 | None = None
+    """(52,) the person's own rest scores; set by `for_person`."""
+    metadata: Mapping_[str, str] = field(default_factory=dict)
+    """What is known about the mapping, by the keys of `mp2flame.mapping.DESCRIPTION`; read-only."""
+
+    def __post_init__(self) -> None:
+        fixed: dict[str, tuple[int, ...]] = {
+            "alignment_weights": (N_LANDMARKS,),
+            "default_landmarks": (N_LANDMARKS, 3),
+            "default_scores": (N_SCORES,),
+            "whitening": (N_INPUTS, np.shape(self.whitening)[-1] if np.ndim(self.whitening) else 0),
+            "rest_landmarks": (N_LANDMARKS, 3),
+            "rest_scores": (N_SCORES,),
+        }
+        for name, shape in fixed.items():
+            value = getattr(self, name)
+            if value is not None or not name.startswith("rest_"):
+                object.__setattr__(self, name, _checked(name, value, shape))
+        object.__setattr__(self, "layers", self._checked_layers())
+        object.__setattr__(self, "metadata", read_only_metadata(self.metadata))
+        if (self.rest_landmarks is None) != (self.rest_scores is None):
+            raise InputError("LandmarkMapping needs both rest_landmarks and rest_scores, or neither; got one")
+        if self.alignment_weights.min() < 0 or abs(float(self.alignment_weights.sum()) - 1) > 1e-3:
+            raise InputError("LandmarkMapping.alignment_weights must be non-negative with sum 1")
+
+    def _checked_layers(self) -> tuple[tuple[Float32, Float32], ...]:
+        if not self.layers:
+            raise InputError("LandmarkMapping needs at least one layer; got none")
+        members, width = len(np.atleast_1d(self.layers[0][0])), np.shape(self.whitening)[1]
+        checked = []
+        for number, (weight, bias) in enumerate(self.layers):
+            out = np.shape(weight)[-1] if np.ndim(weight) else 0
+            matrix = _checked(f"{_LAYER}{number}_weight", weight, (members, width, out))
+            checked.append((matrix, _checked(f"{_LAYER}{number}_bias", bias, (members, 1, out))))
+            width = out
+        if width <= N_ROTATIONS:
+            raise InputError(f"the last layer must give E + {N_ROTATIONS} numbers; got {width}")
+        return tuple(checked)
+
+    @property
+    def n_expression(self) -> int:
+        """E, the number of expression coefficients it gives."""
+        return int(self.layers[-1][0].shape[2]) - N_ROTATIONS
+
+    def __call__(self, observation: Observation) -> FlameParams:
+        """FLAME parameters of every frame; rows without a face are NaN.
+
+        Args:
+            observation: N frames with scores and landmarks; the alignment turns heads to the front, so the head
+                transform is not read.
+
+        Raises:
+            InputError: the observation has no landmarks.
+        """
+        if observation.landmarks is None:
+            raise InputError(
+                "this mapping reads landmarks and the observation has none, as from a recording of scores alone: "
+                "use a mapping of scores (kind linear)"
+            )
+        n = len(observation)
+        values = np.full((n, self.n_expression + N_ROTATIONS), np.nan, dtype=np.float32)
+        found = np.flatnonzero(observation.found)
+        for start in range(0, len(found), _CHUNK):
+            rows = found[start : start + _CHUNK]
+            points = upright(observation.landmarks[rows], observation.image_size)
+            values[rows] = self._network(self.inputs(points, observation.scores[rows]))
+        expression, jaw, left, right = np.split(values, self.n_expression + np.array([0, 3, 6]), axis=1)
+        return FlameParams(
+            time=observation.time,
+            found=observation.found,
+            expression=np.ascontiguousarray(expression),
+            jaw_pose=np.ascontiguousarray(jaw),
+            leye_pose=np.ascontiguousarray(left),
+            reye_pose=np.ascontiguousarray(right),
+        )
+
+    def inputs(self, points: Float32, scores: Float32) -> Float32:
+        """The networks' inputs (N, K) of upright points (N, 478, 3) and scores (N, 52)."""
+        rest = self.default_landmarks if self.rest_landmarks is None else self.rest_landmarks
+        base = self.default_scores if self.rest_scores is None else self.rest_scores
+        moved = align(points, rest, self.alignment_weights).reshape(len(points), -1)
+        inputs: Float32 = moved @ self.whitening[: 3 * N_LANDMARKS]
+        inputs += (scores - base) @ self.whitening[3 * N_LANDMARKS :]
+        return inputs
+
+    def _network(self, inputs: Float32) -> Float32:
+        values = inputs[None]
+        for weight, bias in self.layers[:-1]:
+            values = silu(values @ weight + bias)
+        weight, bias = self.layers[-1]
+        result: Float32 = (values @ weight + bias).mean(axis=0)
+        return result
+
+    def for_person(self, rest: Observation) -> LandmarkMapping:
+        """This mapping with the person's rest landmarks and scores (their medians over `rest`) as data in it.
+
+        Raises:
+            InputError: no frame of `rest` has a face, or it has no landmarks.
+        """
+        scores = robust_rest(rest)
+        if rest.landmarks is None:
+            raise InputError("this mapping reads landmarks and the rest frames have none: record them with landmarks")
+        points = upright(rest.landmarks[rest.found], rest.image_size)
+        moved = align(points, self.default_landmarks, self.alignment_weights)
+        own = np.median(moved, axis=0) + self.default_landmarks
+        own -= self.alignment_weights @ own
+        return replace(self, rest_landmarks=own.astype(np.float32), rest_scores=scores)
+
+    def arrays(self) -> Arrays:
+        """Every array field that is there, and `layer_<i>_weight`, `layer_<i>_bias`."""
+        names = ("alignment_weights", "default_landmarks", "default_scores", "whitening", "rest_landmarks")
+        named = {name: getattr(self, name) for name in (*names, "rest_scores")}
+        arrays: Arrays = {name: value for name, value in named.items() if value is not None}
+        for number, (weight, bias) in enumerate(self.layers):
+            arrays |= {f"{_LAYER}{number}_weight": weight, f"{_LAYER}{number}_bias": bias}
+        return arrays
+
+    def settings(self) -> dict[str, str]:
+        """`names`, the blendshapes' order as a JSON list."""
+        return {"names": _NAMES}
+
+    @classmethod
+    def from_parts(cls, arrays: Arrays, settings: Mapping_[str, str], metadata: Mapping_[str, str]) -> Self:
+        """The mapping with these `arrays()` and `settings()`.
+
+        Raises:
+            FormatError: keys are missing or unknown, an array is not float32, or the blendshapes' order is another.
+            InputError: as for the class.
+        """
+        count = sum(name.startswith(_LAYER) for name in arrays) // 2
+        layer_names = {f"{_LAYER}{i}_{part}" for i in range(max(count, 1)) for part in ("weight", "bias")}
+        plain = {"alignment_weights", "default_landmarks", "default_scores", "whitening"}
+        check_keys("its arrays", set(arrays), plain | layer_names, {"rest_landmarks", "rest_scores"})
+        check_keys("its metadata keys", set(settings), {"names"})
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise FormatError(f"expected {name} as float32; got {array.dtype}")
+        if settings["names"] != _NAMES:
+            raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
+        fields: dict[str, Any] = {name: array for name, array in arrays.items() if name not in layer_names}
+        layers = tuple((arrays[f"{_LAYER}{i}_weight"], arrays[f"{_LAYER}{i}_bias"]) for i in range(count))
+        return cls(**fields, layers=layers, metadata=metadata)
+
+
+def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Float32:
+    array = np.asarray(value)
+    if array.shape != shape or array.dtype.kind not in "fiu" or 0 in shape:
+        raise InputError(f"LandmarkMapping.{name} must be numbers of shape {shape}; got {array.dtype} {array.shape}")
+    converted = np.array(array, dtype=np.float32)
+    if not np.isfinite(converted).all():
+        raise InputError(f"LandmarkMapping.{name} must be finite; got NaN or infinity")
+    converted.flags.writeable = False
+    return converted

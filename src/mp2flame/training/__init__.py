@@ -1,0 +1,18 @@
+"""Mappings from data: data sets, fits, evaluation. Loaded name by name, for the extras that they need are heavy."""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mp2flame.training.dataset import Dataset
+    from mp2flame.training.fit import fit
+
+__all__ = ["Dataset", "fit"]
+
+_HOMES = {"Dataset": "dataset", "fit": "fit"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

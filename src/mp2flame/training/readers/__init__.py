@@ -1,0 +1,1 @@
+"""Tracked data of many tools, read as sequences of one kind."""

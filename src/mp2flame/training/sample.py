@@ -1,0 +1,76 @@
+"""A fair sample of frames of bounded size, the same whatever the order in which the frames came."""
+
+from __future__ import annotations
+
+import zlib
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.training.rows import Rows, join_rows
+
+__all__ = ["Sampler"]
+
+
+def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Bits so well mixed that their order is as good as random (Steele et al. 2014, SplitMix64's finaliser)."""
+    mixed = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    result: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return result
+
+
+def _keys(rows: Rows) -> NDArray[np.uint64]:
+    names, places = np.unique(rows.sequence.astype(str), return_inverse=True)
+    sums = np.array([zlib.crc32(f"{rows.subject}/{name}".encode()) for name in names], dtype=np.uint64)
+    return _mixed((sums[places] << np.uint64(32)) ^ rows.frame.astype(np.uint64))
+
+
+class Sampler:
+    """Keeps the `limit` frames whose names hash lowest, so that parts can be sampled apart and put together.
+
+    Args:
+        limit: the most frames to keep.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._kept: dict[str, tuple[NDArray[np.uint64], Rows]] = {}
+        self._bound = np.uint64(2**64 - 1)
+
+    def add(self, rows: Rows) -> None:
+        """Offer frames of one subject."""
+        keys = _keys(rows)
+        low = keys <= self._bound
+        if not low.any():
+            return
+        keys, rows = keys[low], _copied(rows, low)
+        if rows.subject in self._kept:
+            other, before = self._kept[rows.subject]
+            keys, rows = np.concatenate([other, keys]), join_rows([before, rows])
+        self._kept[rows.subject] = (keys, rows)
+        if sum(len(k) for k, _ in self._kept.values()) > 2 * self._limit:
+            self._shrink()
+
+    def merge(self, other: Sampler) -> None:
+        """Take in what another sampler kept."""
+        for _, rows in other._kept.values():
+            self.add(rows)
+
+    def _shrink(self) -> None:
+        if sum(len(keys) for keys, _ in self._kept.values()) <= self._limit:
+            return
+        everything = np.concatenate([keys for keys, _ in self._kept.values()])
+        self._bound = np.partition(everything, self._limit - 1)[self._limit - 1]
+        kept = {name: (keys <= self._bound, keys, rows) for name, (keys, rows) in self._kept.items()}
+        self._kept = {name: (keys[low], rows[low]) for name, (low, keys, rows) in kept.items() if low.any()}
+
+    def parts(self) -> list[Rows]:
+        """What was kept, by subject in the order of the names, each subject's frames in a fixed order."""
+        self._shrink()
+        return [self._kept[name][1][np.argsort(self._kept[name][0], kind="stable")] for name in sorted(self._kept)]
+
+
+def _copied(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
+    """The chosen rows in memory of their own: a view would keep the whole batch that it looks into."""
+    return rows[np.flatnonzero(chosen)]
