@@ -80,6 +80,13 @@ class Judge:
         )
         self._renderer.look((0.0, 0.0, 0.0), distance=0.6)
 
+    def __enter__(self) -> Judge:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._renderer.close()
+        self._detector.close()
+
     def scores(self, names: Iterable[str]) -> NDArray[np.float32]:
         """MediaPipe's 52 scores of the head with these shapes at 1."""
         rows = [ARKIT.index(name) for name in names]
@@ -144,7 +151,8 @@ def main() -> None:
     parser.add_argument("landmarker", type=Path, help="MediaPipe's face_landmarker.task")
     parser.add_argument("-o", "--out", type=Path, default=_OUT)
     arguments = parser.parse_args()
-    page = table(measure(Judge(mp2flame.load_head("builtin"), arguments.landmarker)))
+    with Judge(mp2flame.load_head("builtin"), arguments.landmarker) as judge:
+        page = table(measure(judge))
     arguments.out.write_text(page, encoding="utf-8")
     print(page)
 
