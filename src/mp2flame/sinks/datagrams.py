@@ -48,8 +48,9 @@ class DatagramSink(Sink):
         except OSError as error:
             raise SinkError(f"no address is known for {address.host!r} in {address.url}: {error}") from error
         # `localhost` is ::1 first on many machines, but receivers of these protocols listen by IPv4.
-        family, _, _, _, self._target = min(known, key=lambda entry: entry[0] != socket.AF_INET)
-        self._socket = socket.socket(family, socket.SOCK_DGRAM)
+        chosen = min(known, key=lambda entry: entry[0] != socket.AF_INET)
+        self._target = chosen[4]
+        self._socket = socket.socket(chosen[0], socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 
