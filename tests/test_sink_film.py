@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from mp2flame.errors import InputError, SinkError
 from mp2flame.render import MeshRenderer
 from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks import HeadSurface
+from mp2flame.sinks.encoders import Encoder, GifEncoder, Mp4Encoder
 from mp2flame.sinks.film import FilmSink, head_distance
 from tests.films import corners, quarters
 
@@ -197,6 +199,24 @@ def test_a_gif_of_a_slow_source_has_every_picture(tmp_path: Path) -> None:
 def test_a_gif_of_a_single_picture(tmp_path: Path) -> None:
     with Image.open(_film(tmp_path / "film.gif", [5.0], height=32)) as gif:
         assert gif.size == (32, 32)
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc to read memory from")
+@pytest.mark.parametrize("encoder", [Mp4Encoder, GifEncoder])
+def test_memory_does_not_grow_with_the_length(tmp_path: Path, encoder: Callable[[Path, tuple[int, int]], Encoder]) -> None:
+    def megabytes() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
+
+    film = encoder(tmp_path / "film", (320, 160))
+    rows = np.tile(quarters(160, 320), (2, 1, 1))
+    used = []
+    for index in range(1200):
+        film.add(rows[index % 160 : index % 160 + 160], index / 15)
+        if index == 200:
+            used.append(megabytes())
+    film.close()
+    # The pictures are 184 MB.
+    assert megabytes() - used[0] < 60
 
 
 def test_what_a_film_refuses(tmp_path: Path) -> None:

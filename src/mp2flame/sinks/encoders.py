@@ -173,10 +173,12 @@ class GifEncoder(Encoder):
         graph = Graph()
         pictures, sink = _buffer(graph, self._size, "rgb24"), graph.add("buffersink")
         graph.link_nodes(pictures, graph.add("palettegen", stats_mode="full"), sink).configure()
-        for frame in self._frames():
+        palettes: list[av.VideoFrame] = []
+        for frame in chain(self._frames(), [None]):
             pictures.push(frame)
-        pictures.push(None)
-        return sink.pull()
+            # Pictures pile up in front of a filter that nobody asks for its result.
+            palettes += _ready(sink)
+        return palettes[0]
 
     def _encode(self, palette: av.VideoFrame) -> None:
         graph = Graph()
