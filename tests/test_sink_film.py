@@ -203,7 +203,9 @@ def test_a_gif_of_a_single_picture(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no /proc to read memory from")
 @pytest.mark.parametrize("encoder", [Mp4Encoder, GifEncoder])
-def test_memory_does_not_grow_with_the_length(tmp_path: Path, encoder: Callable[[Path, tuple[int, int]], Encoder]) -> None:
+def test_memory_does_not_grow_with_the_length(
+    tmp_path: Path, encoder: Callable[[Path, tuple[int, int]], Encoder]
+) -> None:
     def megabytes() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
