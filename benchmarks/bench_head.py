@@ -1,0 +1,124 @@
+"""A FLAME-sized head, ours against `smplx.lbs.lbs` on torch, with the same number of threads, interleaved.
+
+    pip install ".[peers]"
+    python benchmarks/bench_head.py
+
+The head is random and dense (5,023 vertices, 100 coefficients, 36 correctives, every vertex moved by every joint), the
+worst case for skinning. Ours is the whole call with its checks, `head(params)`. "Basis alone" is the product of the
+coefficients with the basis, which no method can avoid.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Callable
+
+THREADS = 2
+# Read by BLAS and torch when they are loaded.
+for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[_variable] = str(THREADS)
+
+import numpy as np  # noqa: E402
+from numpy.typing import NDArray  # noqa: E402
+
+from mp2flame.head import FlameHead  # noqa: E402
+from mp2flame.head.arrays import check_arrays  # noqa: E402
+from mp2flame.signals import FlameParams  # noqa: E402
+
+_VERTICES = 5023
+_COEFFICIENTS = 100
+_WANTED = 3.0
+_POSES = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
+
+
+def random_head() -> FlameHead:
+    """A dense head of FLAME's size with expression components only."""
+    rng = np.random.default_rng(0)
+    arrays = {
+        "v_template": rng.normal(scale=0.1, size=(_VERTICES, 3)),
+        "f": rng.integers(0, _VERTICES, size=(9976, 3)),
+        "shapedirs": rng.normal(scale=0.002, size=(_VERTICES, 3, _COEFFICIENTS)),
+        "posedirs": rng.normal(scale=0.002, size=(_VERTICES, 3, 36)),
+        "J_regressor": rng.dirichlet(np.full(_VERTICES, 0.01), size=5),
+        "weights": rng.dirichlet(np.full(5, 0.5), size=_VERTICES),
+        "kintree_table": np.array([[-1, 0, 1, 1, 1], [0, 1, 2, 3, 4]]),
+    }
+    return FlameHead(check_arrays(arrays, "random head", n_shape=0), "random")
+
+
+def random_params(n: int) -> FlameParams:
+    """Frames with every joint turned."""
+    rng = np.random.default_rng(n)
+    return FlameParams(
+        time=np.zeros(n),
+        found=np.ones(n, dtype=np.bool_),
+        expression=rng.normal(size=(n, _COEFFICIENTS)).astype(np.float32),
+        **{name: rng.normal(scale=0.2, size=(n, 3)).astype(np.float32) for name in _POSES},
+    )
+
+
+def smplx_call(head: FlameHead, params: FlameParams) -> Callable[[], NDArray[np.float32]]:
+    """The same frames through `smplx.lbs.lbs`, its tensors made beforehand."""
+    import torch
+    from smplx.lbs import lbs
+
+    torch.set_num_threads(THREADS)
+    arrays = head.arrays
+    poses = np.concatenate([getattr(params, name) for name in _POSES], axis=1)
+    inputs = (params.expression, poses, arrays.v_template, arrays.shapedirs, arrays.posedirs.reshape(-1, 36).T)
+    tensors = [torch.from_numpy(np.array(array)) for array in (*inputs, arrays.regressor)]
+    weights = torch.from_numpy(np.array(arrays.weights))
+    parents = torch.tensor(arrays.parents)
+
+    def call() -> NDArray[np.float32]:
+        with torch.no_grad():
+            vertices: NDArray[np.float32] = lbs(*tensors, parents, weights)[0].numpy()
+        return vertices
+
+    return call
+
+
+def measure(calls: dict[str, Callable[[], object]], rounds: int) -> dict[str, tuple[float, float]]:
+    """Median and best seconds of each call, taking turns so that a busy moment meets all of them."""
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            call()
+            started = time.perf_counter()
+            call()
+            seconds[name].append(time.perf_counter() - started)
+    return {name: (float(np.median(taken)), min(taken)) for name, taken in seconds.items()}
+
+
+def main() -> int:
+    """Print milliseconds a frame and ratios for batches of 1 and 64; 0 where both medians are fast enough."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=200)
+    rounds = parser.parse_args().rounds
+    head = random_head()
+    enough = True
+    for n in (1, 64):
+        params = random_params(n)
+        peer = smplx_call(head, params)
+        worst = float(np.abs(head(params) - peer()).max())
+        coefficients = np.random.default_rng(0).normal(size=(n, _COEFFICIENTS + 36)).astype(np.float32)
+        calls: dict[str, Callable[[], object]] = {
+            "smplx": peer,
+            "ours": lambda params=params: head(params),  # type: ignore[misc]
+            "basis alone": lambda rows=coefficients: rows @ head.arrays.basis.directions,  # type: ignore[misc]
+        }
+        taken = measure(calls, rounds)
+        print(f"batch {n}, {THREADS} threads, largest difference {worst * 1000:.6f} mm")
+        for name, (median, best) in taken.items():
+            print(f"  {name:12} {median / n * 1000:8.4f} ms a frame (best {best / n * 1000:.4f})")
+        ratio, best_ratio = (taken["smplx"][i] / taken["ours"][i] for i in (0, 1))
+        print(f"  smplx / ours {ratio:8.2f} (best {best_ratio:.2f}); wanted at least {_WANTED}")
+        enough = enough and ratio >= _WANTED
+    return 0 if enough else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
