@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import json
 from collections.abc import Callable
@@ -34,6 +35,7 @@ def _mapping() -> LinearMapping:
         metadata={
             "head_version": "built-in",
             "head_hash": "0123abcd",
+            "straight": "[0.0625, 0.0, -0.25]",
             "training_subjects": "40",
             "training_frames": "6000",
             "metrics": json.dumps({"face": 0.58}),
@@ -55,7 +57,15 @@ def test_round_trip(tmp_path: Path) -> None:
     assert (got.features, got.uses_rest) == (want.features, want.uses_rest)
     assert dict(got.metadata) == dict(want.metadata)
     assert (got.head_hash, got.head_version, got.n_expression) == ("0123abcd", "built-in", 50)
+    assert got.straight is not None
+    assert got.straight.tolist() == [0.0625, 0.0, -0.25]
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
+
+
+def test_it_travels_to_other_processes() -> None:
+    got = copy.deepcopy(_mapping())
+    assert got.encoded() == _mapping().encoded()
+    assert got.metadata == _mapping().metadata
 
 
 def test_what_is_not_known_stays_unknown(tmp_path: Path) -> None:
@@ -64,6 +74,7 @@ def test_what_is_not_known_stays_unknown(tmp_path: Path) -> None:
     got = read_mapping_file(path)
     assert isinstance(got, LinearMapping)
     assert [got.intercept, got.default_rest, got.rest, got.head_hash, got.head_version] == [None] * 5
+    assert got.straight is None
     assert not got.metadata
 
 
@@ -78,7 +89,7 @@ def test_the_bytes_are_exact() -> None:
         [*DESCRIPTION, "features", "format", "format_version", "kind", "n_expression", "names", "uses_rest"]
     )
     assert header["matrix"] == {"dtype": "F32", "shape": [156, 59], "data_offsets": [444, 444 + 156 * 59 * 4]}
-    assert hashlib.sha256(content).hexdigest() == "192a624c1c80c3a5bb230dc7541f475ab962d003f66002839dbdda51c6ba9e7a"
+    assert hashlib.sha256(content).hexdigest() == "182adef19a50647cbc20bde583479719c407d44ca4338f86c37fd0f110731e13"
 
 
 def test_the_safetensors_package_reads_it(tmp_path: Path) -> None:
@@ -149,6 +160,8 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "other features": (_with_metadata(features='["scores"]'), r"matrix must have shape \(52, E"),
     "strange uses_rest": (_with_metadata(uses_rest="yes"), "expected uses_rest true or false; got 'yes'"),
     "another n_expression": (_with_metadata(n_expression="100"), "says n_expression 100, its arrays 50"),
+    "strange straight": (_with_metadata(straight="ahead"), "expected straight as a JSON list of three numbers"),
+    "short straight": (_with_metadata(straight="[1, 2]"), "expected straight as a JSON list of three finite numbers"),
     "no matrix": (_with_arrays(matrix=None), "missing: matrix"),
     "an unknown array": (_with_arrays(bias=_NAN), "unknown: bias"),
     "a wrong dtype": (_with_arrays(matrix=np.zeros((156, 59))), "expected matrix as float32; got float64"),

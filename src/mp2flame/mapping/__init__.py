@@ -3,7 +3,7 @@
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.file import DESCRIPTION, StoredMapping, read_mapping_file
 from mp2flame.mapping.folder import load_folder, save_folder
-from mp2flame.mapping.head_pose import HeadPose
+from mp2flame.mapping.head_pose import HeadPose, straight_of
 from mp2flame.mapping.heads import check_head
 from mp2flame.mapping.linear import FEATURES, LinearMapping, expand_features
 from mp2flame.mapping.loading import load_mapping
@@ -23,4 +23,5 @@ __all__ = [
     "read_mapping_file",
     "robust_rest",
     "save_folder",
+    "straight_of",
 ]

@@ -7,11 +7,15 @@ file is the same for all of them and lives here.
 from __future__ import annotations
 
 import importlib
+import json
 from abc import abstractmethod
 from collections.abc import Mapping as Mapping_
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar, Final, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
+
+import numpy as np
+from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, InputError
 from mp2flame.mapping import tensors
@@ -29,6 +33,7 @@ FORMAT_VERSION: Final = 1
 DESCRIPTION: Final[tuple[str, ...]] = (
     "head_version",  # in words, as `head info` tells it
     "head_hash",  # of the head that it was made for
+    "straight",  # JSON: axis-angle that MediaPipe reports of this head when it looks straight ahead, radians
     "training_subjects",  # how many people, a decimal number
     "training_frames",  # how many frames, a decimal number
     "metrics",  # JSON: held-out figures
@@ -36,7 +41,7 @@ DESCRIPTION: Final[tuple[str, ...]] = (
     "date",  # ISO 8601
     "provenance",  # what it was made from, and how
 )
-"""What a file says about its mapping, in words; every key is in every file, empty where it is not known."""
+"""What a file says about its mapping; every key but `straight` is in every file, empty where it is not known."""
 
 KINDS: Final[Mapping_[str, str]] = MappingProxyType(
     {
@@ -47,6 +52,7 @@ KINDS: Final[Mapping_[str, str]] = MappingProxyType(
 """Which class reads and writes each kind, imported when a file asks for it."""
 
 _COMMON = ("format", "format_version", "kind", "n_expression")
+_REQUIRED = {*_COMMON, *DESCRIPTION} - {"straight"}
 
 
 class StoredMapping(Mapping):
@@ -71,6 +77,11 @@ class StoredMapping(Mapping):
         """The version of the head that it was made for, in words; None where that is not known."""
         return self.metadata.get("head_version")
 
+    @property
+    def straight(self) -> NDArray[np.float64] | None:
+        """(3,) axis-angle that MediaPipe reports of this head when it looks straight ahead; None if not known."""
+        return _vector(self.metadata["straight"]) if "straight" in self.metadata else None
+
     @abstractmethod
     def arrays(self) -> Arrays:
         """Everything numeric, by name."""
@@ -88,9 +99,13 @@ class StoredMapping(Mapping):
             FormatError, InputError: an array or setting is missing, unknown, or not what it should be.
         """
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Mappings go to other processes; a read-only view of a dict does not by itself.
+        return _rebuilt, (type(self), self.arrays(), self.settings(), dict(self.metadata))
+
     def encoded(self) -> bytes:
         """The mapping file's bytes; the same for the same mapping."""
-        metadata = {key: self.metadata.get(key, "") for key in DESCRIPTION}
+        metadata = {key: self.metadata.get(key, "") for key in DESCRIPTION if key in _REQUIRED | set(self.metadata)}
         metadata |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": self.kind}
         metadata |= {"n_expression": str(self.n_expression), **self.settings()}
         return tensors.encode(self.arrays(), metadata)
@@ -108,6 +123,12 @@ class StoredMapping(Mapping):
         tensors.write_atomically(target, self.encoded())
 
 
+def _rebuilt(
+    cls: type[StoredMapping], arrays: Arrays, settings: dict[str, str], metadata: dict[str, str]
+) -> StoredMapping:
+    return cls.from_parts(arrays, settings, metadata)
+
+
 def read_only_metadata(metadata: Mapping_[str, str]) -> Mapping_[str, str]:
     """`metadata` checked against `DESCRIPTION`, without empty entries, read-only.
 
@@ -120,7 +141,19 @@ def read_only_metadata(metadata: Mapping_[str, str]) -> Mapping_[str, str]:
     wrong = sorted(key for key, value in metadata.items() if not isinstance(value, str))
     if wrong:
         raise InputError(f"expected metadata values to be strings; {', '.join(wrong)} is not")
+    if metadata.get("straight"):
+        _vector(metadata["straight"])
     return MappingProxyType({key: metadata[key] for key in DESCRIPTION if metadata.get(key)})
+
+
+def _vector(text: str) -> NDArray[np.float64]:
+    try:
+        vector = np.array(json.loads(text), dtype=np.float64)
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InputError(f"expected straight as a JSON list of three numbers; got {text[:60]!r}") from error
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise InputError(f"expected straight as a JSON list of three finite numbers; got {text[:60]!r}")
+    return vector
 
 
 def check_keys(what: str, got: set[str], required: set[str], optional: set[str] | None = None) -> None:
@@ -170,9 +203,9 @@ def read_mapping_file(path: str | Path) -> StoredMapping:
     arrays, metadata = tensors.read(source)
     try:
         _check_format(metadata)
-        check_keys("its metadata keys", set(metadata) & {*_COMMON, *DESCRIPTION}, {*_COMMON, *DESCRIPTION})
+        check_keys("its metadata keys", set(metadata) & _REQUIRED, _REQUIRED)
         settings = {key: value for key, value in metadata.items() if key not in {*_COMMON, *DESCRIPTION}}
-        described = {key: metadata[key] for key in DESCRIPTION}
+        described = {key: metadata[key] for key in DESCRIPTION if key in metadata}
         mapping = _class_of(metadata["kind"]).from_parts(arrays, settings, described)
         if str(mapping.n_expression) != metadata["n_expression"]:
             raise FormatError(f"it says n_expression {metadata['n_expression']}, its arrays {mapping.n_expression}")

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from mp2flame import rotations
 from mp2flame.errors import InputError
 from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.file import StoredMapping
 from mp2flame.mapping.rest import seen_frames
 from mp2flame.signals import FlameParams, Observation
 
-__all__ = ["HeadPose"]
+__all__ = ["HeadPose", "straight_of"]
 
 _TARGETS = ("global_orient", "neck_pose")
 
@@ -24,6 +25,10 @@ class HeadPose(Mapping):
 
     MediaPipe's axes are FLAME's: X to the subject's left, Y up, Z to the camera. The transform's linear part is a
     rotation times a scale; the nearest rotation is taken.
+
+    MediaPipe's face and a FLAME head need not agree on what is straight ahead: by some degrees a head may look up or
+    down at rest by MediaPipe's standard. A mapping that knows by how much for its head (`StoredMapping.straight`, see
+    `straight_of`) has it taken out here.
 
     MediaPipe fits its transform as if the camera had a vertical opening angle of 63 degrees. No correction is made for
     a face away from the middle of the picture: the same view of a face, moved from the middle to a quarter of the
@@ -43,11 +48,14 @@ class HeadPose(Mapping):
     mapping: Mapping
     to: str = "global_orient"
     relative: bool = False
-    _rest: NDArray[np.float64] | None = field(default=None, repr=False)
+    _zero: NDArray[np.float64] | None = field(default=None, repr=False)
+    """(3, 3) the rotation that counts as none."""
 
     def __post_init__(self) -> None:
         if self.to not in _TARGETS:
             raise InputError(f"expected the head's rotation to go to {' or '.join(_TARGETS)}; got {self.to!r}")
+        if self._zero is None and isinstance(self.mapping, StoredMapping) and self.mapping.straight is not None:
+            object.__setattr__(self, "_zero", rotations.matrix(self.mapping.straight))
 
     @property
     def n_expression(self) -> int:
@@ -75,8 +83,8 @@ class HeadPose(Mapping):
         found = observation.found
         if found.any():
             rotation = _head_rotations(observation)
-            if self._rest is not None:
-                rotation = rotation @ self._rest.T
+            if self._zero is not None:
+                rotation = rotation @ self._zero.T
             angles[found] = rotations.from_matrix(rotation)
         if self.to == "neck_pose":
             return replace(params, neck_pose=angles)
@@ -92,8 +100,32 @@ class HeadPose(Mapping):
         if not self.relative:
             return replace(self, mapping=inner)
         seen_frames(rest)
-        # The mean in the Frobenius norm: the rotation nearest to the average matrix.
-        return replace(self, mapping=inner, _rest=rotations.nearest_rotation(_head_rotations(rest).mean(axis=0)))
+        return replace(self, mapping=inner, _zero=_mean(_head_rotations(rest)))
+
+
+def straight_of(head_transform: ArrayLike, global_orient: ArrayLike) -> NDArray[np.float64]:
+    """What MediaPipe reports of a head that looks straight ahead, from frames in which its rotation is known.
+
+    Args:
+        head_transform: (N, 4, 4) MediaPipe's.
+        global_orient: (N, 3) axis-angle, radians: how the head was really turned to the camera.
+
+    Returns:
+        (3,) axis-angle, radians; goes into a mapping's metadata as `straight`, as a JSON list.
+
+    Raises:
+        InputError: there is no frame, or shapes do not fit.
+    """
+    reported = np.asarray(head_transform, dtype=np.float64)
+    truth = rotations.matrix(global_orient)
+    if reported.ndim != 3 or reported.shape[1:] != (4, 4) or len(reported) != len(truth) or not len(truth):
+        raise InputError(f"expected head_transform (N, 4, 4) and global_orient (N, 3); got {reported.shape}")
+    return rotations.from_matrix(_mean(truth.swapaxes(1, 2) @ rotations.nearest_rotation(reported[:, :3, :3])))
+
+
+def _mean(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The rotation nearest to the average matrix of (N, 3, 3): the mean in the Frobenius norm."""
+    return rotations.nearest_rotation(rotation.mean(axis=0))
 
 
 def _head_rotations(observation: Observation) -> NDArray[np.float64]:

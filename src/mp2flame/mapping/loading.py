@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Final
 
 from mp2flame import fetch
 from mp2flame.errors import FormatError, MissingFileError
@@ -13,19 +14,23 @@ from mp2flame.mapping.folder import load_folder
 __all__ = ["load_mapping"]
 
 
+_BUILTIN: Final = ("builtin", "builtin-landmarks")
+
+
 def load_mapping(source: str | Path) -> StoredMapping:
     """A mapping, told by what is there.
 
     Args:
-        source: `"builtin"` for the mapping of the built-in head; the name of a published mapping that was fetched
-            (`mp2flame fetch mapping`); a `.safetensors` mapping file; or a folder with `bs2exp.npy` and so on.
+        source: `"builtin"` for the mapping of the built-in head (`"builtin-landmarks"` reads landmarks too); the name
+            of a published mapping that was fetched (`mp2flame fetch mapping`); a `.safetensors` mapping file; or a
+            folder with `bs2exp.npy` and so on.
 
     Raises:
         MissingFileError: there is nothing of that name.
         FormatError: it is not a mapping, or damaged.
     """
-    if source == "builtin":
-        asset = files("mp2flame.mapping") / "assets" / "builtin.safetensors"
+    if source in _BUILTIN:
+        asset = files("mp2flame.mapping") / "assets" / f"{source}.safetensors"
         with as_file(asset) as path:
             return read_mapping_file(path)
     if isinstance(source, str) and source in fetch.PUBLISHED:
@@ -42,7 +47,7 @@ def load_mapping(source: str | Path) -> StoredMapping:
     if not path.exists():
         raise MissingFileError(
             f"expected a mapping: 'builtin', a .safetensors file, a folder with bs2exp.npy, or one of "
-            f"{', '.join(fetch.PUBLISHED)}; there is nothing at {path}"
+            f"{', '.join([*_BUILTIN[1:], *fetch.PUBLISHED])}; there is nothing at {path}"
         )
     if path.suffix == ".npy":
         raise FormatError(f"{path} is one part of a mapping: name its folder, {path.parent}")
