@@ -10,6 +10,7 @@ import pytest
 from mp2flame.errors import InputError
 from mp2flame.filters import Chain, Filter, Hold, Limits, OneEuro, default_filters
 from mp2flame.mapping import HeadPose, LinearMapping, Mapping
+from mp2flame.mapping.landmarks import N_INPUTS, LandmarkMapping
 from mp2flame.signals import FlameParams, Observation, concatenate
 
 _E = 7
@@ -24,6 +25,22 @@ def _linear(**settings: object) -> LinearMapping:
     return LinearMapping(matrix=matrix, **settings)  # type: ignore[arg-type]
 
 
+def _landmarks() -> LandmarkMapping:
+    rng = np.random.default_rng(12)
+    rest = rng.normal(size=(478, 3))
+    shapes = ((2, 12, 8), (2, 8, _E + 9))
+    return LandmarkMapping(
+        alignment_weights=np.full(478, 1 / 478, dtype=np.float32),
+        default_landmarks=(rest - rest.mean(axis=0)).astype(np.float32),
+        default_scores=_REST,
+        whitening=rng.normal(0, 0.03, (N_INPUTS, 12)).astype(np.float32),
+        layers=tuple(
+            (rng.normal(0, 0.3, shape).astype(np.float32), np.zeros((2, 1, shape[2]), dtype=np.float32))
+            for shape in shapes
+        ),
+    )
+
+
 _REST = np.linspace(0, 0.5, 52, dtype=np.float32)
 
 MAPPINGS: dict[str, Callable[[], Mapping]] = {
@@ -31,6 +48,7 @@ MAPPINGS: dict[str, Callable[[], Mapping]] = {
     "intercept": lambda: _linear(intercept=np.arange(_E + 9, dtype=np.float32)),
     "features": lambda: _linear(features=("square", "scores", "signed_root")),
     "relative": lambda: _linear(uses_rest=True, default_rest=_REST),
+    "landmarks": _landmarks,
     "head pose": lambda: HeadPose(_linear()),
     "relative head pose": lambda: HeadPose(_linear(uses_rest=True), to="neck_pose", relative=True),
 }

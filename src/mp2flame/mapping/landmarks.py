@@ -160,15 +160,15 @@ class LandmarkMapping(StoredMapping):
         Raises:
             InputError: the observation has no landmarks.
         """
-        if observation.landmarks is None:
-            raise InputError(
-                "this mapping reads landmarks and the observation has none, as from a recording of scores alone: "
-                "use a mapping of scores (kind linear)"
-            )
         n = len(observation)
         values = np.full((n, self.n_expression + N_ROTATIONS), np.nan, dtype=np.float32)
         found = np.flatnonzero(observation.found)
         for start in range(0, len(found), _CHUNK):
+            if observation.landmarks is None:
+                raise InputError(
+                    "this mapping reads landmarks and the observation has none, as from a recording of scores alone: "
+                    "use a mapping of scores (kind linear)"
+                )
             rows = found[start : start + _CHUNK]
             points = upright(observation.landmarks[rows], observation.image_size)
             values[rows] = self._network(self.inputs(points, observation.scores[rows]))
