@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import FrozenInstanceError, replace
 from pathlib import Path
 
@@ -35,6 +36,13 @@ def test_a_head_cannot_be_changed(head: FlameHead) -> None:
         assert array is not None
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0
+
+
+def test_a_head_travels_to_another_process(head: FlameHead) -> None:
+    params = random_params(2, 100)
+    baked = head.with_shape([1.0, 2.0])
+    again = pickle.loads(pickle.dumps(baked))  # noqa: TID251 - our own bytes
+    np.testing.assert_array_equal(again(params), baked(params))
 
 
 def test_baked_identity_is_identity_in_the_basis(head: FlameHead) -> None:

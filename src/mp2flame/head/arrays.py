@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -41,7 +41,7 @@ OPTIONAL_KEYS = ("vertex_colors", "region", "mirror", *BLENDSHAPE_KEYS.values())
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadArrays:
-    """A checked head; the mean identity, no pose."""
+    """A checked head; the mean identity, no pose. Its arrays are read-only."""
 
     v_template: Float32
     """(V, 3) metres."""
@@ -67,6 +67,14 @@ class HeadArrays:
     """(V,) the index of each vertex's mirror image."""
     blendshapes: Mapping[str, Float32] | None = None
     """Per field of `FlameParams`, (52, E) or (52, 3): the parameters of each ARKit shape, in Apple's order."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if isinstance(value, np.ndarray):
+                view = value.view()
+                view.flags.writeable = False
+                object.__setattr__(self, item.name, view)
 
     @property
     def n_expression(self) -> int:

@@ -14,7 +14,6 @@ import re
 import tempfile
 from importlib import resources
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -93,7 +92,7 @@ def load_head(source: str | Path, *, version: str | None = None, n_shape: int | 
         stated=version,
         clue=raw.clue,
     )
-    return FlameHead(arrays, named, source_sha256=sha256, metadata=MappingProxyType(dict(raw.metadata)))
+    return FlameHead(arrays, named, source_sha256=sha256, metadata=dict(raw.metadata))
 
 
 def _tensors(head: FlameHead) -> dict[str, NDArray[Any]]:

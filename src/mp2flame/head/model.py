@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,7 +44,7 @@ class FlameHead:
     """(S,) the identity that `with_shape` baked; None is the mean identity."""
     source_sha256: str | None = None
     """sha256 of the file that the head was first read from, before any conversion."""
-    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    metadata: Mapping[str, str] = field(default_factory=dict)
     """What the file says about itself: licence, provenance and so on."""
 
     @property
@@ -56,7 +55,7 @@ class FlameHead:
     @property
     def faces(self) -> NDArray[np.uint32]:
         """(F, 3) vertex indices."""
-        return _frozen(self.arrays.faces)
+        return self.arrays.faces
 
     @property
     def n_vertices(self) -> int:
@@ -76,17 +75,17 @@ class FlameHead:
     @property
     def vertex_colors(self) -> NDArray[np.uint8] | None:
         """(V, 3) RGB, or None."""
-        return None if self.arrays.vertex_colors is None else _frozen(self.arrays.vertex_colors)
+        return self.arrays.vertex_colors
 
     @property
     def region(self) -> NDArray[np.uint8] | None:
         """(V,) labels of the surface's parts, or None."""
-        return None if self.arrays.region is None else _frozen(self.arrays.region)
+        return self.arrays.region
 
     @property
     def mirror(self) -> NDArray[np.uint32] | None:
         """(V,) the index of each vertex's mirror image, or None."""
-        return None if self.arrays.mirror is None else _frozen(self.arrays.mirror)
+        return self.arrays.mirror
 
     @property
     def joint_names(self) -> tuple[str, ...]:
@@ -96,7 +95,7 @@ class FlameHead:
     @property
     def template(self) -> Float32:
         """(V, 3) metres: the mean identity at rest."""
-        return _frozen(self.arrays.v_template)
+        return self.arrays.v_template
 
     @cached_property
     def neutral_vertices(self) -> Float32:
