@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -56,6 +57,8 @@ class Desk:
         self._any_head = any_head
         self._show_second = show_second
         self._lock = threading.RLock()
+        self._specs: dict[str, str] = {}
+        self._names: dict[Side, str | None] = {"A": self.offer(mapping)[0], "B": None}
         self._mappings: dict[Side, Mapping] = {"A": self._load(mapping)}
         self._rest: Observation | None = None
         self._gains = (1.0, 1.0)
@@ -65,6 +68,20 @@ class Desk:
         self._pose: FlameParams | None = None
         self._beside: BesideSink | None = None
         self._pipeline: Pipeline | None = None
+
+    def offer(self, *specs: str) -> tuple[str, ...]:
+        """Names fit for a list, under which `set_mapping` finds these mappings."""
+        for spec in specs:
+            name = Path(spec).name if Path(spec).exists() else spec
+            if self._specs.setdefault(name, spec) != spec:
+                self._specs[spec] = spec
+        return tuple(next(name for name, known in self._specs.items() if known == spec) for spec in specs)
+
+    def names(self) -> tuple[str, str | None]:
+        """What is in use on side A, and on side B if there is a second head."""
+        first = self._names["A"]
+        assert first is not None
+        return first, self._names["B"]
 
     def attach(self, pipeline: Pipeline) -> None:
         """From now on, keep this corridor's mapping and filters up to date."""
@@ -87,10 +104,14 @@ class Desk:
     def set_mapping(self, side: Side, name: str | None) -> None:
         """Use another mapping on one side; None closes side B.
 
+        Args:
+            side: A is what is recorded and sent, B stands beside it.
+            name: as `offer` gave it, or what `load_mapping` understands.
+
         Raises:
             InputError: as for the first mapping.
         """
-        mapping = None if name is None else self._load(name)
+        mapping = None if name is None else self._load(self._specs.get(name, name))
         with self._lock:
             if mapping is not None:
                 # One that asks for more than the source gives is refused while the old one still stands.
@@ -100,6 +121,7 @@ class Desk:
                     mapping.for_person(self._rest)
                 self._mappings[side] = mapping
                 self._apply()
+            self._names[side] = name
         if side == "B":
             self._set_beside(on=mapping is not None)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
@@ -44,6 +45,7 @@ class LiveSession:
         self._data = settings.data or data_folder()
         self._stopped = threading.Event()
         self._face: bool | None = None
+        self._ended = False
         self._head = load_head(settings.head)
         self._surface = head_surface(self._head)
         self._desk = Desk(
@@ -91,7 +93,7 @@ class LiveSession:
             source=self._playback.name,
             # Whoever is on the network may look, but not open this machine's files.
             free_source=only_this_machine(settings.host),
-            mappings=tuple(dict.fromkeys((*settings.mappings, *compare))),
+            mappings=self._desk.offer(*settings.mappings, *compare),
             formats=FORMATS,
             n_expression=self._head.n_expression,
             mirror=settings.mirror,
@@ -108,9 +110,11 @@ class LiveSession:
             self.pipeline.add_sink(ViewerSink(self.page, self._on_head))
             self._find_neutral()
             if self._settings.compare is not None:
-                self.set_mapping("B", self._settings.compare)
+                self.set_mapping("B", *self._desk.offer(self._settings.compare))
             ticker.start()
-            return self.pipeline.run()
+            # Beside a detector that uses every core, threads of matrix products wait for each other.
+            with threadpool_limits(limits=1, user_api="blas"):
+                return self.pipeline.run()
         finally:
             self._stopped.set()
             self._playback.close()
@@ -129,7 +133,8 @@ class LiveSession:
     def open_source(self, spec: str) -> None:
         """Take frames from another source."""
         self._playback.open(spec)
-        self._face = None
+        self.page.hide_picture()
+        self._face, self._ended = None, False
         self._desk.set_by_hand(on=False)
         self.page.controls.show_camera(on=True)
         self.page.controls.show_sources(self._playback.names, self._playback.name)
@@ -150,6 +155,7 @@ class LiveSession:
             self.page.controls.show_camera(on=True)
             raise
         self._playback.use_sliders()
+        self.page.hide_picture()
         self.page.controls.show_camera(on=False)
         self.page.show_sign("camera off: the sliders pose the head", missing=False)
         self.pose_by_weights(self.page.controls.sliders.weights())
@@ -205,14 +211,10 @@ class LiveSession:
 
     def set_mapping(self, side: Side, name: str | None) -> None:
         """Use another mapping; None on side B shows one head only."""
-        if side == "B":
-            self.page.show_second(name)
         try:
             self._desk.set_mapping(side, name)
-        except Mp2FlameError:
-            if side == "B":
-                self.page.show_second(None)
-            raise
+        finally:
+            self.page.show_second(*self._desk.names())
         self._playback.nudge()
 
     def pose_by_weights(self, weights: NDArray[np.float32]) -> None:
@@ -253,12 +255,13 @@ class LiveSession:
 
     def _on_frame(self, frame: Frame) -> None:
         found = bool(frame.observation.found[0])
-        if found != self._face and not self._playback.by_hand:
+        # The last frames of a source may come through after its end was told.
+        if found != self._face and not self._playback.by_hand and not self._ended:
             self._face = found
             self.page.show_sign("face seen" if found else "**No face seen**: look into the camera", missing=not found)
 
     def _source_ended(self, error: Exception | None) -> None:
-        self._face = None
+        self._ended = True
         why = str(error) if error is not None else "it is over"
         self.page.show_sign(f"**The source has ended**: {why}. Choose it again, or another.", missing=False)
 

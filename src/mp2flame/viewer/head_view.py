@@ -40,6 +40,11 @@ class HeadView:
         self._meshes: list[Any] = []
         self._lock = threading.Lock()
         self._frame = server.scene.add_frame(name, show_axes=False)
+        rest = surface.rest_vertices
+        below = (float(rest[:, 0].mean()), float(rest[:, 1].min()) - 0.015, float(rest[:, 2].max()) - 0.05)
+        self._caption = server.scene.add_label(
+            f"{name}/caption", "", position=below, anchor="top-center", visible=False
+        )
         self._build()
 
     def show(self, vertices: NDArray[np.float32]) -> None:
@@ -52,11 +57,13 @@ class HeadView:
                 for mesh, points in zip(self._meshes, self._paintings[self._look].points(vertices), strict=True):
                     mesh.vertices = points
 
-    def place(self, x: float, *, visible: bool = True) -> None:
-        """Move the head aside by x metres, or hide it."""
+    def place(self, x: float, z: float = 0.0, *, caption: str = "", visible: bool = True) -> None:
+        """Move the head aside by x and forward by z metres, with a caption below it, or hide it."""
         with self._lock:
-            self._frame.position = (x, 0.0, 0.0)
+            self._frame.position = (x, 0.0, z)
             self._frame.visible = visible
+            self._caption.text = caption
+            self._caption.visible = bool(caption)
 
     def set_wireframe(self, on: bool) -> None:
         """Draw edges only."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import ipaddress
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
@@ -21,8 +23,9 @@ __all__ = ["Duration", "Page", "only_this_machine", "who_can_see"]
 
 _PICTURE_HEIGHT = 360
 _PICTURE_QUALITY = 70
-_APART = 0.15
-"""Metres by which each of two heads stands aside."""
+_APART = 0.12
+_BACK = 0.55
+"""Metres by which each of two heads stands aside, and both stand back so that they fit."""
 
 
 class Duration(Protocol):
@@ -77,7 +80,10 @@ class Page:
         panel = gui.add_panel()
         with panel.add_tab("Camera"):
             self._picture = gui.add_image(
-                np.full((240, 320, 3), 222, dtype=np.uint8), jpeg_quality=_PICTURE_QUALITY, format="jpeg"
+                np.full((240, 320, 3), 222, dtype=np.uint8),
+                jpeg_quality=_PICTURE_QUALITY,
+                format="jpeg",
+                visible=False,
             )
             self._sign = gui.add_markdown("waiting for the first frame")
             self._playing = gui.add_checkbox("Playing", initial_value=True, visible=False)
@@ -86,21 +92,14 @@ class Page:
                 "Position (s)", min=0.0, max=1.0, step=0.01, initial_value=0.0, visible=False
             )
             self._figures = gui.add_html("")
-        controls = self.controls_of_transport()
-        for handle, act in controls:
-            handle.on_update(_by_a_person(act))
+        director = self._director
+        self._playing.on_update(_by_a_person(director.set_playing))
+        self._loop.on_update(_by_a_person(director.set_loop))
+        self._position.on_update(_by_a_person(director.seek))
         panel.dock_left()
         panel.set_width(330)
         gui.main_panel.dock_right()
-        gui.main_panel.set_width(360)
-
-    def controls_of_transport(self) -> list[tuple[Any, Any]]:
-        """Each of the player's controls with what it asks for."""
-        return [
-            (self._playing, lambda: self._director.set_playing(self._playing.value)),
-            (self._loop, lambda: self._director.set_loop(self._loop.value)),
-            (self._position, lambda: self._director.seek(self._position.value)),
-        ]
+        gui.main_panel.set_width(430)
 
     @property
     def address(self) -> str:
@@ -125,20 +124,28 @@ class Page:
         """The driving picture (H, W, 3), shrunk by leaving out rows and columns."""
         if self.watched:
             step = max(1, round(picture.shape[0] / _PICTURE_HEIGHT))
+            self._picture.visible = True
             self._picture.image = np.ascontiguousarray(picture[::step, ::step])
             self._server.flush()
+
+    def hide_picture(self) -> None:
+        """There is no picture, until there is one again."""
+        self._picture.visible = False
 
     def show_sign(self, text: str, *, missing: bool) -> None:
         """One line below the picture; `missing` puts "no face" into the scene too."""
         self._sign.content = text
         self._missing.visible = missing
 
-    def show_second(self, name: str | None) -> None:
-        """Two heads side by side, or one."""
-        aside = _APART if name is not None else 0.0
-        self.heads[0].place(-aside)
-        self.heads[1].place(aside, visible=name is not None)
-        self.controls.show_second(name)
+    def show_second(self, first: str, second: str | None) -> None:
+        """Two heads side by side with their mappings' names, or, with None, the first alone."""
+        if second is None:
+            self.heads[0].place(0.0)
+            self.heads[1].place(0.0, visible=False)
+        else:
+            self.heads[0].place(-_APART, -_BACK, caption=f"A: {first}")
+            self.heads[1].place(_APART, -_BACK, caption=f"B: {second}")
+        self.controls.show_second(second)
 
     def show_transport(self, position: float, duration: float | None, *, playing: bool, visible: bool) -> None:
         """Where a file is; not visible for cameras and streams."""
@@ -166,13 +173,16 @@ class Page:
 
     def close(self) -> None:
         """Send browsers away and free the port."""
-        self._server.stop()
+        with contextlib.redirect_stdout(io.StringIO()):
+            self._server.stop()
 
 
-def _by_a_person(act: Any) -> Any:
+def _by_a_person(act: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Act on the value that a person chose; what the program changed itself has no client."""
+
     def changed(event: Any) -> None:
         if event.client_id is not None:
-            act()
+            act(event.target.value)
 
     return changed
 

@@ -14,10 +14,10 @@ from mp2flame.signals import FlameParams
 __all__ = ["SliderPanel"]
 
 _POSES = {
-    "Jaw": ("jaw_pose", ("open", "to the left", "roll"), 35.0),
-    "Neck": ("neck_pose", ("nod", "turn", "tilt"), 60.0),
-    "Left eye": ("leye_pose", ("down", "to the left", "roll"), 45.0),
-    "Right eye": ("reye_pose", ("down", "to the left", "roll"), 45.0),
+    "jaw": ("jaw_pose", ("open", "to the left", "roll"), 35.0),
+    "neck": ("neck_pose", ("nod", "turn", "tilt"), 60.0),
+    "left eye": ("leye_pose", ("down", "to the left", "roll"), 45.0),
+    "right eye": ("reye_pose", ("down", "to the left", "roll"), 45.0),
 }
 _EXPRESSION_LIMIT = 6.0
 _GROUPS = ("eye", "brow", "jaw", "mouth", "cheek", "nose", "tongue")
@@ -47,17 +47,16 @@ class SliderPanel:
         self._weights: dict[str, Any] = {}
         self._coefficients: dict[tuple[str, int], tuple[Any, float]] = {}
         gui.add_button("All to zero", hint="The face at rest").on_click(lambda _: self.zero())
-        with gui.add_folder("Blendshapes"):
-            for group in _GROUPS:
-                with gui.add_folder(group.capitalize(), expand_by_default=group in ("jaw", "mouth")):
-                    for name in ARKIT:
-                        if name.startswith(group):
-                            self._add_weight(name)
+        for group in _GROUPS:
+            with gui.add_folder(f"Blendshapes: {group}", expand_by_default=group in ("jaw", "mouth")):
+                for name in ARKIT:
+                    if name.startswith(group):
+                        self._add_weight(name)
         for title, (field, names, limit) in _POSES.items():
-            with gui.add_folder(title, expand_by_default=title == "Jaw"):
+            with gui.add_folder(f"FLAME: {title}", expand_by_default=title == "jaw"):
                 for index, name in enumerate(names):
                     self._add_coefficient(f"{name} (°)", field, index, limit, np.pi / 180)
-        with gui.add_folder("Expression", expand_by_default=False):
+        with gui.add_folder("FLAME: expression", expand_by_default=False):
             for index in range(n_expression):
                 self._add_coefficient(f"{index + 1}", "expression", index, _EXPRESSION_LIMIT, 1.0)
 

@@ -1,0 +1,198 @@
+"""Files in their own pace: never faster, times rising through loops and jumps, every button doing what it says."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from itertools import islice
+
+import numpy as np
+import pytest
+
+from mp2flame.errors import SourceError
+from mp2flame.signals import Observation
+from mp2flame.sources.detected import LiveDetectedSource
+from mp2flame.sources.frames import FrameReader, TimedPicture
+from mp2flame.sources.paced import PacedSource, Transport, paced
+from tests.fakes import ListSource, LiveSource, observation
+
+
+def _indices(seen: list[Observation]) -> list[int]:
+    return [round(float(frame.scores[0, 0]) * 1000) for frame in seen]
+
+
+def _times(seen: list[Observation]) -> list[float]:
+    return [float(frame.time[0]) for frame in seen]
+
+
+def _play(n: int = 6, fps: float = 50.0, *, loop: bool = True) -> tuple[PacedSource, Transport]:
+    transport = Transport(loop=loop)
+    return PacedSource(ListSource([observation(i, fps=fps) for i in range(n)]), transport), transport
+
+
+def test_it_is_not_faster_than_the_file() -> None:
+    source, _ = _play(n=11)
+    started = time.perf_counter()
+    with source:
+        seen = list(islice(source, 11))
+    assert 0.19 <= time.perf_counter() - started < 1.5
+    np.testing.assert_allclose(_times(seen), np.arange(11) / 50, atol=1e-9)
+
+
+def test_times_rise_evenly_through_a_loop() -> None:
+    source, transport = _play(n=4)
+    with source:
+        seen = list(islice(source, 10))
+    assert _indices(seen) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
+    np.testing.assert_allclose(np.diff(_times(seen)), 1 / 50, atol=1e-9)
+    assert transport.duration == pytest.approx(4 / 50)
+
+
+def test_a_file_that_does_not_loop_waits_at_its_end_and_plays_again() -> None:
+    source, transport = _play(n=3, loop=False)
+    with source:
+        walk = iter(source)
+        assert _indices(list(islice(walk, 3))) == [0, 1, 2]
+        threading.Timer(0.3, transport.play).start()
+        started = time.perf_counter()
+        again = next(walk)
+        assert time.perf_counter() - started > 0.25
+        assert _indices([again]) == [0]
+
+
+def test_pause_holds_and_play_goes_on_where_it_was() -> None:
+    source, transport = _play(n=100)
+    with source:
+        walk = iter(source)
+        list(islice(walk, 5))
+        transport.pause()
+        threading.Timer(0.3, transport.play).start()
+        started = time.perf_counter()
+        seen = list(islice(walk, 4))
+        assert 0.3 < time.perf_counter() - started < 2.0
+    assert _indices(seen) == [5, 6, 7, 8]
+    assert transport.skipped == 0
+
+
+def test_scrubbing_while_paused_shows_one_frame() -> None:
+    source, transport = _play(n=100)
+    seen: list[Observation] = []
+    with source:
+        reading = threading.Thread(target=lambda: seen.extend(source))
+        reading.start()
+        time.sleep(0.1)
+        transport.pause()
+        time.sleep(0.1)
+        before = len(seen)
+        transport.seek(1.5)
+        time.sleep(0.3)
+        assert _indices(seen[before:]) == [75]
+        assert transport.position == pytest.approx(1.5)
+        transport.seek(0.5)
+        time.sleep(0.3)
+        assert _indices(seen[before:]) == [75, 25]
+        source.close()
+        reading.join(timeout=5)
+    assert not reading.is_alive()
+    assert (np.diff(_times(seen)) > 0).all()
+
+
+def test_a_jump_past_the_end_starts_over() -> None:
+    source, transport = _play(n=5)
+    with source:
+        walk = iter(source)
+        next(walk)
+        transport.seek(99.0)
+        assert _indices([next(walk)]) == [0]
+
+
+def test_closing_wakes_a_paused_player() -> None:
+    source, transport = _play(n=100)
+    reading = threading.Thread(target=lambda: list(source))
+    reading.start()
+    transport.pause()
+    time.sleep(0.05)
+    source.close()
+    reading.join(timeout=5)
+    assert not reading.is_alive()
+    with pytest.raises(SourceError, match="open it again"):
+        iter(source)
+
+
+def test_an_empty_file_does_not_spin() -> None:
+    begun = 0
+
+    class Empty(ListSource):
+        def __iter__(self) -> Iterator[Observation]:
+            nonlocal begun
+            begun += 1
+            return super().__iter__()
+
+    source = PacedSource(Empty([]), Transport())
+    reading = threading.Thread(target=lambda: list(source))
+    reading.start()
+    time.sleep(0.5)
+    source.close()
+    reading.join(timeout=5)
+    assert not reading.is_alive()
+    assert begun <= 5
+
+
+class _Pictures(FrameReader):
+    """Fifty pictures a second, whose first pixel is their number."""
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+    @property
+    def frame_count(self) -> int | None:
+        return self.n
+
+    @property
+    def frame_rate(self) -> float | None:
+        return 50.0
+
+    def __iter__(self) -> Generator[TimedPicture, None, None]:
+        for index in range(self.n):
+            yield index / 50, np.full((4, 4, 3), index, dtype=np.uint8)
+
+
+class _SlowDetector:
+    """Takes its time, and puts the picture's number into the scores."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+
+    def detect(self, picture: np.ndarray, time: float, *, keep_picture: bool = False) -> Observation:
+        threading.Event().wait(self.seconds)
+        frame = observation(int(picture[0, 0, 0]))
+        return Observation(time=np.array([time]), found=frame.found, scores=frame.scores)
+
+    def reset(self) -> None:
+        """Nothing is kept."""
+
+
+def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> None:
+    from mp2flame.sources.detected import DetectedSource
+
+    source, transport = paced(DetectedSource(_Pictures(50), _SlowDetector(0.05)))
+    assert transport is not None
+    assert transport.duration == pytest.approx(1.0)
+    assert isinstance(source, LiveDetectedSource)
+    started = time.perf_counter()
+    seen: list[Observation] = []
+    with source:
+        for frame in source:
+            seen.append(frame)
+            if time.perf_counter() - started > 0.9:
+                break
+    # 20 ms frames through a 50 ms detector: about two of three are left out, and the film is where it should be.
+    assert transport.skipped > 10
+    assert float(seen[-1].time[0]) == pytest.approx(time.perf_counter() - started, abs=0.25)
+    assert (np.diff(_indices(seen)) > 0).all()
+
+
+def test_a_live_source_is_left_as_it_is() -> None:
+    source = LiveSource([observation(0)])
+    assert paced(source) == (source, None)

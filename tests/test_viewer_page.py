@@ -1,0 +1,152 @@
+"""The page's server: who may see it, several browsers, and one that does not read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from mp2flame.errors import SinkError
+from mp2flame.signals import FlameParams
+from tests.fakes import observation
+from tests.live_parts import wait_for
+
+pytest.importorskip("viser", reason="the viewer's extra is not installed")
+
+from mp2flame.sinks.base import HeadSurface
+from mp2flame.viewer import Page, ViewerSink, only_this_machine, who_can_see
+from tests import viser_client
+
+_RNG = np.random.default_rng(0)
+
+
+def _surface(n: int = 6000) -> HeadSurface:
+    faces = np.stack([np.arange(n - 2), np.arange(1, n - 1), np.arange(2, n)], axis=1).astype(np.uint32)
+    return HeadSurface(faces=faces, rest_vertices=_RNG.normal(0, 0.1, (n, 3)).astype(np.float32))
+
+
+class _Nobody:
+    """A director that does nothing."""
+
+    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
+        return lambda *_: Path()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    before = set(threading.enumerate())
+    made = Page(
+        _surface(), _Nobody(), port=0, sources=("0",), source="0", free_source=True, mappings=("builtin",),
+        formats=(".npz",), n_expression=5, mirror=False,
+    )  # fmt: skip
+    yield made
+    made.close()
+    wait_for(lambda: not set(threading.enumerate()) - before)
+
+
+def _port(page: Page) -> int:
+    return int(page.address.rpartition(":")[2])
+
+
+def _new_vertices(page: Page) -> np.ndarray:
+    return _RNG.normal(0, 0.1, page.heads[0]._vertices.shape).astype(np.float32)
+
+
+def test_two_browsers_get_the_same_vertices_at_once(page: Page) -> None:
+    with viser_client.connected(_port(page)) as one, viser_client.connected(_port(page)) as two:
+        wait_for(lambda: len(page._server.get_clients()) == 2)
+        for socket in (one, two):
+            with suppress(TimeoutError):
+                while True:
+                    socket.recv(timeout=0.5)
+        sent = _new_vertices(page)
+        page.show_head(sent)
+        for socket in (one, two):
+            (got,) = viser_client.vertices(socket.recv(timeout=2)).values()
+            np.testing.assert_array_equal(np.frombuffer(got, dtype=np.float32).reshape(-1, 3), sent)
+
+
+def test_a_browser_that_does_not_read_holds_nobody_up_and_no_queue_grows(page: Page) -> None:
+    sink = ViewerSink(page)
+    params = FlameParams.neutral(n_expression=5)
+    with viser_client.connected(_port(page), max_queue=1) as stuck, viser_client.connected(_port(page)) as reader:
+        wait_for(lambda: len(page._server.get_clients()) == 2)
+        newest: list[bytes] = []
+
+        def read() -> None:
+            with suppress(TimeoutError, ConnectionClosed):
+                while True:
+                    newest.extend(viser_client.vertices(reader.recv(timeout=2)).values())
+
+        reading = threading.Thread(target=read)
+        reading.start()
+        kept = []
+        slowest = 0.0
+        # 400 frames of 72 KB are far more than a socket's buffers hold.
+        for index in range(400):
+            sent = _new_vertices(page)
+            started = time.perf_counter()
+            sink.write(observation(index), params, sent)
+            slowest = max(slowest, time.perf_counter() - started)
+            kept.append(len(page._server._websock_server._broadcast_buffer.message_from_id))
+            time.sleep(0.004)
+        wait_for(lambda: newest and newest[-1] == sent.tobytes())
+        assert len(newest) > 50
+        assert max(kept) <= kept[0] + 3
+        assert slowest < 0.5
+        stuck.close_timeout = 0.1
+        del stuck
+        reader.close()
+        reading.join(timeout=5)
+
+
+def test_nothing_is_made_for_nobody(page: Page) -> None:
+    before = page.heads[0]._vertices
+    page.show_head(_new_vertices(page))
+    assert page.heads[0]._vertices is before
+
+
+def test_vertices_that_are_not_finite_leave_the_head_as_it_is(page: Page) -> None:
+    before = page.heads[0]._vertices
+    page.heads[0].show(np.full_like(before, np.nan))
+    assert page.heads[0]._vertices is before
+
+
+def test_looks_change_and_keep_the_pose(page: Page) -> None:
+    sent = _new_vertices(page)
+    head = page.heads[0]
+    head.show(sent)
+    head.set_wireframe(on=True)
+    assert all(mesh.wireframe for mesh in head._meshes)
+    head.set_look("colours")
+    assert head._look == "colours"
+    np.testing.assert_array_equal(head._meshes[0].vertices, sent)
+    assert head._meshes[0].wireframe
+
+
+def test_no_public_tunnel_is_ever_opened(page: Page) -> None:
+    assert page._server.request_share_url() is None
+    assert page._server._share_tunnel is None
+
+
+def test_it_is_said_who_can_see() -> None:
+    assert only_this_machine("127.0.0.1")
+    assert only_this_machine("localhost")
+    assert not only_this_machine("0.0.0.0")
+    assert "only this machine" in who_can_see("127.0.0.1")
+    for host in ("0.0.0.0", "192.168.1.7"):
+        assert "everyone on the network" in who_can_see(host)
+
+
+def test_an_address_that_is_not_ours_is_an_error_and_not_a_wait() -> None:
+    with pytest.raises(SinkError, match="--port or --host"):
+        Page(
+            _surface(9), _Nobody(), host="203.0.113.1", sources=("0",), source="0", free_source=True,
+            mappings=("builtin",), formats=(".npz",), n_expression=5, mirror=False,
+        )  # fmt: skip

@@ -1,0 +1,78 @@
+"""A painted surface covers what it is made of, each part once, and keeps its outside out."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mp2flame.head import load_head
+from mp2flame.viewer.painting import Painting, cut_by_label
+
+
+def _areas(points: NDArray[np.float32], faces: NDArray[np.integer]) -> NDArray[np.float64]:
+    """(F, 3) area vectors: half the cross product, which points outwards."""
+    a, b, c = (points[faces[:, k]].astype(np.float64) for k in range(3))
+    area: NDArray[np.float64] = np.cross(b - a, c - a) / 2
+    return area
+
+
+def _random_surface(seed: int) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.intp]]:
+    rng = np.random.default_rng(seed)
+    vertices = rng.normal(size=(30, 3)).astype(np.float32)
+    faces = np.array([rng.choice(30, 3, replace=False) for _ in range(60)], dtype=np.uint32)
+    return vertices, faces, rng.integers(0, 4, 30)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_cutting_keeps_the_area_of_every_face_and_gives_each_corner_its_share(seed: int) -> None:
+    vertices, faces, labels = _random_surface(seed)
+    for face in faces:
+        cut = cut_by_label(face[None], labels)
+        pieces = _areas(cut.points(vertices), cut.faces)
+        whole = _areas(vertices, face[None])[0]
+        np.testing.assert_allclose(pieces.sum(axis=0), whole, atol=1e-6)
+        assert (pieces @ whole >= -1e-9).all(), "a piece is turned inside out"
+        share = {int(label): np.linalg.norm(pieces[cut.labels == label], axis=1).sum() for label in set(cut.labels)}
+        kinds = labels[face]
+        size = np.linalg.norm(whole)
+        for label, area in share.items():
+            corners = int((kinds == label).sum())
+            expected = size * {1: 0.25 if len(set(kinds)) == 2 else 1 / 3, 2: 0.75, 3: 1.0}[corners]
+            assert area == pytest.approx(expected, rel=1e-5)
+
+
+def test_neighbouring_faces_meet_in_the_same_points() -> None:
+    faces = np.array([[0, 1, 2], [1, 3, 2]], dtype=np.uint32)
+    cut = cut_by_label(faces, np.array([0, 0, 1, 1]))
+    assert len(cut.edges) == 3
+    assert len({tuple(edge) for edge in cut.edges.tolist()}) == 3
+    assert len(cut.centres) == 0
+
+
+def test_one_colour_is_one_patch_with_the_faces_as_they_are() -> None:
+    vertices, faces, _ = _random_surface(0)
+    for colors in (None, np.full((30, 3), 77, dtype=np.uint8)):
+        painting = Painting(faces, colors, (1, 2, 3))
+        (patch,) = painting.patches
+        (points,) = painting.points(vertices)
+        np.testing.assert_allclose(_areas(points, patch.faces), _areas(vertices, faces), atol=1e-6)
+        assert patch.color == ((1, 2, 3) if colors is None else (77, 77, 77))
+
+
+def test_the_built_in_head_is_covered_once_in_colours_near_its_own() -> None:
+    head = load_head("builtin")
+    vertices, colors = head.neutral_vertices, head.vertex_colors
+    assert colors is not None
+    painting = Painting(head.faces, colors, (0, 0, 0))
+    areas = [
+        np.linalg.norm(_areas(points, patch.faces), axis=1).sum()
+        for patch, points in zip(painting.patches, painting.points(vertices), strict=True)
+    ]
+    whole = np.linalg.norm(_areas(vertices, head.faces), axis=1)
+    assert sum(areas) == pytest.approx(whole.sum(), rel=1e-4)
+    # Averaged over the surface, paint and colours agree.
+    mean = np.average([patch.color for patch in painting.patches], axis=0, weights=areas)
+    true = np.average(colors[head.faces].mean(axis=1), axis=0, weights=whole)
+    np.testing.assert_allclose(mean, true, atol=6)
+    assert 4 <= len(painting.patches) <= 20
