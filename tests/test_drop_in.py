@@ -211,5 +211,6 @@ def test_a_rendered_head_is_found_as_mediapipe_sees_it(landmarker: Path) -> None
             found = _AXES @ rotations.matrix(rotation[:, 0]) @ _AXES
             errors.append(np.degrees(np.linalg.norm(rotations.from_matrix(found @ rotations.matrix(turn).T))))
             assert 0.4 < translation[2, 0] < 0.6
+        watcher.close()
     assert np.mean(errors) < 2.0
     assert np.max(errors) < 4.0

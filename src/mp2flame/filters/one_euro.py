@@ -41,7 +41,7 @@ class OneEuro(Filter):
 
     No channel looks at another, so one eye's blink is not damped by the other's rest. The cutoff is
     `cutoff + x_speed * |speed|`; a steadily moving channel lags by at most 1 / (2 pi x_speed) of its unit, which with
-    the defaults is 0.05 of an expression coefficient's standard deviation, 0.3 degrees and half a millimetre.
+    the defaults is 0.1 of an expression coefficient's standard deviation, half a degree and half a millimetre.
     MediaPipe's noise on a still face is a slow drift, which only a low `cutoff` removes; a blink is a hundred times
     as fast as this noise, and passes.
 
@@ -63,9 +63,9 @@ class OneEuro(Filter):
     def __init__(
         self,
         *,
-        cutoff: float = 0.3,
-        expression_speed: float = 3.0,
-        rotation_speed: float = 30.0,
+        cutoff: float = 0.15,
+        expression_speed: float = 1.5,
+        rotation_speed: float = 20.0,
         translation_speed: float = 300.0,
         speed_cutoff: float = 10.0,
         forget_seconds: float = 0.25,
