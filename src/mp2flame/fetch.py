@@ -27,6 +27,7 @@ __all__ = [
     "cache_folder",
     "fetch_landmarker",
     "fetch_mapping",
+    "find_landmarker",
     "landmarker_path",
     "published_folder",
 ]
@@ -207,6 +208,18 @@ def landmarker_path(explicit: str | Path | None = None) -> Path:
     if named:
         return _checked_bundle(Path(named).expanduser(), " (named by MP2FLAME_LANDMARKER)")
     return fetch_landmarker()
+
+
+def find_landmarker() -> Path | None:
+    """The landmarker that `landmarker_path` would take without downloading anything; None if there is none.
+
+    Raises:
+        MissingFileError, FormatError: `MP2FLAME_LANDMARKER` names a file that is not there or no landmarker bundle.
+    """
+    if os.environ.get("MP2FLAME_LANDMARKER"):
+        return landmarker_path()
+    cached = cache_folder() / LANDMARKER.name
+    return cached if _has_hash(cached, LANDMARKER.sha256) else None
 
 
 def _checked_bundle(path: Path, origin: str) -> Path:

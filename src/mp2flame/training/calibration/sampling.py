@@ -39,10 +39,16 @@ def _sides(stem: str) -> list[str]:
     return [name for name in (stem, f"{stem}Left", f"{stem}Right") if name in _PLACE]
 
 
+def _strength(stems: tuple[str, ...], rng: np.random.Generator) -> float:
+    """How far a group goes up: every strength happens; lids close fully half of the time, as blinks do."""
+    if stems == ("eyeBlink",) and rng.random() < 0.5:
+        return float(rng.uniform(0.85, 1.0))
+    return float(rng.beta(1.0, 1.2))
+
+
 def _raise_group(row: NDArray[np.float32], stems: tuple[str, ...], one_sided: float, rng: np.random.Generator) -> None:
     names = _sides(stems[rng.integers(len(stems))])
-    # Beta(1.1, 1.4): every strength happens, weak ones somewhat more often than full ones.
-    strength = rng.beta(1.1, 1.4)
+    strength = _strength(stems, rng)
     # jawLeft and mouthLeft end in a side too, but are directions and stand alone.
     if len(names) == 2 and rng.random() < one_sided:
         names = [names[rng.integers(2)]]
