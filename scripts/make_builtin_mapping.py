@@ -39,13 +39,13 @@ def pictures(head: FlameHead, landmarker: Path, *, subjects: int, frames: int, w
     session = Session("builtin", landmarker, frames, seed=0)
     people = photograph(session, subjects, workers=workers)
     arrays = to_arrays(list(track(people, total=subjects, description="photographing")))
-    return arrays | {"head_hash": np.array(head.hash)}
+    return arrays | {"head_hash": np.array(head.hash), "straight": measure_straight(head, landmarker)}
 
 
 def data_set(arrays: dict[str, NDArray[Any]], head: FlameHead, folder: Path) -> Dataset:
     """The pictures' figures as a data set on disk."""
     source = folder / "pictures.npz"
-    np.savez(source, **{name: array for name, array in arrays.items() if name != "head_hash"})
+    np.savez(source, **{name: array for name, array in arrays.items() if name not in ("head_hash", "straight")})
     with DatasetWriter(folder / "data", head_version=head.version, head_hash=head.hash) as writer:
         for sequence in read_named_npz(source):
             writer.add(sequence.rows())
@@ -58,7 +58,7 @@ def described(mapping: StoredMapping, date: str, straight: NDArray[np.float64]) 
     assert dataclasses.is_dataclass(mapping)
     metadata = dict(mapping.metadata)
     metadata |= {"licence": "CC0-1.0", "date": date, "provenance": _PROVENANCE + metadata.get("provenance", "")}
-    metadata["straight"] = json.dumps(straight.round(6).tolist())
+    metadata["straight"] = json.dumps([round(float(angle), 5) for angle in straight])
     changed: StoredMapping = dataclasses.replace(mapping, metadata=metadata)
     return changed
 

@@ -77,11 +77,15 @@ def test_frames_without_a_face_are_nan_and_need_no_transform() -> None:
     assert np.isnan(HeadPose(_mapping())(Observation.missing(0.0)).global_orient).all()
 
 
-def test_a_face_without_transform_is_refused_with_what_to_do() -> None:
-    with pytest.raises(InputError, match=r"expected head_transform .* got None: .*--head-pose none"):
-        HeadPose(_mapping())(_observe(None, 2))
-    with pytest.raises(InputError, match="expected head_transform"):
-        HeadPose(_mapping(), relative=True).for_person(_observe(None, 2))
+def test_without_a_transform_the_head_stays_still() -> None:
+    params = HeadPose(_mapping())(_observe(None, 2))
+    assert params.found.all()
+    assert not params.global_orient.any()
+    relative = HeadPose(_mapping(), relative=True)
+    assert not relative.for_person(_observe(None, 2))(_observe(None, 2)).global_orient.any()
+
+
+def test_only_two_joints_turn_the_head() -> None:
     with pytest.raises(InputError, match="global_orient or neck_pose; got 'head'"):
         HeadPose(_mapping(), "head")
 

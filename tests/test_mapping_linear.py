@@ -158,7 +158,7 @@ def _mapping(**metadata: str) -> LinearMapping:
 
 def test_a_mapping_fits_the_head_it_was_made_for() -> None:
     check_head(_mapping(head_hash="ab12", head_version="X"), head_hash="ab12", head_version="renamed", n_expression=50)
-    check_head(_mapping(head_version="FLAME 2020"), head_hash="cd", head_version="FLAME 2020 female", n_expression=100)
+    check_head(_mapping(head_version="FLAME 2020"), head_hash="cd", head_version="flame 2020", n_expression=100)
 
 
 @pytest.mark.parametrize(
@@ -166,6 +166,8 @@ def test_a_mapping_fits_the_head_it_was_made_for() -> None:
     [
         ({"head_hash": "ab", "head_version": "built-in"}, "made for built-in, this head is FLAME 2023.*ab against cd"),
         ({"head_version": "FLAME 2020"}, "made for FLAME 2020, this head is FLAME 2023"),
+        ({"head_version": "FLAME 2023 Open"}, "made for FLAME 2023 Open, this head is FLAME 2023:"),
+        ({"head_version": "FLAME"}, "made for FLAME, this head is FLAME 2023:"),
         ({}, "does not say which head it was made for, this head is FLAME 2023"),
     ],
 )

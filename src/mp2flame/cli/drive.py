@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from mp2flame.mapping.base import Mapping
     from mp2flame.pipeline import Report
     from mp2flame.signals import Observation
+    from mp2flame.sinks import HeadSurface, Sink
 
-__all__ = ["Drive", "load_rest", "pose_mapping"]
+__all__ = ["Drive", "load_rest", "open_sinks", "pose_mapping"]
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,6 @@ class Drive:
         from mp2flame.filters import default_filters
         from mp2flame.head import load_head
         from mp2flame.pipeline import drive, head_surface
-        from mp2flame.sinks import open_sink
         from mp2flame.sources import open_source
 
         self._check_outputs()
@@ -74,7 +75,7 @@ class Drive:
             self.source, landmarker=self.landmarker, mirror=self.mirror, fps=self.fps, order=self.order
         ) as source:
             rest = load_rest(self.rest, self.landmarker, mirror=self.mirror)
-            sinks = [open_sink(path, head=head_surface(head)) for path in self.output]
+            sinks = open_sinks(self.output, head_surface(head))
             with progress("driving", source.frame_count) as bar:
                 report = drive(
                     source,
@@ -106,6 +107,21 @@ def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pos
 
     mapping = load_mapping(name or "builtin")
     return mapping if head_pose == "none" else HeadPose(mapping, to=head_pose)
+
+
+def open_sinks(targets: Sequence[str | Path], surface: HeadSurface) -> list[Sink]:
+    """A sink for each target; if one cannot be opened, those before it leave nothing behind."""
+    from mp2flame.sinks import open_sink
+
+    sinks: list[Sink] = []
+    try:
+        for target in targets:
+            sinks.append(open_sink(target, head=surface))  # noqa: PERF401 - those before must be known
+    except Exception:
+        for sink in sinks:
+            sink.abort()
+        raise
+    return sinks
 
 
 def load_rest(rest: str, landmarker: Path | None, *, mirror: bool) -> Observation | Literal["auto"] | None:

@@ -75,13 +75,12 @@ class HeadPose(Mapping):
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame, with `global_orient` or `neck_pose` from the head transform.
 
-        Raises:
-            InputError: a frame has a face but no `head_transform`.
+        Sources of blendshapes alone have no head transform: the head stays as the mapping inside leaves it.
         """
         params = self.mapping(observation)
-        angles = np.full((len(observation), 3), np.nan, dtype=np.float32)
         found = observation.found
-        if found.any():
+        angles = np.where(found[:, None], np.float32(0), np.float32(np.nan)).repeat(3, axis=1)
+        if observation.head_transform is not None and found.any():
             rotation = _head_rotations(observation)
             if self._zero is not None:
                 rotation = rotation @ self._zero.T
@@ -94,10 +93,10 @@ class HeadPose(Mapping):
         """The mapping inside for this person; with `relative`, the mean rotation of the rest frames becomes zero.
 
         Raises:
-            InputError: no frame of `rest` has a face, or, with `relative`, no `head_transform`.
+            InputError: no frame of `rest` has a face.
         """
         inner = self.mapping.for_person(rest)
-        if not self.relative:
+        if not self.relative or rest.head_transform is None:
             return replace(self, mapping=inner)
         seen_frames(rest)
         return replace(self, mapping=inner, _zero=_mean(_head_rotations(rest)))
@@ -130,9 +129,5 @@ def _mean(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _head_rotations(observation: Observation) -> NDArray[np.float64]:
     """(M, 3, 3) rotations of the M frames that have a face."""
-    if observation.head_transform is None:
-        raise InputError(
-            "expected head_transform in the observation to tell the head's rotation; got None: "
-            "use a source that has it (MediaPipe does), or leave the head pose out (--head-pose none)"
-        )
+    assert observation.head_transform is not None
     return rotations.nearest_rotation(observation.head_transform[observation.found][:, :3, :3])

@@ -34,8 +34,8 @@ def check_head(
     if any_head:
         return
     remedy = (
-        "use a mapping made for this head (mp2flame calibrate --head makes one), the head that the mapping was "
-        "made for, or --any-head if you know that they fit"
+        "use a mapping made for this head, the head that the mapping was made for, or --any-head if you know that they "
+        "fit; a head file of unknown version is named by mp2flame head convert --version"
     )
     this = f"this head is {head_version}"
     made_for = f"the mapping was made for {mapping.head_version or 'a head of unknown version'}"
@@ -45,5 +45,5 @@ def check_head(
             raise HeadMismatchError(f"{made_for}, {this} ({hashes}): {remedy}")
     elif mapping.head_version is None:
         raise HeadMismatchError(f"the mapping does not say which head it was made for, {this}: {remedy}")
-    elif not head_version.casefold().startswith(mapping.head_version.casefold()):
+    elif head_version.casefold() != mapping.head_version.casefold():
         raise HeadMismatchError(f"{made_for}, {this}: {remedy}")
