@@ -21,8 +21,8 @@ from mp2flame.training.comparison import compare
 from mp2flame.training.dataset import Dataset
 from mp2flame.training.fit import fit
 from mp2flame.training.gather import gather
-from mp2flame.training.linear_fit import allowed_weights, pinv_matrix, ridge_matrix
-from mp2flame.training.moments import Moments, total_moments
+from mp2flame.training.linear_fit import pinv_matrix
+from mp2flame.training.moments import total_moments
 from mp2flame.training.network import NetworkSettings
 from mp2flame.training.readers.named import read_named_npz
 from mp2flame.training.surface import head_symmetry
@@ -70,36 +70,6 @@ def test_pinv_is_numpys(people: Dataset) -> None:
     assert mapping.rest is None
 
 
-def test_pinv_of_dead_and_doubled_channels_is_numpys() -> None:
-    rng = np.random.default_rng(0)
-    scores = rng.random((400, 52)).astype(np.float32)
-    scores[:, 7] = 0
-    scores[:, 9] = scores[:, 10]
-    truth = rng.normal(size=(400, 20)).astype(np.float32)
-    moments = Moments.empty(("scores",), 20)
-    moments.add(scores, truth, exact=True)
-    expected = np.linalg.pinv(scores.astype(np.float64)) @ truth.astype(np.float64)
-    np.testing.assert_allclose(pinv_matrix(moments), expected, atol=1e-6)
-
-
-def test_ridge_matrix_is_the_closed_form() -> None:
-    rng = np.random.default_rng(1)
-    x, y = rng.normal(size=(300, 52)).astype(np.float32), rng.normal(size=(300, 12)).astype(np.float32)
-    moments = Moments.empty(("scores",), 12)
-    moments.add(x, y, exact=True)
-    allowed = allowed_weights(moments)
-    matrix = ridge_matrix(moments, 0.1, allowed)
-    x64, y64 = x.astype(np.float64), y.astype(np.float64)
-    penalty = 0.1 * np.diag(x64.T @ x64).mean()
-    for column in range(12):
-        rows = allowed[:, column]
-        # The penalty as more data: rows of sqrt(penalty) with truth zero.
-        stacked = np.vstack([x64[:, rows], np.sqrt(penalty) * np.eye(rows.sum())])
-        expected = np.linalg.lstsq(stacked, np.concatenate([y64[:, column], np.zeros(rows.sum())]), rcond=None)[0]
-        np.testing.assert_allclose(matrix[rows, column], expected, atol=1e-9)
-        assert not matrix[~rows, column].any()
-
-
 def test_moments_add_up_in_any_order(people: Dataset) -> None:
     features = ("scores", "signed_root", "square")
     whole = gather(people, people.subjects, features, kind="ridge")
@@ -111,23 +81,6 @@ def test_moments_add_up_in_any_order(people: Dataset) -> None:
         np.testing.assert_allclose(ours.xy, theirs.xy, rtol=1e-9, atol=1e-9)
     for mine, other in zip(whole.sample.parts(), parts[0].sample.parts(), strict=True):
         assert mine.columns["scores"].tobytes() == other.columns["scores"].tobytes()
-
-
-def test_moments_with_mirror_are_those_of_mirrored_frames(head: FlameHead) -> None:
-    symmetry = head_symmetry(head)
-    assert symmetry is not None
-    rows = person(head, "a", 50, seed=2)
-    relative = rows.columns["scores"] - rows.columns["scores"][0]
-    features = ("scores", "square")
-    once = Moments.empty(features, rows.joined.shape[1])
-    once.add(relative, rows.joined, exact=True)
-    both = Moments.empty(features, rows.joined.shape[1])
-    both.add(relative, rows.joined, exact=True)
-    both.add(relative[:, _MIRROR], (rows.joined @ symmetry.matrix).astype(np.float32), exact=True)
-    mirrored = once.with_mirror(symmetry.matrix)
-    np.testing.assert_allclose(mirrored.xx, both.xx, atol=1e-9)
-    np.testing.assert_allclose(mirrored.xy, both.xy, atol=1e-4)
-    np.testing.assert_allclose(mirrored.yy, both.yy, atol=1e-3)
 
 
 def test_mirrored_parameters_make_the_mirrored_mesh(head: FlameHead) -> None:

@@ -10,10 +10,13 @@ import tyro
 
 from mp2flame import __version__
 from mp2flame.cli.console import err, out
+from mp2flame.cli.dataset import Dataset
 from mp2flame.cli.demo import Demo
 from mp2flame.cli.doctor import Doctor
 from mp2flame.cli.drive import Drive
+from mp2flame.cli.evaluate import Evaluate
 from mp2flame.cli.fetch import Fetch
+from mp2flame.cli.fit import Fit
 from mp2flame.cli.head import Head
 from mp2flame.cli.live import Live
 from mp2flame.errors import Mp2FlameError
@@ -24,6 +27,9 @@ Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Drive, tyro.conf.subcommand("drive")]
     | Annotated[Live, tyro.conf.subcommand("live")]
+    | Annotated[Dataset, tyro.conf.subcommand("dataset")]
+    | Annotated[Fit, tyro.conf.subcommand("fit")]
+    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Head, tyro.conf.subcommand("head")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -45,8 +51,8 @@ def main(args: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         out.print(f"mp2flame {__version__}")
         return 0
-    command: Demo | Drive | Live | Head | Fetch | Doctor = tyro.cli(
-        Command,  # type: ignore[arg-type]
+    command: Demo | Drive | Live | Dataset | Fit | Evaluate | Head | Fetch | Doctor = tyro.cli(
+        Command,
         prog="mp2flame",
         description=_DESCRIPTION,
         args=words,

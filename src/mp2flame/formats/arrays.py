@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError
 
-__all__ = ["constant", "frame_times", "load_arrays", "rows"]
+__all__ = ["constant", "frame_times", "load_arrays", "member_names", "rows"]
 
 
 def load_arrays(path: Path, *, skip: frozenset[str] = frozenset()) -> dict[str, NDArray[Any]]:
@@ -128,3 +128,16 @@ def frame_times(arrays: Mapping[str, NDArray[Any]], n: int, *, where: str, frame
     if time.shape != (n,) or time.dtype.kind not in "fiu" or not np.isfinite(time).all():
         raise FormatError(f"{where}: time must be {n} finite seconds; got {time.shape} of {time.dtype}")
     return time.astype(np.float64)
+
+
+def member_names(path: Path) -> set[str]:
+    """The names of an `.npz` file's arrays, without reading them.
+
+    Raises:
+        FormatError: the file is truncated, damaged or no `.npz`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {name.removesuffix(".npy") for name in archive.namelist()}
+    except (zipfile.BadZipFile, OSError, EOFError) as error:
+        raise FormatError(f"{path} is truncated, damaged or no .npz file: {error}") from error

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -16,7 +18,16 @@ from mp2flame.training.surface import split
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["REGIONS", "Regions", "eye_centres", "head_regions", "mouth_centre", "visible_vertices"]
+__all__ = [
+    "EYE_DISTANCE",
+    "REGIONS",
+    "Regions",
+    "eye_centres",
+    "head_regions",
+    "lip_edges",
+    "mouth_centre",
+    "visible_vertices",
+]
 
 Float64 = NDArray[np.float64]
 Regions = Mapping[str, NDArray[np.bool_]]
@@ -24,7 +35,7 @@ Regions = Mapping[str, NDArray[np.bool_]]
 REGIONS: Final = ("face", "lips", "lids", "brows", "jaw line")
 
 # All lengths below are of a head whose eyes are this far apart, and scale with the distance of the eyes.
-_EYE_DISTANCE = 0.0624
+EYE_DISTANCE = 0.0624
 _VIEWS = (-60, -30, 0, 30, 60)
 _CELL = 0.0025
 _BEHIND = 0.006
@@ -68,8 +79,26 @@ def _pivot(head: FlameHead, neutral: Float64, column: int) -> Float64:
     return centre
 
 
+def _mouth(head: FlameHead, skin: NDArray[np.bool_], eyes: Float64) -> tuple[int, int] | None:
+    """The vertices of upper and lower lip between which an opening jaw parts the face; None without a jaw."""
+    neutral = head.neutral_vertices.astype(np.float64)
+    middle, scale = eyes.mean(axis=0), _scale(eyes)
+    strip = skin & (np.abs(neutral[:, 0] - middle[0]) < 0.008 * scale) & (neutral[:, 2] > middle[2])
+    strip &= (neutral[:, 1] < middle[1] - 0.04 * scale) & (neutral[:, 1] > middle[1] - 0.12 * scale)
+    rows = np.flatnonzero(strip)
+    rows = rows[np.argsort(neutral[rows, 1])]
+    lowered = (neutral - _moved(head, 0, 0.2))[rows, 1]
+    if len(rows) < 2 or lowered.max() < 1e-4:
+        return None
+    # The lower lip goes down with the jaw, the upper one stays.
+    edge = int(np.argmax(lowered[:-1] - lowered[1:]))
+    return int(rows[edge + 1]), int(rows[edge])
+
+
 def mouth_centre(head: FlameHead, skin: NDArray[np.bool_], eyes: Float64) -> Float64:
-    """The point between the lips, (3,) metres: where an opening jaw parts the front of the face.
+    """The point between the lips, (3,) metres.
+
+    A head without a jaw has it 1.3 eye distances below the eyes, as facial canons say.
 
     Args:
         head: the head.
@@ -78,27 +107,32 @@ def mouth_centre(head: FlameHead, skin: NDArray[np.bool_], eyes: Float64) -> Flo
     """
     neutral = head.neutral_vertices.astype(np.float64)
     middle = eyes.mean(axis=0)
-    scale = _scale(eyes)
-    strip = skin & (np.abs(neutral[:, 0] - middle[0]) < 0.008 * scale) & (neutral[:, 2] > middle[2])
-    strip &= (neutral[:, 1] < middle[1] - 0.04 * scale) & (neutral[:, 1] > middle[1] - 0.12 * scale)
-    rows = np.flatnonzero(strip)
-    rows = rows[np.argsort(neutral[rows, 1])]
-    lowered = (neutral - _moved(head, 0, 0.2))[rows, 1]
-    if len(rows) < 4 or lowered.max() < 1e-4:
-        # A head without a jaw: the mouth lies 1.3 eye distances below the eyes (facial canons).
-        target: Float64 = middle - [0.0, 1.3 * _EYE_DISTANCE * scale, 0.0]
-        front = neutral[rows] if len(rows) else neutral[skin]
-        target[2] = front[np.argmin(np.abs(front[:, 1] - target[1])), 2]
-        return target
-    # The lower lip goes down with the jaw, the upper one stays.
-    edge = int(np.argmax(lowered[:-1] - lowered[1:]))
-    centre: Float64 = neutral[rows[edge : edge + 2]].mean(axis=0)
+    lips = _mouth(head, skin, eyes)
+    if lips is None:
+        centre: Float64 = middle - [0.0, 1.3 * EYE_DISTANCE * _scale(eyes), 0.0]
+        near = skin & (np.linalg.norm(neutral[:, :2] - centre[:2], axis=1) < 0.01 * _scale(eyes))
+        centre[2] = neutral[near, 2].max(initial=middle[2])
+        return centre
+    centre = neutral[list(lips)].mean(axis=0)
     centre[0] = middle[0]
     return centre
 
 
+def lip_edges(head: FlameHead, regions: Regions) -> tuple[int, int]:
+    """The vertices in the middle of the upper and of the lower lip's edge.
+
+    Raises:
+        InputError: the head has no jaw that parts the lips.
+    """
+    eyes = eye_centres(head)
+    lips = _mouth(head, visible_vertices(head.neutral_vertices.astype(np.float64), head.faces, _scale(eyes)), eyes)
+    if lips is None or not regions["face"][list(lips)].all():
+        raise InputError("expected a head whose jaw parts its lips; this one's does not")
+    return lips
+
+
 def _scale(eyes: Float64) -> float:
-    return float(np.linalg.norm(eyes[0] - eyes[1])) / _EYE_DISTANCE
+    return float(np.linalg.norm(eyes[0] - eyes[1])) / EYE_DISTANCE
 
 
 def visible_vertices(vertices: Float64, faces: NDArray[np.integer], scale: float = 1.0) -> NDArray[np.bool_]:
@@ -138,6 +172,7 @@ def _face(head: FlameHead, neutral: Float64, skin: NDArray[np.bool_], eyes: Floa
     return face
 
 
+@lru_cache(maxsize=2)
 def head_regions(head: FlameHead) -> Regions:
     """(V,) masks by the names in `REGIONS`, from the neutral mesh and from what moves when jaw and eyes turn.
 
@@ -152,11 +187,11 @@ def head_regions(head: FlameHead) -> Regions:
     mouth = mouth_centre(head, skin, eyes)
     x, y, z = ((neutral - middle) / scale).T
     lips = np.linalg.norm((neutral - mouth) / scale * [1.0, 1.3, 0.5], axis=1) < 0.035
-    lids = (np.hypot(np.abs(x) - _EYE_DISTANCE / 2, 1.3 * y) < 0.02) & (z > -0.02)
+    lids = (np.hypot(np.abs(x) - EYE_DISTANCE / 2, 1.3 * y) < 0.02) & (z > -0.02)
     brows = (y > 0.011) & (y < 0.039) & (z > -0.02) & (np.abs(x) < 0.055)
     jaw_line = ~lips & (y < (mouth[1] - middle[1]) / scale) & (y > -0.15)
     masks = {"face": face, "lips": face & lips, "lids": face & lids, "brows": face & brows, "jaw line": face & jaw_line}
     empty = [name for name, mask in masks.items() if not mask.any()]
     if empty:
         raise InputError(f"expected a head with a face; found no vertices for {', '.join(empty)}")
-    return masks
+    return MappingProxyType(masks)

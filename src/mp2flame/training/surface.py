@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,6 +42,7 @@ def split(values: NDArray[np.floating]) -> FlameParams:
     return FlameParams(time=np.zeros(n), found=found, expression=values[:, :e].astype(np.float32), **poses)
 
 
+@lru_cache(maxsize=2)
 def parameter_directions(head: FlameHead) -> Float32:
     """(E + 9, V, 3) metres that vertices move for one unit of each parameter, near a slightly open mouth."""
     e = head.n_expression
@@ -53,6 +55,7 @@ def parameter_directions(head: FlameHead) -> Float32:
         pair[:, i] += (size, -size)
         vertices = head(split(pair))
         result[i] = (vertices[0] - vertices[1]) / (2 * size)
+    result.flags.writeable = False
     return result
 
 
@@ -66,6 +69,7 @@ class Symmetry:
     """The largest difference between a mirrored expression's vertices and those of its mirrored parameters."""
 
 
+@lru_cache(maxsize=2)
 def head_symmetry(head: FlameHead) -> Symmetry | None:
     """The mirror of a head's parameters, from the head's own left-right symmetry; None where it has none.
 

@@ -42,6 +42,10 @@ class DatasetWriter:
         self.frames = 0
         """Rows written so far."""
 
+    def state_head(self, version: str, digest: str) -> None:
+        """State the head after all, once the inputs were read."""
+        self._head = {"head_version": version, "head_hash": digest}
+
     def add(self, rows: Rows) -> None:
         """Write rows of one subject; rest frames go to files of their own.
 

@@ -41,6 +41,10 @@ class TrackedSequence:
     """A film whose frame numbers are `frame`, likewise."""
     image_size: tuple[int, int] | None = None
     """Width and height, where known."""
+    head_version: str = ""
+    """The head that the tool's parameters are for, in words, where that is known."""
+    head_hash: str = ""
+    """Its hash, likewise."""
     missing_pictures: int = 0
     """Frames that had to be left out because there is no picture of them."""
 
