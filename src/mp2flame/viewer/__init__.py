@@ -1,6 +1,5 @@
 """A browser page as a live sink."""
 
-from mp2flame.viewer.director import Director
 from mp2flame.errors import MissingExtraError
 
 try:
@@ -8,6 +7,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("viser", "viewer", "show heads in a browser") from error
 
+from mp2flame.viewer.director import Director
 from mp2flame.viewer.page import Page, only_this_machine, who_can_see
 from mp2flame.viewer.sink import ViewerSink
 
