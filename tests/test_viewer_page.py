@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,8 @@ def test_a_browser_that_does_not_read_holds_nobody_up_and_no_queue_grows(page: P
             slowest = max(slowest, time.perf_counter() - started)
             kept.append(len(page._server._websock_server._broadcast_buffer.message_from_id))
             time.sleep(0.004)
+        time.sleep(0.05)
+        sink.write(observation(400), params, sent)
         wait_for(lambda: newest and newest[-1] == sent.tobytes())
         assert len(newest) > 50
         assert max(kept) <= kept[0] + 3
@@ -104,6 +107,22 @@ def test_a_browser_that_does_not_read_holds_nobody_up_and_no_queue_grows(page: P
         del stuck
         reader.close()
         reading.join(timeout=5)
+
+
+def test_no_more_is_shown_than_a_screen_can_show(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    heads: list[float] = []
+    pictures: list[float] = []
+    monkeypatch.setattr(page, "show_head", lambda _: heads.append(time.monotonic()))
+    monkeypatch.setattr(page, "show_picture", lambda _: pictures.append(time.monotonic()))
+    sink = ViewerSink(page)
+    params = FlameParams.neutral(n_expression=5)
+    started = time.monotonic()
+    while time.monotonic() - started < 0.5:
+        seen = replace(observation(0), picture=np.zeros((4, 4, 3), dtype=np.uint8))
+        sink.write(seen, params, page.heads[0]._vertices)
+        time.sleep(0.002)
+    assert 15 <= len(heads) <= 36
+    assert 8 <= len(pictures) <= 18
 
 
 def test_nothing_is_made_for_nobody(page: Page) -> None:

@@ -63,16 +63,6 @@ class LiveSession:
         )
         self._playback.open(settings.source)
         self._outgoing = [open_sink(address, head=self._surface) for address in settings.send]
-        self.pipeline = Pipeline(
-            self._playback.stage,
-            self._desk.mapping(),
-            self._head,
-            self._outgoing,
-            any_head=True,
-            on_frame=self._on_frame,
-        )
-        self._recorder = Recorder(self._data / "recordings", self._head, self._surface, self.pipeline)
-        self._desk.attach(self.pipeline)
         try:
             self.page = self._open_page()
         except BaseException:
@@ -80,6 +70,18 @@ class LiveSession:
             for sink in self._outgoing:
                 sink.close()
             raise
+        self.pipeline = Pipeline(
+            self._playback.stage,
+            self._desk.mapping(),
+            self._head,
+            # The viewer comes last: it has the most to do, and the network is in more of a hurry.
+            [*self._outgoing, ViewerSink(self.page, self._on_head)],
+            # The desk has checked it, and checks every other that follows.
+            any_head=True,
+            on_frame=self._on_frame,
+        )
+        self._recorder = Recorder(self._data / "recordings", self._head, self._surface, self.pipeline)
+        self._desk.attach(self.pipeline)
 
     def _open_page(self) -> Page:
         settings = self._settings
@@ -107,7 +109,6 @@ class LiveSession:
         """
         ticker = threading.Thread(target=self._tick, name="mp2flame-figures", daemon=True)
         try:
-            self.pipeline.add_sink(ViewerSink(self.page, self._on_head))
             self._find_neutral()
             if self._settings.compare is not None:
                 self.set_mapping("B", *self._desk.offer(self._settings.compare))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import ClassVar, Literal
 
@@ -14,9 +15,13 @@ from mp2flame.viewer.page import Page
 
 __all__ = ["ViewerSink"]
 
+_HEAD_EVERY = 1 / 70
+_PICTURE_EVERY = 1 / 35
+"""Seconds: screens show sixty pictures a second, and cameras give thirty; more would only keep the detector waiting."""
+
 
 class ViewerSink(Sink):
-    """Shows the newest frame. The page, which outlives a run, is closed by whoever made it.
+    """Shows the newest frame, as often as a screen can. The page, which outlives a run, is closed by whoever made it.
 
     Args:
         page: where to show it.
@@ -30,13 +35,19 @@ class ViewerSink(Sink):
     def __init__(self, page: Page, on_head: Callable[[Observation], None] = lambda _: None) -> None:
         self._page = page
         self._on_head = on_head
+        self._head_at = self._picture_at = 0.0
 
     def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a page shows vertices
-        """Show one frame: the head first, then the picture that it comes from."""
+        """Show one frame: the head first, then the picture that it comes from; one that comes too soon is left out."""
+        now = time.monotonic()
+        if now - self._head_at < _HEAD_EVERY:
+            return
+        self._head_at = now
         if vertices is not None:
             self._page.show_head(vertices)
         self._on_head(observation)
-        if observation.picture is not None:
+        if observation.picture is not None and now - self._picture_at >= _PICTURE_EVERY:
+            self._picture_at = now
             self._page.show_picture(observation.picture)
 
     def close(self) -> None:
