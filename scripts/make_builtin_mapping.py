@@ -34,7 +34,7 @@ _KINDS = {"ridge": "builtin.safetensors", "landmarks": "builtin-landmarks.safete
 _PROVENANCE = "made from renders of the built-in head alone, as MediaPipe's face landmarker sees them; "
 
 
-def pictures(head: FlameHead, landmarker: Path, *, subjects: int, frames: int, workers: int) -> dict[str, NDArray[Any]]:
+def pictures(head: FlameHead, landmarker: Path, *, subjects: int, frames: int, workers: int) -> dict[str, Any]:
     """What MediaPipe sees of the head as many people, and what the head really did."""
     session = Session("builtin", landmarker, frames, seed=0)
     people = photograph(session, subjects, workers=workers)
@@ -45,7 +45,8 @@ def pictures(head: FlameHead, landmarker: Path, *, subjects: int, frames: int, w
 def data_set(arrays: dict[str, NDArray[Any]], head: FlameHead, folder: Path) -> Dataset:
     """The pictures' figures as a data set on disk."""
     source = folder / "pictures.npz"
-    np.savez(source, **{name: array for name, array in arrays.items() if name not in ("head_hash", "straight")})
+    figures: dict[str, Any] = {name: array for name, array in arrays.items() if name not in ("head_hash", "straight")}
+    np.savez(source, **figures)
     with DatasetWriter(folder / "data", head_version=head.version, head_hash=head.hash) as writer:
         for sequence in read_named_npz(source):
             writer.add(sequence.rows())
@@ -75,7 +76,7 @@ def main() -> None:
     options = parser.parse_args()
     head = load_head("builtin")
     if options.pictures and options.pictures.exists():
-        arrays = dict(np.load(options.pictures))
+        arrays: dict[str, Any] = dict(np.load(options.pictures))
         if str(arrays["head_hash"]) != head.hash:
             raise SystemExit(f"{options.pictures} shows another head: remove it to photograph this one")
     else:

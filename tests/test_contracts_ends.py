@@ -25,7 +25,7 @@ from tests.films import noise, write_film
 _N = 6
 _HEAD = HeadSurface(
     faces=np.array([[0, 1, 2]], dtype=np.uint32),
-    rest_vertices=np.float32([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]]),
+    rest_vertices=np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]], dtype=np.float32),
 )
 
 
@@ -162,7 +162,8 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _vertices(index: int) -> NDArray[np.float32]:
-    return _HEAD.rest_vertices + np.float32(index * 0.001)
+    moved: NDArray[np.float32] = _HEAD.rest_vertices + np.float32(index * 0.001)
+    return moved
 
 
 def _fill(sink: Sink, n: int = _N) -> None:

@@ -38,8 +38,8 @@ def test_parameters_are_the_weighted_sum_of_the_shapes() -> None:
     shapes = FlameParams(
         time=np.zeros(52),
         found=np.ones(52, dtype=bool),
-        expression=rng.normal(size=(52, 50)),
-        jaw_pose=rng.normal(size=(52, 3)),
+        expression=rng.normal(size=(52, 50)).astype(np.float32),
+        jaw_pose=rng.normal(size=(52, 3)).astype(np.float32),
     )
     params, weights = perform(shapes, fps=10)
     frame = 33

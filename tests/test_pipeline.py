@@ -9,12 +9,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import SinkError, SourceError
 from mp2flame.pipeline import Pipeline, drive
 from mp2flame.pipeline.rest import is_calm, split_rest
-from mp2flame.signals import concatenate
+from mp2flame.signals import Observation, concatenate
 from mp2flame.sources.base import Source
 from tests.fakes import (
     BROKEN_OFF,
@@ -138,9 +139,12 @@ def test_a_mapping_that_fails_closes_the_sinks_and_raises() -> None:
 def test_stop_ends_a_live_run_and_keeps_what_was_taken() -> None:
     sink = ListSink()
     source = LiveSource([observation(0)], interval=0.002, endless=True)
-    pipeline = Pipeline(
-        source, FirstScores(), None, [sink], on_frame=lambda _: len(sink.frames) > 5 and pipeline.stop()
-    )
+
+    def stop_soon(_: object) -> None:
+        if len(sink.frames) > 5:
+            pipeline.stop()
+
+    pipeline = Pipeline(source, FirstScores(), None, [sink], on_frame=stop_soon)
     report = pipeline.run()
     assert report.frames >= len(sink.frames) > 5
     assert sink.closed == 1
@@ -208,11 +212,11 @@ def test_rooms_are_timed() -> None:
     assert report.rooms["mapping"].frames == 30
 
 
-def _calm(i: int) -> np.ndarray:
-    return np.full(52, 0.2, dtype=np.float32) + np.float32(0.005 * (i % 3))
+def _calm(i: int) -> NDArray[np.float32]:
+    return np.full(52, 0.2 + 0.005 * (i % 3), dtype=np.float32)
 
 
-def _wild(i: int) -> np.ndarray:
+def _wild(i: int) -> NDArray[np.float32]:
     scores = _calm(i)
     scores[MEDIAPIPE.index("mouthSmileLeft")] = 0.9 if i % 20 < 10 else 0.0
     return scores
@@ -255,7 +259,7 @@ def test_rest_is_looked_for_from_the_first_face_and_no_frame_is_lost() -> None:
 def test_a_source_without_a_face_is_not_held_back() -> None:
     taken = 0
 
-    def endless():  # type: ignore[no-untyped-def]
+    def endless() -> Iterator[tuple[float, Observation]]:
         nonlocal taken
         while True:
             taken += 1

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mp2flame.errors import InputError
 
 pytest.importorskip("pyvista", reason="needs the extra render")
 from mp2flame.render import MeshRenderer
 
-_SQUARE = np.float32([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0.1, 0.1, 0], [-0.1, 0.1, 0]])
+_SQUARE = np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0.1, 0.1, 0], [-0.1, 0.1, 0]], dtype=np.float32)
 _FACES = [[0, 1, 2], [0, 2, 3]]
 
 
-def _coloured(rgb: tuple[int, int, int]) -> np.ndarray:
+def _coloured(rgb: tuple[int, int, int]) -> NDArray[np.uint8]:
     return np.tile(np.array(rgb, dtype=np.uint8), (4, 1))
 
 
@@ -37,14 +38,14 @@ def test_left_and_up_are_where_they_should_be() -> None:
     ) as renderer:
         renderer.look((0, 0, 0), distance=1.0)
         # +X is the subject's left: right in the picture of someone who faces the camera.
-        right = renderer.render(_SQUARE + np.float32([0.1, 0, 0])).sum(axis=2)
-        up = renderer.render(_SQUARE + np.float32([0, 0.1, 0])).sum(axis=2)
+        right = renderer.render(_SQUARE + np.array([0.1, 0, 0], dtype=np.float32)).sum(axis=2)
+        up = renderer.render(_SQUARE + np.array([0, 0.1, 0], dtype=np.float32)).sum(axis=2)
     assert right[:, 40:].sum() > 5 * right[:, :24].sum()
     assert up[:24].sum() > 5 * up[40:].sum()
 
 
 def test_camera_goes_round_to_the_subjects_left() -> None:
-    step = np.vstack([_SQUARE, _SQUARE + np.float32([0, 0, 0.2])])
+    step = np.vstack([_SQUARE, _SQUARE + np.array([0, 0, 0.2], dtype=np.float32)])
     faces = [*_FACES, *(np.array(_FACES) + 4).tolist()]
     colors = np.vstack([_coloured((255, 0, 0)), _coloured((0, 0, 255))])
     with MeshRenderer(faces, vertex_colors=colors, size=(64, 64), background=(0, 0, 0)) as renderer:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.spatial.transform import Rotation
 
 from mp2flame import rotations
 from mp2flame.errors import InputError
 
 
-def _vectors() -> np.ndarray:
+def _vectors() -> NDArray[np.float64]:
     rng = np.random.default_rng(0)
     direction = rng.normal(size=(400, 3))
     direction /= np.linalg.norm(direction, axis=1, keepdims=True)
@@ -22,7 +23,8 @@ def _vectors() -> np.ndarray:
             np.zeros(100),
         ]
     )
-    return direction * angles[:, None]
+    scaled: NDArray[np.float64] = direction * angles[:, None]
+    return scaled
 
 
 def test_matrix_agrees_with_scipy() -> None:

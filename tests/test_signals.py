@@ -111,13 +111,15 @@ def test_poses_left_out_are_zero_and_eyes_are_left_first() -> None:
     assert params.n_expression == 50
 
 
+def _same(first: Observation | FlameParams, second: Observation | FlameParams) -> bool:
+    pairs = [(getattr(first, name), getattr(second, name)) for name in vars(first)]
+    return all((a is None and b is None) or np.array_equal(a, b) for a, b in pairs)
+
+
 def test_taking_apart_and_joining_gives_the_same() -> None:
     observation, params = _observation(5), _params(5, shape=np.ones(10))
-    for whole in (observation, params):
-        joined = concatenate([whole[i] for i in range(5)])
-        for name in vars(whole):
-            before, after = getattr(whole, name), getattr(joined, name)
-            assert (before is None and after is None) or np.array_equal(before, after)
+    assert _same(observation, concatenate([observation[i] for i in range(5)]))
+    assert _same(params, concatenate([params[i] for i in range(5)]))
     assert len(observation[1:3]) == 2
     np.testing.assert_array_equal(observation[-1].time, observation.time[-1:])
     np.testing.assert_array_equal(params[np.array([4, 0])].time, params.time[[4, 0]])
