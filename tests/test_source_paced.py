@@ -5,7 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator, Iterator
+from fractions import Fraction
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -196,3 +198,38 @@ def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> 
 def test_a_live_source_is_left_as_it_is() -> None:
     source = LiveSource([observation(0)])
     assert paced(source) == (source, None)
+
+
+def _film(path: Path, times: list[float]) -> Path:
+    """A film of these times, whose pictures grow brighter."""
+    av = pytest.importorskip("av", reason="the track extra is not installed")
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=30, options={"g": "12", "bf": "2"})
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for index, moment in enumerate(times):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 64, 3), 4 * index, dtype=np.uint8), format="rgb24")
+            frame.pts, frame.time_base = round(moment * 1000), Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["even", "varying", "late"])
+def test_a_film_begun_in_the_middle_shows_what_it_shows_there(tmp_path: Path, kind: str) -> None:
+    steps = np.full(50, 0.04) if kind != "varying" else np.random.default_rng(0).integers(20, 90, 50) / 1000
+    times = np.concatenate([[0.0], np.cumsum(steps)]) + (0.5 if kind == "late" else 0.0)
+    from mp2flame.sources.video import VideoReader
+
+    reader = VideoReader(_film(tmp_path / "film.mp4", times.tolist()))
+    whole = list(reader)
+    for start in (0.0, 0.02, 0.4, 1.0, float(whole[-1][0])):
+        part = list(reader.begin_at(start))
+        expected = [item for item in whole if item[0] >= start - 1e-6]
+        np.testing.assert_allclose([t for t, _ in part], [t for t, _ in expected], atol=1e-4)
+        for (_, ours), (_, theirs) in zip(part, expected, strict=True):
+            assert ours is not None
+            assert theirs is not None
+            np.testing.assert_array_equal(ours, theirs)
+    assert list(reader.begin_at(99.0)) == []

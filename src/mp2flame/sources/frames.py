@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FrameReader", "Picture", "RisingTimes", "TimedPicture"]
+__all__ = ["CLOSE", "FrameReader", "Picture", "RisingTimes", "TimedPicture"]
 
 Picture: TypeAlias = NDArray[np.uint8]
 """(H, W, 3) RGB."""
@@ -20,6 +20,9 @@ TimedPicture: TypeAlias = "tuple[float, Picture | None]"
 # A step back by this much is a new recording spliced on, not a rounding error of the writer.
 _SPLICE_SECONDS = 1.0
 _SMALLEST_STEP = 1e-3
+
+CLOSE = 1e-6
+"""Seconds: times this near to each other are the same."""
 
 
 class FrameReader(ABC):
@@ -57,6 +60,17 @@ class FrameReader(ABC):
             SourceError: the device or file cannot be read.
             FormatError: the file is not what it should be.
         """
+
+    def begin_at(self, seconds: float) -> Generator[TimedPicture, None, None]:
+        """Timed pictures from the first one at or after a moment; what comes before is read and left out.
+
+        Raises:
+            SourceError: the device or file cannot be read.
+            FormatError: the file is not what it should be.
+        """
+        for time, picture in self:
+            if time >= seconds - CLOSE:
+                yield time, picture
 
     def close(self) -> None:  # noqa: B027 - only devices that block have something to wake
         """Wake an iteration that waits for its device, from any thread, so that it ends."""

@@ -12,12 +12,11 @@ from mp2flame.errors import SourceError
 from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
 from mp2flame.sources.detected import DetectedSource, LiveDetectedSource
-from mp2flame.sources.frames import FrameReader, TimedPicture
+from mp2flame.sources.frames import CLOSE, FrameReader, TimedPicture
 
 __all__ = ["PacedReader", "PacedSource", "Transport", "paced"]
 
 _DEFAULT_STEP = 1 / 30
-_CLOSE = 1e-6
 _SHOWN_AT_LEAST_EVERY = 0.2
 """Seconds: late frames are left out, but not for longer than this."""
 
@@ -94,25 +93,25 @@ class Transport:
 
     def frames(
         self,
-        begin: Callable[[], Generator[_Item, None, None]],
+        begin: Callable[[float], Generator[_Item, None, None]],
         time_of: Callable[[_Item], float],
         retimed: Callable[[_Item, float], _Item],
     ) -> Generator[_Item, None, None]:
         """Items in their own pace, endlessly if it loops, until `close`.
 
         Args:
-            begin: starts at the first item.
+            begin: starts at a moment of the file, or before it.
             time_of: an item's time in the file, seconds, rising from 0.
             retimed: the item with another time; times rise without end, whatever is repeated or skipped.
         """
         out = start = 0.0
         while True:
             run = _Run()
-            items = begin()
+            items = begin(start)
             try:
                 for item in items:
                     now = time_of(item)
-                    if now < start - _CLOSE:
+                    if now < start - CLOSE:
                         continue
                     if not self._turn(run, now):
                         break
@@ -205,7 +204,7 @@ class PacedReader(FrameReader):
     def __iter__(self) -> Generator[TimedPicture, None, None]:
         """Timed pictures, until it is closed."""
         return self._transport.frames(
-            lambda: iter(self._reader), lambda item: item[0], lambda item, moment: (moment, item[1])
+            self._reader.begin_at, lambda item: item[0], lambda item, moment: (moment, item[1])
         )
 
     def close(self) -> None:
@@ -249,7 +248,7 @@ class PacedSource(Source):
             raise SourceError("this source is closed: open it again to play it again")
         return self._transport.frames(self._begin, _time_of, _retimed)
 
-    def _begin(self) -> Generator[Observation, None, None]:
+    def _begin(self, _: float) -> Generator[Observation, None, None]:
         start: float | None = None
         for observation in self._source:
             if start is None:

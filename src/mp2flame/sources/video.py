@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +12,7 @@ import numpy as np
 
 from mp2flame.errors import FormatError, MissingFileError, SourceError
 from mp2flame.sources.extras import importing
-from mp2flame.sources.frames import FrameReader, Picture, RisingTimes, TimedPicture
+from mp2flame.sources.frames import CLOSE, FrameReader, Picture, RisingTimes, TimedPicture
 
 with importing("av", "read video files"):
     import av
@@ -50,6 +50,7 @@ class VideoReader(FrameReader):
     def __init__(self, path: Path) -> None:
         self._path = path
         self._remarks: tuple[str, ...] = ()
+        self._rises = True
         if not path.exists():
             raise MissingFileError(f"no video file {path}")
         if path.is_dir():
@@ -94,10 +95,34 @@ class VideoReader(FrameReader):
                 count += 1
                 # Kept up to date, for a reader that stops early.
                 self._remarks = damage.remarks()
+                self._rises = times.corrected == 0
                 yield time, converter(frame)
         if count == 0:
             raise FormatError(f"the video {self._path} holds no frames that can be read{damage.reason()}")
         self._remarks = (*damage.remarks(), *self._closing_remarks(count, end, times))
+
+    def begin_at(self, seconds: float) -> Generator[TimedPicture, None, None]:
+        """Timed pictures from the first one at or after a moment, decoded from the nearest key frame before it.
+
+        A file whose times had to be corrected, or does not say where it begins, is read from its beginning.
+
+        Raises:
+            FormatError: the file is no longer what it was.
+        """
+        with closing(self._open()) as container:
+            stream = self._stream(container)
+            if seconds > 0 and self._rises and stream.start_time is not None and stream.time_base is not None:
+                stream.thread_type = "AUTO"
+                converter = _Converter(stream)
+                start = float(stream.start_time * stream.time_base)
+                with suppress(av.FFmpegError):
+                    container.seek(int((start + seconds) / stream.time_base), stream=stream)
+                for frame in _decode(container, stream, _Damage()):
+                    time = -1.0 if frame.time is None else frame.time - start
+                    if time >= seconds - CLOSE:
+                        yield time, converter(frame)
+                return
+        yield from super().begin_at(seconds)
 
     def _closing_remarks(self, count: int, end: float, times: RisingTimes) -> Iterator[str]:
         promised = self._header.seconds
