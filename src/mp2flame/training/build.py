@@ -24,7 +24,7 @@ from mp2flame.training.writer import DatasetWriter
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["BuildReport", "build"]
+__all__ = ["BuildReport", "build", "check_versions"]
 
 _REST_FRAMES = 10
 
@@ -91,7 +91,7 @@ def build(
     version, digest = (head_version or (head.version if head else "")), (head.hash if head else "")
     with DatasetWriter(path, head_version=version, head_hash=digest) as writer:
         sequences = [sequence for spec in inputs for sequence in read_input(spec, order=order)]
-        stated = _check_versions(sequences, version, digest)
+        stated = check_versions(sequences, version, digest)
         writer.state_head(version or stated, digest)
         extraction = Extraction(path.with_name(f".{path.name}.seen"), processes=processes or os.cpu_count() or 1)
         looked = _look(extraction, sequences, landmarker, progress)
@@ -114,7 +114,7 @@ def build(
     return Dataset(path), report
 
 
-def _check_versions(sequences: Sequence[TrackedSequence], version: str, digest: str) -> str:
+def check_versions(sequences: Sequence[TrackedSequence], version: str, digest: str) -> str:
     """The one head that the inputs state; the empty string where none does.
 
     Raises:

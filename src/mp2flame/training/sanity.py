@@ -51,7 +51,7 @@ class OrderCheck:
         if self._head is None or self._gaps is None or not len(good):
             return
         if sum(len(part) for part in self._lids) < _LID_FRAMES:
-            some = good[:: max(1, len(good) // 40)][:40]
+            some = good[:: max(1, len(good) // 100)][:100]
             self._lids.append(self._gaps.lid_gaps(self._head(split(rows.joined[some]))))
             self._blinks.append(rows.columns["scores"][some][:, [MEDIAPIPE.index(name) for name in _BLINKS]])
 

@@ -64,7 +64,7 @@ def _head_tracker_file(path: Path) -> dict[str, Float32]:
     """The few small members that are needed; NumPy's archive reads a member only when it is asked for."""
     rows = {}
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             for name, width in _HEAD_TRACKER.items():
                 value = np.asarray(archive[name])
                 if value.ndim != 2 or len(value) != 1 or width not in (None, value.shape[1]):
