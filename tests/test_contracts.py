@@ -9,7 +9,7 @@ import pytest
 
 from mp2flame.errors import InputError
 from mp2flame.filters import Chain, Filter, Hold, Limits, OneEuro, default_filters
-from mp2flame.mapping import HeadPose, LinearMapping, Mapping
+from mp2flame.mapping import HeadPose, LinearMapping, Mapping, Preferred
 from mp2flame.mapping.landmarks import N_INPUTS, LandmarkMapping
 from mp2flame.signals import FlameParams, Observation, concatenate
 
@@ -49,6 +49,7 @@ MAPPINGS: dict[str, Callable[[], Mapping]] = {
     "features": lambda: _linear(features=("square", "scores", "signed_root")),
     "relative": lambda: _linear(uses_rest=True, default_rest=_REST),
     "landmarks": _landmarks,
+    "preferred": lambda: Preferred(_landmarks(), _linear()),
     "head pose": lambda: HeadPose(_linear()),
     "relative head pose": lambda: HeadPose(_linear(uses_rest=True), to="neck_pose", relative=True),
 }

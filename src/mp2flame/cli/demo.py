@@ -78,7 +78,7 @@ class Demo:
 
     def _drive(self, source: Source, head: FlameHead) -> tuple[Report, FlameParams]:
         from mp2flame.filters import default_filters
-        from mp2flame.mapping import HeadPose, load_mapping
+        from mp2flame.mapping import HeadPose, default_mapping
         from mp2flame.pipeline import drive, head_surface
         from mp2flame.signals import concatenate
         from mp2flame.sinks import open_sink
@@ -93,7 +93,7 @@ class Demo:
                 driven.append(frame.params)
                 bar.advance()
 
-            mapping = HeadPose(load_mapping("builtin"))
+            mapping = HeadPose(default_mapping())
             report = drive(source, mapping, other, sinks, filters=default_filters(), rest="auto", on_frame=note)
         for remark in report.remarks:
             err.print(f"[yellow]note:[/] {remark}", soft_wrap=True)

@@ -103,9 +103,9 @@ class Drive:
 
 def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pose", "none"]) -> Mapping:
     """The mapping of that name (None: the built-in one), with the head's rotation where it is wanted."""
-    from mp2flame.mapping import HeadPose, load_mapping
+    from mp2flame.mapping import HeadPose, default_mapping, load_mapping
 
-    mapping = load_mapping(name or "builtin")
+    mapping: Mapping = load_mapping(name) if name else default_mapping()
     return mapping if head_pose == "none" else HeadPose(mapping, to=head_pose)
 
 

@@ -7,6 +7,7 @@ from mp2flame.mapping.head_pose import HeadPose, straight_of
 from mp2flame.mapping.heads import check_head
 from mp2flame.mapping.linear import FEATURES, LinearMapping, expand_features
 from mp2flame.mapping.loading import load_mapping
+from mp2flame.mapping.preferred import Preferred, default_mapping
 from mp2flame.mapping.rest import robust_rest
 
 __all__ = [
@@ -15,8 +16,10 @@ __all__ = [
     "HeadPose",
     "LinearMapping",
     "Mapping",
+    "Preferred",
     "StoredMapping",
     "check_head",
+    "default_mapping",
     "expand_features",
     "load_folder",
     "load_mapping",

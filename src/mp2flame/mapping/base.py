@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
+from numpy.typing import NDArray
+
 from mp2flame.signals import FlameParams, Observation
 
 __all__ = ["Mapping"]
@@ -28,6 +31,11 @@ class Mapping(ABC):
     @property
     def head_version(self) -> str | None:
         """The version of the head that it was made for, in words; None where that is not known."""
+        return None
+
+    @property
+    def straight(self) -> NDArray[np.float64] | None:
+        """(3,) axis-angle that MediaPipe reports of this head when it looks straight ahead; None if not known."""
         return None
 
     @abstractmethod

@@ -10,7 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 from mp2flame import rotations
 from mp2flame.errors import InputError
 from mp2flame.mapping.base import Mapping
-from mp2flame.mapping.file import StoredMapping
 from mp2flame.mapping.rest import seen_frames
 from mp2flame.signals import FlameParams, Observation
 
@@ -27,7 +26,7 @@ class HeadPose(Mapping):
     rotation times a scale; the nearest rotation is taken.
 
     MediaPipe's face and a FLAME head need not agree on what is straight ahead: by some degrees a head may look up or
-    down at rest by MediaPipe's standard. A mapping that knows by how much for its head (`StoredMapping.straight`, see
+    down at rest by MediaPipe's standard. A mapping that knows by how much for its head (`Mapping.straight`, see
     `straight_of`) has it taken out here.
 
     MediaPipe fits its transform as if the camera had a vertical opening angle of 63 degrees. No correction is made for
@@ -54,7 +53,7 @@ class HeadPose(Mapping):
     def __post_init__(self) -> None:
         if self.to not in _TARGETS:
             raise InputError(f"expected the head's rotation to go to {' or '.join(_TARGETS)}; got {self.to!r}")
-        if self._zero is None and isinstance(self.mapping, StoredMapping) and self.mapping.straight is not None:
+        if self._zero is None and self.mapping.straight is not None:
             object.__setattr__(self, "_zero", rotations.matrix(self.mapping.straight))
 
     @property

@@ -1,0 +1,74 @@
+"""Two mappings of one head: the better one where its input is there, the other where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.errors import InputError
+from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.loading import load_mapping
+from mp2flame.signals import FlameParams, Observation
+
+__all__ = ["Preferred", "default_mapping"]
+
+
+@dataclass(frozen=True, eq=False)
+class Preferred(Mapping):
+    """Landmarks where the source has them, as pictures do; scores alone where not, as phones and recordings do.
+
+    Args:
+        landmarks: reads landmarks and scores.
+        scores: reads scores alone.
+
+    Raises:
+        InputError: the two are for different heads, or give different numbers of coefficients.
+    """
+
+    landmarks: Mapping
+    scores: Mapping
+
+    def __post_init__(self) -> None:
+        first, second = ((m.head_hash, m.head_version, m.n_expression) for m in (self.landmarks, self.scores))
+        if first != second:
+            raise InputError(f"expected two mappings of the same head; got {first[1]} and {second[1]}, or other widths")
+
+    @property
+    def n_expression(self) -> int:
+        """E of both."""
+        return self.scores.n_expression
+
+    @property
+    def head_hash(self) -> str | None:
+        """The hash of the head that both were made for."""
+        return self.scores.head_hash
+
+    @property
+    def head_version(self) -> str | None:
+        """The version of the head that both were made for."""
+        return self.scores.head_version
+
+    @property
+    def straight(self) -> NDArray[np.float64] | None:
+        """(3,) what MediaPipe reports of this head when it looks straight ahead."""
+        return self.scores.straight
+
+    def __call__(self, observation: Observation) -> FlameParams:
+        """FLAME parameters of every frame."""
+        return (self.scores if observation.landmarks is None else self.landmarks)(observation)
+
+    def for_person(self, rest: Observation) -> Mapping:
+        """Both for this person; a rest without landmarks leaves only the scores to go by.
+
+        Raises:
+            InputError: no frame of `rest` has a face.
+        """
+        scores = self.scores.for_person(rest)
+        return scores if rest.landmarks is None else Preferred(self.landmarks.for_person(rest), scores)
+
+
+def default_mapping() -> Mapping:
+    """The mappings that ship for the built-in head: by landmarks where a source has them, else by scores."""
+    return Preferred(load_mapping("builtin-landmarks"), load_mapping("builtin"))
