@@ -14,10 +14,17 @@ import pytest
 
 from mp2flame.errors import SourceError
 from mp2flame.signals import Observation
+from mp2flame.sources import paced as module
 from mp2flame.sources.detected import LiveDetectedSource
 from mp2flame.sources.frames import FrameReader, TimedPicture
 from mp2flame.sources.paced import PacedSource, Transport, paced
 from tests.fakes import ListSource, LiveSource, observation
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is too late, however busy this machine is."""
+    monkeypatch.setattr(module, "_DEFAULT_STEP", 60.0)
 
 
 def _indices(seen: list[Observation]) -> list[int]:
@@ -33,6 +40,7 @@ def _play(n: int = 6, fps: float = 50.0, *, loop: bool = True) -> tuple[PacedSou
     return PacedSource(ListSource([observation(i, fps=fps) for i in range(n)]), transport), transport
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_it_is_not_faster_than_the_file() -> None:
     source, _ = _play(n=11)
     started = time.perf_counter()
@@ -42,6 +50,7 @@ def test_it_is_not_faster_than_the_file() -> None:
     np.testing.assert_allclose(_times(seen), np.arange(11) / 50, atol=1e-9)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_times_rise_evenly_through_a_loop() -> None:
     source, transport = _play(n=4)
     with source:
@@ -51,6 +60,7 @@ def test_times_rise_evenly_through_a_loop() -> None:
     assert transport.duration == pytest.approx(4 / 50)
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_a_file_that_does_not_loop_waits_at_its_end_and_plays_again() -> None:
     source, transport = _play(n=3, loop=False)
     with source:
@@ -63,6 +73,7 @@ def test_a_file_that_does_not_loop_waits_at_its_end_and_plays_again() -> None:
         assert _indices([again]) == [0]
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_pause_holds_and_play_goes_on_where_it_was() -> None:
     source, transport = _play(n=100)
     with source:
@@ -77,6 +88,7 @@ def test_pause_holds_and_play_goes_on_where_it_was() -> None:
     assert transport.skipped == 0
 
 
+@pytest.mark.usefixtures("unhurried")
 def test_scrubbing_while_paused_shows_one_frame() -> None:
     source, transport = _play(n=100)
     seen: list[Observation] = []

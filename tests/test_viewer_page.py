@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed
+from websockets.typing import Origin
 
 from mp2flame.errors import SinkError
 from mp2flame.signals import FlameParams
@@ -22,6 +24,7 @@ pytest.importorskip("viser", reason="the viewer's extra is not installed")
 
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.viewer import Page, ViewerSink, only_this_machine, who_can_see
+from mp2flame.viewer.hosts import may_connect
 from tests import viser_client
 
 _RNG = np.random.default_rng(0)
@@ -152,6 +155,43 @@ def test_looks_change_and_keep_the_pose(page: Page) -> None:
 def test_no_public_tunnel_is_ever_opened(page: Page) -> None:
     assert page._server.request_share_url() is None
     assert page._server._share_tunnel is None
+
+
+def test_other_peoples_web_pages_get_nothing(page: Page) -> None:
+    port = _port(page)
+    with pytest.raises(ConnectionClosed), viser_client.connected(port, origin=Origin("https://example.org")) as socket:
+        socket.recv(timeout=5)
+    with viser_client.connected(port, origin=Origin(f"http://127.0.0.1:{port}")) as socket:
+        assert socket.recv(timeout=5)
+
+
+@pytest.mark.parametrize(
+    ("headers", "host", "fine"),
+    [
+        ({"Host": "localhost:8080"}, "127.0.0.1", True),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:8080"}, "127.0.0.1", True),
+        ({"Host": "[::1]:8080", "Origin": "http://[::1]:8080"}, "::1", True),
+        ({"Host": "localhost:8080", "Origin": "http://localhost:3000"}, "127.0.0.1", False),
+        ({"Host": "localhost:8080", "Origin": "null"}, "127.0.0.1", False),
+        ({"Host": "203.0.113.9:8080", "Origin": "http://203.0.113.9:8080"}, "127.0.0.1", False),
+        ({"Host": "203.0.113.9:8080", "Origin": "http://203.0.113.9:8080"}, "0.0.0.0", True),
+        ({"Host": "203.0.113.9:8080", "Origin": "https://example.org"}, "0.0.0.0", False),
+        ({}, "127.0.0.1", False),
+    ],
+)
+def test_only_the_page_itself_may_connect(headers: dict[str, str], host: str, fine: bool) -> None:
+    assert may_connect(headers, host) is fine
+
+
+def test_only_what_is_on_the_list_can_be_chosen(page: Page) -> None:
+    chosen: list[str] = []
+    handle = page.controls._source
+    page.controls._on_change(handle, chosen.append)
+    act = handle._impl.update_cb[-1]
+    for value in ("/etc/passwd", "0"):
+        handle._impl.value = value
+        act(SimpleNamespace(client_id=1))
+    assert chosen == ["0"]
 
 
 def test_it_is_said_who_can_see() -> None:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Final
 
+from mp2flame.live.playback import Playback
+from mp2flame.live.recorder import Recorder
 from mp2flame.pipeline import Pipeline
 from mp2flame.pipeline.timing import RoomTime
+from mp2flame.viewer import Page
 
-__all__ = ["DETECTION", "ROAD", "losses", "rooms_to_show"]
+__all__ = ["DETECTION", "ROAD", "losses", "rooms_to_show", "show_figures", "show_progress"]
 
 DETECTION: Final = "detection"
 ROAD: Final = "whole road"
@@ -39,3 +42,23 @@ def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
     for place, count in pipeline.dropped.items():
         if count and _name(place):
             yield f"{count} frames dropped before {_name(place) if place != 'source' else 'mapping'}"
+
+
+def show_progress(page: Page, playback: Playback, recorder: Recorder) -> None:
+    """Where a file is, and how long a recording."""
+    transport = playback.transport
+    if transport is None:
+        page.show_transport(0.0, None, playing=False, visible=False)
+    else:
+        page.show_transport(transport.position, transport.duration, playing=transport.playing, visible=True)
+    take = recorder.take
+    if recorder.running and take is not None:
+        state = f"recording: {take.seconds:.1f} s" if take.error is None else f"broken off: {take.error}"
+        page.controls.show_recording(state, running=True, ready=False)
+
+
+def show_figures(page: Page, playback: Playback, pipeline: Pipeline) -> None:
+    """Frame rate, durations and losses."""
+    skipped = playback.transport.skipped if playback.transport is not None else 0
+    rooms = rooms_to_show(pipeline.stopwatch.summary())
+    page.show_figures(playback.clock.rate(), rooms, list(losses(pipeline, skipped)))

@@ -12,7 +12,7 @@ from threadpoolctl import threadpool_limits
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
 from mp2flame.live.desk import Desk, Side
-from mp2flame.live.figures import DETECTION, ROAD, losses, rooms_to_show
+from mp2flame.live.figures import DETECTION, ROAD, show_figures, show_progress
 from mp2flame.live.neutral import data_folder, load_neutral, neutral_file, take_neutral
 from mp2flame.live.playback import Playback
 from mp2flame.live.recorder import Recorder
@@ -245,7 +245,17 @@ class LiveSession:
 
     def export(self, kind: str) -> Path:
         """The last recording as a file of this format."""
-        return self._recorder.export(kind, lambda _: None)
+        take = self._recorder.take
+        total = take.n_frames if take is not None else 0
+
+        def progress(done: int) -> None:
+            if done == total or done % 15 == 0:
+                text = f"writing {kind}: {done} of {total} frames"
+                self.page.controls.show_recording(text, running=self._recorder.running, ready=True)
+
+        path = self._recorder.export(kind, progress)
+        self.page.controls.show_recording(f"kept in `{path}`", running=self._recorder.running, ready=True)
+        return path
 
     # What the corridor tells.
 
@@ -283,18 +293,6 @@ class LiveSession:
         count = 0
         while not self._stopped.wait(_TICK):
             count += 1
-            transport = self._playback.transport
-            if transport is None:
-                self.page.show_transport(0.0, None, playing=False, visible=False)
-            else:
-                self.page.show_transport(
-                    transport.position, transport.duration, playing=transport.playing, visible=True
-                )
-            take = self._recorder.take
-            if self._recorder.running and take is not None:
-                state = f"recording: {take.seconds:.1f} s" if take.error is None else f"broken off: {take.error}"
-                self.page.controls.show_recording(state, running=True, ready=False)
+            show_progress(self.page, self._playback, self._recorder)
             if count % _TICKS_A_FIGURE == 0:
-                rooms = rooms_to_show(self.pipeline.stopwatch.summary())
-                skipped = transport.skipped if transport is not None else 0
-                self.page.show_figures(self._playback.clock.rate(), rooms, list(losses(self.pipeline, skipped)))
+                show_figures(self.page, self._playback, self.pipeline)

@@ -8,7 +8,8 @@ except ImportError as error:
     raise MissingExtraError("viser", "viewer", "show heads in a browser") from error
 
 from mp2flame.viewer.director import Director
-from mp2flame.viewer.page import Page, only_this_machine, who_can_see
+from mp2flame.viewer.hosts import only_this_machine, who_can_see
+from mp2flame.viewer.page import Page
 from mp2flame.viewer.sink import ViewerSink
 
 __all__ = ["Director", "Page", "ViewerSink", "only_this_machine", "who_can_see"]

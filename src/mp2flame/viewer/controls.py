@@ -197,7 +197,9 @@ class Controls:
         """Act on what a person changed; what the program changed itself has no client."""
 
         def changed(event: Any) -> None:
-            if event.client_id is not None:
+            # viser takes whatever a browser says: only what is on the list may be chosen.
+            options = getattr(handle, "options", None)
+            if event.client_id is not None and (options is None or handle.value in options):
                 self._try(lambda: act(handle.value))
 
         handle.on_update(changed)

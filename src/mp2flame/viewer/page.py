@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import ipaddress
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
@@ -19,7 +17,7 @@ from mp2flame.viewer.director import Director
 from mp2flame.viewer.head_view import HeadView
 from mp2flame.viewer.scene import open_server
 
-__all__ = ["Duration", "Page", "only_this_machine", "who_can_see"]
+__all__ = ["Duration", "Page"]
 
 _PICTURE_HEIGHT = 360
 _PICTURE_QUALITY = 70
@@ -185,24 +183,3 @@ def _by_a_person(act: Callable[[Any], None]) -> Callable[[Any], None]:
             act(event.target.value)
 
     return changed
-
-
-def only_this_machine(host: str) -> bool:
-    """Whether an address can be reached from this machine alone."""
-    try:
-        addresses = {str(row[4][0]) for row in socket.getaddrinfo(host, None)}
-        return all(ipaddress.ip_address(address).is_loopback for address in addresses)
-    except (OSError, ValueError):
-        return False
-
-
-def who_can_see(host: str) -> str:
-    """One sentence about who can open the page at this address."""
-    if only_this_machine(host):
-        return "only this machine can see it"
-    everywhere = host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
-    where = "any of this machine's addresses" if everywhere else host
-    return (
-        f"everyone on the network who reaches {where} can see "
-        "the camera's picture and steer this session, without a password"
-    )

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.errors import MissingExtraError, SinkError
+from mp2flame.viewer.hosts import may_connect
 
 try:
     import viser
@@ -51,11 +52,24 @@ def open_server(host: str, port: int, rest_vertices: NDArray[np.float32]) -> Any
             server = _Server(host=host, port=port, label="mp2flame", verbose=False)
     except OSError as error:
         raise SinkError(f"cannot listen on {host}:{port} ({error}): choose another --port or --host") from error
+    _keep_strangers_out(server, host)
     server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(47, 105, 175))
     server.scene.set_up_direction("+y")
     _aim(server, rest_vertices)
     _light(server)
     return server
+
+
+def _keep_strangers_out(server: Any, host: str) -> None:
+    """Close connections from other people's web pages, before anything is sent to them."""
+    sockets = server._websock_server  # viser has no public place for this
+
+    async def check(client: Any) -> None:
+        connection = sockets._live_connections[client.client_id]
+        if not may_connect(connection.request.headers, host):
+            await connection.close(1008, "this page is not for other web pages")
+
+    sockets.on_client_connect(check)
 
 
 def _aim(server: Any, rest: NDArray[np.float32]) -> None:
