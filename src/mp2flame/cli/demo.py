@@ -25,7 +25,7 @@ __all__ = ["Demo"]
 
 _SIZE = (512, 512)
 _VIEW_ANGLE = 30.0
-_CAMERA_DISTANCE = 0.62
+_CAMERA_DISTANCE = 0.56
 _OTHER_PERSON = 7
 """Seed of the driven head's identity: somebody else, to show that expressions carry over."""
 _OTHER_SPREAD = 0.9

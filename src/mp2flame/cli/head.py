@@ -21,6 +21,8 @@ class Info:
 
     file: tyro.conf.Positional[str] = "builtin"
     """A FLAME file (.pkl, .npz, .safetensors), or the built-in head."""
+    n_shape: int | None = None
+    """How many of the shape directions are identity, for heads that are not as wide as FLAME."""
 
     def run(self) -> int:
         """Print one line for each fact."""
@@ -29,7 +31,7 @@ class Info:
         table = Table(show_header=False, box=None)
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold")
-        for name, value in describe(load_head(self.file)).items():
+        for name, value in describe(load_head(self.file, n_shape=self.n_shape)).items():
             if value is not None:
                 table.add_row(name, str(value))
         out.print(table)
@@ -46,6 +48,8 @@ class Convert:
     """Where to write; by default beside the input, with the suffix .safetensors."""
     version: str | None = None
     """The head's version in words, where it cannot be told from the file, for example "FLAME 2023"."""
+    n_shape: int | None = None
+    """How many of the shape directions are identity, for heads that are not as wide as FLAME."""
 
     def run(self) -> int:
         """Convert and say what was written."""
@@ -56,7 +60,7 @@ class Convert:
             raise InputError(f"expected an output that ends in .safetensors; got {target}")
         if target.exists() and target.resolve() == self.file.resolve():
             raise InputError(f"the output {target} is the input itself: choose another name")
-        head = load_head(self.file, version=self.version)
+        head = load_head(self.file, version=self.version, n_shape=self.n_shape)
         save_head(head, target)
         out.print(f"wrote {target}: {head.version}, hash {head.hash[:12]}", soft_wrap=True)
         return 0
