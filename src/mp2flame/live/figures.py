@@ -23,6 +23,10 @@ def _name(room: str) -> str:
     return _NAMES.get(room, room.removesuffix("Sink"))
 
 
+def _frames(count: int) -> str:
+    return f"{count} frame" if count == 1 else f"{count} frames"
+
+
 def rooms_to_show(summary: Mapping[str, RoomTime]) -> dict[str, RoomTime]:
     """Rooms in the order of the road, under names that people know; the whole road last."""
     sinks = [room for room in summary if f"{_ARRIVAL}{room}" in summary]
@@ -38,10 +42,10 @@ def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
         skipped: frames of a file that came too late.
     """
     if skipped:
-        yield f"{skipped} frames of the file skipped"
+        yield f"{_frames(skipped)} of the file skipped"
     for place, count in pipeline.dropped.items():
         if count and _name(place):
-            yield f"{count} frames dropped before {_name(place) if place != 'source' else 'mapping'}"
+            yield f"{_frames(count)} dropped before {_name(place) if place != 'source' else 'mapping'}"
 
 
 def show_progress(page: Page, playback: Playback, recorder: Recorder) -> None:
