@@ -121,6 +121,7 @@ class Transport:
                     self.position = now
                     run.shown = time.monotonic()
                     yield retimed(item, out + run.elapsed)
+                    self._make_way(run)
                 else:
                     self._at_end(run)
             finally:
@@ -143,6 +144,13 @@ class Transport:
         paused = self._wait(run.due)
         run.due += paused or 0.0
         return paused is not None
+
+    def _make_way(self, run: _Run) -> None:
+        """Leave the processor to what is done with a frame, where there is time, before the next one is decoded."""
+        spare = run.due + run.step - time.monotonic()
+        with self._changed:
+            if spare > 0 and self._wanted is None and not self._closed:
+                self._changed.wait(spare / 3)
 
     def _at_end(self, run: _Run) -> None:
         if run.first is None:
