@@ -67,6 +67,8 @@ def _check_anatomy(head: mp2flame.FlameHead, found: Preparation) -> None:
     assert np.linalg.norm(at[468, :2] - right_eye[:2]) < 0.003
     eyes = np.unique(head.faces[found.embedding.face_index[468:]])
     assert (head.arrays.weights[eyes, 3:].max(axis=1) > 0.5).all()
+    # No landmark goes through the open mouth to the back of the head.
+    assert at[:, 2].min() > left_eye[2] - 0.07
     # The nose's tip is the point farthest forward, the lips meet between their edges, the chin is below them.
     assert at[1, 2] > np.delete(at[:, 2], np.arange(0, 20)).max() - 0.008
     assert at[0, 1] > at[13, 1] > at[14, 1] > at[17, 1] > at[152, 1]

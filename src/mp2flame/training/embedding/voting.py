@@ -74,7 +74,7 @@ def vote(head: FlameHead, sitting: Sitting) -> LandmarkEmbedding:
         )
     sheets = _sheets(head, votes)
     search = _Search(head, sitting, votes.weight)
-    chosen = [search.best(k, votes.place[:, k], sheets[k]) for k in range(N_LANDMARKS)]
+    chosen = [search.best(k, _on_sheet(votes, k, sheets[k]), sheets[k]) for k in range(N_LANDMARKS)]
     return LandmarkEmbedding(
         landmark_index=np.arange(N_LANDMARKS),
         face_index=np.array([face for face, _, _ in chosen]),
@@ -110,8 +110,19 @@ def _sheets(head: FlameHead, votes: _Votes) -> list[Bools]:
     on_face = on_face[on_face >= 0]
     counts = np.bincount(piece[on_face[~carried[on_face]]], minlength=int(piece.max()) + 1)
     skin = seen & (piece == counts.argmax()) & ~carried
-    eyes = carried if carried.any() else skin
+    on_irises = votes.face[:, IRISES]
+    eyes = carried if carried[on_irises[on_irises >= 0]].any() else skin
     return [eyes if IRISES.start <= k < IRISES.stop else skin for k in range(N_LANDMARKS)]
+
+
+def _on_sheet(votes: _Votes, landmark: int, sheet: Bools) -> Float64:
+    """(N, 3) a landmark's hits, NaN for those off its sheet, as through an open mouth onto the back of the head.
+
+    A landmark that never falls on its sheet keeps them all.
+    """
+    face, place = votes.face[:, landmark], votes.place[:, landmark]
+    good = (face >= 0) & sheet[face]
+    return np.where(good[:, None], place, np.nan) if good.any() else place
 
 
 def _scale(head: FlameHead) -> float:
