@@ -94,8 +94,8 @@ def test_head_pose_goes_where_it_is_told(recording: Path, tmp_path: Path, capsys
         assert code == 0, said
         params = load_params(tmp_path / "out.npz")
         found[joint] = (float(params.global_orient[5, 1]), float(params.neck_pose[5, 1]))
-    np.testing.assert_allclose(found["global_orient"], (np.pi / 2, 0), atol=1e-3)
-    np.testing.assert_allclose(found["neck_pose"], (0, np.pi / 2), atol=1e-3)
+    np.testing.assert_allclose(found["global_orient"], (np.pi / 2, 0), atol=5e-3)
+    np.testing.assert_allclose(found["neck_pose"], (0, np.pi / 2), atol=5e-3)
     assert found["none"] == (0, 0)
 
 
@@ -210,7 +210,7 @@ def test_demo_shows_a_driven_head_and_prints_its_error(
     assert {path.name for path in tmp_path.iterdir()} == {"demo.mp4", "demo.gif"}
     figures = {
         name: int(share)
-        for name, share in re.findall(r"(face|lips|lids|jaw opening|gaze) [\d.]+ ?(?:mm|°) (\d+)%", said)
+        for name, share in re.findall(r"(face|lips|lids|jaw opening|gaze) │ [\d.]+ ?(?:mm|°) │ (\d+)%", said)
     }
     assert set(figures) == {"face", "lips", "lids", "jaw opening", "gaze"}
     assert all(share < 100 for share in figures.values()), said

@@ -12,7 +12,8 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
-from mp2flame.errors import SinkError, SourceError
+from mp2flame.errors import HeadMismatchError, SinkError, SourceError
+from mp2flame.head import load_head
 from mp2flame.pipeline import Pipeline, drive
 from mp2flame.pipeline.rest import is_calm, split_rest
 from mp2flame.signals import Observation, concatenate
@@ -212,6 +213,13 @@ def test_pictures_and_vertices_are_asked_for_only_if_a_sink_needs_them() -> None
     drive(Watched([observation(0)]), FirstScores(), None, [ListSink()])
     drive(Watched([observation(0)]), FirstScores(), None, [MeshSink()])
     assert asked == [False, True]
+
+
+def test_a_refused_head_leaves_nothing_behind_in_the_sinks() -> None:
+    sink = ListSink()
+    with pytest.raises(HeadMismatchError, match="does not say which head"):
+        drive(ListSource([observation(0)]), FirstScores(), load_head("builtin"), [sink])
+    assert (sink.closed, sink.aborted) == (0, 1)
 
 
 def test_rooms_are_timed() -> None:

@@ -101,7 +101,7 @@ def checks() -> list[Check]:
         Check("Python", ok=sys.version_info >= (3, 10), found=platform.python_version(), remedy="use 3.10 or newer"),
         *(_extra(*row) for row in _EXTRAS),
     ]
-    if next(row.ok for row in rows if row.name == "pyvista"):
+    if any(row.ok for row in rows if row.name == "pyvista"):
         works, said = _works(_RENDER)
         rows.append(Check("off-screen rendering", ok=works, found=said or "works", remedy=APT_LINE))
     return [*rows, _landmarker(), _assets()]

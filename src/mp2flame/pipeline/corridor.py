@@ -280,10 +280,19 @@ def drive(
 ) -> Report:
     """Drive a head from a source into sinks, until the source ends. Arguments as for `Pipeline`.
 
+    The sinks are closed in every case; a head that is refused leaves nothing behind in them.
+
     Raises:
         HeadMismatchError: the mapping was made for another head.
         SourceError: the source broke off; what was read is kept.
         SinkError: a file sink failed; the other sinks keep what was read.
     """
-    pipeline = Pipeline(source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame)
+    try:
+        pipeline = Pipeline(
+            source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame
+        )
+    except Exception:
+        for sink in sinks:
+            sink.abort()
+        raise
     return pipeline.run()
