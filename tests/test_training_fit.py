@@ -29,7 +29,7 @@ from mp2flame.training.surface import head_symmetry
 from mp2flame.training.writer import DatasetWriter
 from tests.generated_faces import SILENT, person, write_people
 
-_SMALL = NetworkSettings(hidden=(32, 32), steps=200)
+_SMALL = NetworkSettings(members=1, hidden=(64, 64), steps=600)
 _MIRROR = mirror_permutation(MEDIAPIPE)
 
 

@@ -6,29 +6,25 @@ import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, SourceError
 from mp2flame.formats.arrays import load_arrays
-from mp2flame.formats.atomic import PartFile, writing
+from mp2flame.atomic import PartFile, writing
 from mp2flame.signals import Observation
 from mp2flame.training.readers.sequence import TrackedSequence
-
-if TYPE_CHECKING:
-    from mp2flame.sources.detector import FaceDetector
 
 __all__ = ["Extraction", "Task", "run_task", "tasks_of"]
 
 Float32 = NDArray[np.float32]
 
-_PICTURES_IN_A_TASK = 32
+_PICTURES_IN_A_TASK = 64
 _WIDTHS = {"scores": 52, "landmarks": 1434, "head_transform": 16}
 
 
@@ -68,13 +64,6 @@ def tasks_of(sequence: TrackedSequence, landmarker: Path) -> list[Task]:
     return [Task(tuple(files[i : i + _PICTURES_IN_A_TASK]), None, (), landmarker) for i in starts]
 
 
-@lru_cache(maxsize=1)
-def _image_detector(landmarker: Path) -> FaceDetector:
-    from mp2flame.sources.detector import FaceDetector
-
-    return FaceDetector(landmarker, mode="image")
-
-
 def run_task(task: Task, target: Path) -> None:
     """Look at the task's pictures and write what was seen to `target`, all of it or nothing.
 
@@ -107,16 +96,18 @@ def run_task(task: Task, target: Path) -> None:
 
 
 def _files(task: Task) -> Iterator[tuple[int, Observation | None]]:
+    from mp2flame.sources.detector import FaceDetector
     from mp2flame.sources.images import read_picture
 
-    detector = _image_detector(task.landmarker)
-    for row, path in enumerate(task.pictures):
-        try:
-            picture = read_picture(path)
-        except (FormatError, SourceError):
-            yield row, None
-            continue
-        yield row, detector.detect(picture, float(row))
+    # MediaPipe must be closed before the process ends, so a detector lives no longer than its task.
+    with closing(FaceDetector(task.landmarker, mode="image")) as detector:
+        for row, path in enumerate(task.pictures):
+            try:
+                picture = read_picture(path)
+            except (FormatError, SourceError):
+                yield row, None
+                continue
+            yield row, detector.detect(picture, float(row))
 
 
 def _film(task: Task) -> Iterator[tuple[int, Observation | None]]:
@@ -125,13 +116,13 @@ def _film(task: Task) -> Iterator[tuple[int, Observation | None]]:
 
     assert task.video is not None
     wanted = {frame: row for row, frame in enumerate(task.frames)}
-    detector = FaceDetector(task.landmarker, mode="video")
-    for number, (time, picture) in enumerate(VideoReader(task.video)):
-        if picture is None:
-            continue
-        observation = detector.detect(picture, time)
-        if number in wanted:
-            yield wanted[number], observation
+    with closing(FaceDetector(task.landmarker, mode="video")) as detector:
+        for number, (time, picture) in enumerate(VideoReader(task.video)):
+            if picture is None:
+                continue
+            observation = detector.detect(picture, time)
+            if number in wanted:
+                yield wanted[number], observation
 
 
 class Extraction:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.training.dataset import Dataset
 from mp2flame.training.moments import Moments
+from mp2flame.training.reading import read_ahead
 from mp2flame.training.sample import Sampler
 
 __all__ = ["KINDS", "N_FOLDS", "Gathered", "Kind", "gather", "subject_folds"]
@@ -73,12 +74,15 @@ def gather(dataset: Dataset, subjects: tuple[str, ...], features: tuple[str, ...
             gathered.skip("subjects without a rest frame", 1)
             continue
         base = None if rest is None else np.median(rest.columns["scores"], axis=0).astype(np.float32)
-        for batch in dataset.batches(columns, subjects=[subject], rest=None if kind == "pinv" else False):
+        batches = dataset.batches(columns, subjects=[subject], rest=None if kind == "pinv" else False)
+        for batch in read_ahead(batches):
             good = batch.usable
             gathered.skip("frames without a face or with NaN", int((~good).sum()))
             rows = batch if good.all() else batch[good]
             if kind != "landmarks":
-                gathered.folds[folds[subject]].add(rows.columns["scores"], rows.joined, base, exact=kind == "pinv")
+                plain = kind == "pinv"
+                sums = gathered.folds[folds[subject]]
+                sums.add(rows.columns["scores"], rows.joined, base, exact=plain, lean=plain)
             if kind != "pinv":
                 gathered.sample.add(rows)
     return gathered

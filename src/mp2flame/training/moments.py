@@ -40,8 +40,6 @@ class Moments:
     """(F, E + 9)"""
     yy: Float64
     """(E + 9, E + 9)"""
-    y_sum: Float64
-    """(E + 9,)"""
     peak: Float64
     """(52,) the largest score seen, before anything was subtracted."""
 
@@ -50,9 +48,11 @@ class Moments:
         """The moments of no frame."""
         f = N_SCORES * len(features)
         y = n_outputs
-        return cls(features, 0, np.zeros((f, f)), np.zeros((f, y)), np.zeros((y, y)), np.zeros(y), np.zeros(N_SCORES))
+        return cls(features, 0, np.zeros((f, f)), np.zeros((f, y)), np.zeros((y, y)), np.zeros(N_SCORES))
 
-    def add(self, scores: Float32, truth: Float32, base: Float32 | None = None, *, exact: bool = False) -> None:
+    def add(
+        self, scores: Float32, truth: Float32, base: Float32 | None = None, *, exact: bool = False, lean: bool = False
+    ) -> None:
         """Count in frames.
 
         Args:
@@ -60,6 +60,7 @@ class Moments:
             truth: (N, E + 9) parameters.
             base: (52,) rest scores to subtract.
             exact: multiply in float64, at half the speed.
+            lean: leave out `yy` and `peak`, which a pseudo-inverse does not need.
         """
         for start in range(0, len(scores), _BLOCK):
             block, y = scores[start : start + _BLOCK], truth[start : start + _BLOCK]
@@ -69,9 +70,9 @@ class Moments:
             self.count += len(x)
             self.xx += x.T @ x
             self.xy += x.T @ y
-            self.yy += y.T @ y
-            self.y_sum += y.sum(axis=0, dtype=np.float64)
-            np.maximum(self.peak, block.max(axis=0), out=self.peak)
+            if not lean:
+                self.yy += y.T @ y
+                np.maximum(self.peak, block.max(axis=0), out=self.peak)
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both.
@@ -81,12 +82,12 @@ class Moments:
         """
         if self.features != other.features or self.xy.shape != other.xy.shape:
             raise InputError("expected moments of the same features and parameters")
-        sums = {name: getattr(self, name) + getattr(other, name) for name in ("count", "xx", "xy", "yy", "y_sum")}
+        sums = {name: getattr(self, name) + getattr(other, name) for name in ("count", "xx", "xy", "yy")}
         return Moments(self.features, **sums, peak=np.maximum(self.peak, other.peak))
 
     def __sub__(self, other: Moments) -> Moments:
         """The moments of the frames that `other` did not count; `other` must be a part of these."""
-        sums = {name: getattr(self, name) - getattr(other, name) for name in ("count", "xx", "xy", "yy", "y_sum")}
+        sums = {name: getattr(self, name) - getattr(other, name) for name in ("count", "xx", "xy", "yy")}
         return Moments(self.features, **sums, peak=self.peak)
 
     def with_mirror(self, parameters: Float64) -> Moments:
@@ -103,7 +104,6 @@ class Moments:
             self.xx[np.ix_(order, order)],
             self.xy[order] @ parameters,
             parameters.T @ self.yy @ parameters,
-            self.y_sum @ parameters,
             self.peak[places],
         )
         return self + mirrored

@@ -64,7 +64,8 @@ class Rows:
         """(N,) a face was found, and every number of every column present is finite."""
         good: NDArray[np.bool_] = self.found.copy()
         for column in self.columns.values():
-            good &= np.isfinite(column.sum(axis=1))
+            # A product adds up rows several times as fast as a sum along the short axis; NaN and infinity stay.
+            good &= np.isfinite(column @ np.ones(column.shape[1], dtype=np.float32))
         return good
 
     def observation(self) -> Observation:

@@ -8,10 +8,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mp2flame.errors import InputError
-from mp2flame.formats.atomic import PartFolder, writing
+from mp2flame.atomic import PartFolder, writing
 from mp2flame.training.dataset import FORMAT, VERSION, arrow_table, check_columns, subject_folder
 from mp2flame.training.rows import Rows
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 __all__ = ["DatasetWriter"]
+
+# Readers hold about one row group in memory.
+_ROW_GROUP = 65_536
 
 
 class DatasetWriter:
@@ -70,9 +74,8 @@ class DatasetWriter:
         with writing(self._folder.path, "nothing is kept of this data set"):
             folder.mkdir(exist_ok=True)
             path = folder / f"{kind}-{self._files:05d}.parquet"
-            pq.write_table(
-                arrow_table(rows), path, compression="none", use_dictionary=["sequence"], write_statistics=False
-            )
+            table = arrow_table(rows)
+            pq.write_table(table, path, row_group_size=_ROW_GROUP, **_packing(table))
         self._files += 1
         self.frames += len(rows)
 
@@ -108,3 +111,15 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._folder.discard()
+
+
+def _packing(table: pa.Table) -> dict[str, Any]:
+    """Bytes of like weight next to each other, then zstd: float32 of faces takes half the space so."""
+    lists = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+    return {
+        "compression": "zstd",
+        "compression_level": 1,
+        "use_dictionary": ["sequence"],
+        "use_byte_stream_split": [f"{name}.list.element" for name in lists if name != "image_size"],
+        "write_statistics": False,
+    }
