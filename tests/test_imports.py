@@ -13,12 +13,13 @@ import pytest
 import mp2flame
 
 _PACKAGE = Path(mp2flame.__file__).parent
-_CORE = {"errors"}
+_CORE = {"errors", "atomic"}
 _NOUNS = _CORE | {"blendshapes", "signals"}
 
 # Room: the rooms that it may import.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "atomic": _CORE,
     "blendshapes": _CORE,
     "rotations": _CORE,
     "signals": _CORE | {"blendshapes"},

@@ -213,7 +213,7 @@ def test_missing_and_mistaken_paths(tmp_path: Path) -> None:
 
 
 def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
-    with pytest.raises(SinkError, match="cannot write"):
+    with pytest.raises(MissingFileError, match="cannot write"):
         _mapping().save(tmp_path / "no_such_folder" / "a.safetensors")
     with pytest.raises(InputError, match=r"path ending in \.safetensors"):
         _mapping().save(tmp_path / "a.npz")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mp2flame.errors import FormatError, InputError, MissingFileError, SinkError
+from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.mapping import LinearMapping, load_folder, load_mapping, save_folder
 from mp2flame.signals import Observation
 
@@ -91,7 +91,7 @@ def test_layouts_are_not_mixed(tmp_path: Path) -> None:
         save_folder(mapping, tmp_path / "old")
     with pytest.raises(InputError, match="expected the layout jaw or pose; got 'neck'"):
         save_folder(mapping, tmp_path / "new", layout="neck")
-    with pytest.raises(SinkError, match="cannot write"):
+    with pytest.raises(MissingFileError, match="cannot write"):
         save_folder(mapping, tmp_path / "none" / "new")
 
 

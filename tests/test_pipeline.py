@@ -17,7 +17,6 @@ from mp2flame.head import load_head
 from mp2flame.pipeline import Pipeline, drive
 from mp2flame.pipeline.rest import is_calm, split_rest
 from mp2flame.signals import Observation, concatenate
-from mp2flame.sources.base import Source
 from tests.fakes import (
     BROKEN_OFF,
     FirstScores,
@@ -296,8 +295,6 @@ def test_a_given_rest_is_used_from_the_first_frame() -> None:
 
 
 def test_sources_are_closed_by_their_with_block() -> None:
-    source: Source = ListSource([])
-    with source as inside:
-        assert inside is source
-    assert isinstance(source, ListSource)
+    with ListSource([]) as source:
+        assert not source.closed
     assert source.closed

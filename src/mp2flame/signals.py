@@ -273,7 +273,8 @@ def concatenate(parts: Iterable[_Noun]) -> _Noun:
     nouns = list(parts)
     if not nouns:
         raise InputError("expected at least one part to concatenate; got none")
-    return replace(nouns[0], **{field.name: _joined(field.name, nouns) for field in fields(nouns[0])})
+    joined: dict[str, Any] = {field.name: _joined(field.name, nouns) for field in fields(nouns[0])}
+    return replace(nouns[0], **joined)
 
 
 def _joined(name: str, nouns: Sequence[Observation | FlameParams]) -> NDArray[Any] | None:

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import check_target, writing
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError, SinkError
-from mp2flame.formats.atomic import check_target, writing
 from mp2flame.formats.recording import FORMAT, POSES, VERSION
 from mp2flame.signals import FlameParams, Observation
 

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import PartFile, writing
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, InputError
-from mp2flame.formats.atomic import PartFile, writing
 from mp2flame.formats.writer import ParamsWriter
 from mp2flame.signals import FlameParams, Float32
 

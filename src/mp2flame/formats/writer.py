@@ -5,8 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
+from mp2flame.atomic import writing
 from mp2flame.errors import SinkError
-from mp2flame.formats.atomic import writing
 from mp2flame.signals import FlameParams, Float32
 
 __all__ = ["ParamsWriter"]

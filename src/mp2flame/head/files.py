@@ -9,9 +9,7 @@ A head in our format is one `.safetensors`: FLAME's arrays by FLAME's names (`v_
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,8 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import write_whole
 from mp2flame.blendshapes import ARKIT
-from mp2flame.errors import FormatError, InputError, SinkError
+from mp2flame.errors import FormatError, InputError
 from mp2flame.head.arrays import BLENDSHAPE_KEYS, check_arrays
 from mp2flame.head.model import FlameHead
 from mp2flame.head.reading import RawHead, read_head
@@ -145,21 +144,7 @@ def save_head(head: FlameHead, path: str | Path) -> None:
         metadata["blendshape_names"] = json.dumps(list(ARKIT))
     if head.source_sha256 is not None:
         metadata["source_sha256"] = head.source_sha256
-    _write(target, save(_tensors(head), metadata))
-
-
-def _write(target: Path, data: bytes) -> None:
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise SinkError(f"{target}: cannot be written ({error.strerror})") from error
+    write_whole(target, save(_tensors(head), metadata))
 
 
 def describe(head: FlameHead) -> dict[str, str | int | bool | None]:

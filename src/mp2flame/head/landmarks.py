@@ -10,8 +10,6 @@ and the strings `format` "mp2flame-embedding", `format_version`, `head_hash` and
 from __future__ import annotations
 
 import io
-import os
-import tempfile
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -21,7 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError, SinkError
+from mp2flame.atomic import write_whole
+from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError
 from mp2flame.signals import N_LANDMARKS
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ class LandmarkEmbedding:
         fields |= {name: value for name, value in optional.items() if value is not None}
         content = io.BytesIO()
         np.savez(content, **fields)
-        _write(target, content.getvalue())
+        write_whole(target, content.getvalue())
 
 
 def _whole(name: str, value: ArrayLike) -> Int64:
@@ -227,17 +226,3 @@ def _read(source: Path) -> dict[str, NDArray[Any]]:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{source}: expected a whole .npz; it is truncated, damaged or another kind") from error
-
-
-def _write(target: Path, data: bytes) -> None:
-    temporary: str | None = None
-    try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(target)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise SinkError(f"{target}: cannot be written ({error.strerror})") from error

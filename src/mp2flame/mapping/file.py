@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import write_whole
 from mp2flame.errors import FormatError, InputError
 from mp2flame.mapping import tensors
 from mp2flame.mapping.base import Mapping
@@ -120,7 +121,7 @@ class StoredMapping(Mapping):
         target = Path(path)
         if target.suffix != ".safetensors" or target.is_dir():
             raise InputError(f"expected a mapping file's path ending in .safetensors; got {target}")
-        tensors.write_atomically(target, self.encoded())
+        write_whole(target, self.encoded())
 
 
 def _rebuilt(

@@ -12,17 +12,15 @@ do not tell how the head is turned (see `HeadPose`).
 from __future__ import annotations
 
 import io
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.errors import FormatError, InputError, MissingFileError, SinkError
+from mp2flame.atomic import PartFolder, write_whole, writing
+from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.mapping.linear import LinearMapping
-from mp2flame.mapping.tensors import write_atomically
 from mp2flame.signals import N_SCORES
 
 __all__ = ["load_folder", "read_folder", "save_folder"]
@@ -104,21 +102,16 @@ def save_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "ja
         raise InputError(f"{target} holds {other.name} of the other layout: choose an empty folder")
     if target.is_dir():
         for name, content in files.items():
-            write_atomically(target / f"{name}.npy", content)
+            write_whole(target / f"{name}.npy", content)
         return
+    made = PartFolder(target)
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent))
-    except OSError as error:
-        raise SinkError(f"cannot write {target}: {error.strerror or error}") from error
-    try:
-        for name, content in files.items():
-            write_atomically(temporary / f"{name}.npy", content)
-        temporary.chmod(0o755)
-        temporary.rename(target)
-    except OSError as error:
-        raise SinkError(f"cannot write {target}: {error.strerror or error}") from error
+        with writing(target, "nothing was written"):
+            for name, content in files.items():
+                (made.part / f"{name}.npy").write_bytes(content)
+            made.publish()
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        made.discard()
 
 
 def _matrices(mapping: LinearMapping, layout: str) -> dict[str, NDArray[np.float32]]:

@@ -8,8 +8,6 @@ the header, JSON padded with spaces; the arrays one after the other.
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from mp2flame.errors import FormatError, MissingFileError, SinkError
+from mp2flame.errors import FormatError, MissingFileError
 
-__all__ = ["Arrays", "encode", "read", "write_atomically"]
+__all__ = ["Arrays", "encode", "read"]
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -65,22 +63,3 @@ def read(path: Path) -> tuple[Arrays, dict[str, str]]:
             "copy or download it again, or name the folder that holds bs2exp.npy"
         ) from error
     return arrays, metadata
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a whole file under a temporary name beside it, then rename it.
-
-    Raises:
-        SinkError: it cannot be written; no half-written file is left.
-    """
-    temporary: str | None = None
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except OSError as error:
-        if temporary is not None:
-            Path(temporary).unlink(missing_ok=True)
-        raise SinkError(f"cannot write {path}: {error.strerror or error}") from error

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import PartFile, writing
 from mp2flame.errors import FormatError, SourceError
 from mp2flame.formats.arrays import load_arrays
-from mp2flame.atomic import PartFile, writing
 from mp2flame.signals import Observation
 from mp2flame.training.readers.sequence import TrackedSequence
 
@@ -134,7 +134,7 @@ class Extraction:
     """
 
     def __init__(self, folder: Path, *, processes: int = 1) -> None:
-        self._folder = folder
+        self.folder = folder
         self._processes = processes
 
     def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> None:
@@ -144,21 +144,21 @@ class Extraction:
             tasks: what to do.
             advance: told how many pictures were done, also of earlier runs.
         """
-        self._folder.mkdir(exist_ok=True)
+        self.folder.mkdir(exist_ok=True)
         open_tasks = []
         for task in tasks:
-            if self._target(task).is_file():
+            if self.target(task).is_file():
                 advance(len(task))
             else:
                 open_tasks.append(task)
         if self._processes <= 1 or len(open_tasks) <= 1:
             for task in open_tasks:
-                run_task(task, self._target(task))
+                run_task(task, self.target(task))
                 advance(len(task))
             return
         # Spawned, not forked: MediaPipe's threads do not survive a fork.
         with ProcessPoolExecutor(self._processes, mp_context=get_context("spawn")) as pool:
-            running: dict[Future[None], Task] = {pool.submit(run_task, t, self._target(t)): t for t in open_tasks}
+            running: dict[Future[None], Task] = {pool.submit(run_task, t, self.target(t)): t for t in open_tasks}
             try:
                 for future in as_completed(running):
                     future.result()
@@ -174,15 +174,16 @@ class Extraction:
             The columns, the pictures' width and height (None where nothing could be read), and how many pictures
             could not be read.
         """
-        parts = [load_arrays(self._target(task)) for task in tasks]
+        parts = [load_arrays(self.target(task)) for task in tasks]
         columns = {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in _WIDTHS}
         sizes = [part["size"] for part in parts if part["size"].any()]
         size = (int(sizes[0][0]), int(sizes[0][1])) if sizes else None
         return columns, size, sum(int(part["unreadable"].sum()) for part in parts)
 
-    def _target(self, task: Task) -> Path:
-        return self._folder / f"{task.key}.npz"
+    def target(self, task: Task) -> Path:
+        """Where a task's result is kept."""
+        return self.folder / f"{task.key}.npz"
 
     def forget(self) -> None:
         """Remove the results: the data set that they were for is written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)

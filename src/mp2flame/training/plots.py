@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import PartFile, writing
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError, MissingExtraError, MissingFileError
-from mp2flame.formats.atomic import PartFile, writing
 from mp2flame.training.dataset import Dataset
 from mp2flame.training.sample import Sampler
 

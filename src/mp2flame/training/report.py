@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import PartFile, writing
 from mp2flame.errors import MissingExtraError
-from mp2flame.formats.atomic import PartFile, writing
 from mp2flame.training.evaluate import NO_EXPRESSION, Evaluation
 from mp2flame.training.measures import Frame, Measures
 from mp2flame.training.regions import REGIONS, eye_centres

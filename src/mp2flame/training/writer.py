@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mp2flame.errors import InputError
 from mp2flame.atomic import PartFolder, writing
+from mp2flame.errors import InputError
 from mp2flame.training.dataset import FORMAT, VERSION, arrow_table, check_columns, subject_folder
 from mp2flame.training.rows import Rows
 

@@ -29,8 +29,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
+from mp2flame.atomic import PartFile, writing
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.formats.atomic import PartFile, writing
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.training.embedding.sitting import Sitting
 

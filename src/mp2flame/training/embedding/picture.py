@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.atomic import PartFile, writing
 from mp2flame.errors import MissingExtraError
-from mp2flame.formats.atomic import PartFile, writing
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.render import MeshRenderer

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mp2flame.errors import InputError, MissingFileError, Mp2FlameError, SinkError
 
-__all__ = ["PartFile", "PartFolder", "check_target", "writing"]
+__all__ = ["PartFile", "PartFolder", "check_target", "write_whole", "writing"]
 
 
 def check_target(path: Path) -> None:
@@ -77,6 +77,23 @@ class PartFile:
         """Remove the part, if it is still there."""
         with suppress(OSError):
             self.part.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file in one go; what had its name before stays until the new one is whole.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+        InputError: the name is a folder.
+        SinkError: it cannot be written; nothing is left behind.
+    """
+    part = PartFile(path)
+    try:
+        with writing(path, "nothing was written"):
+            part.part.write_bytes(data)
+            part.publish()
+    finally:
+        part.discard()
 
 
 class PartFolder:
