@@ -152,7 +152,9 @@ class Road:
                 print(f"    {room:28s} p50 {took.p50:6.2f}  p95 {took.p95:6.2f} ms")
             page.close()
             received = [pipe.recv() for pipe in pipes]
-        return report.rate, received[0], received[1]
+        # From the first frame to the last: making a detector is in neither of the rates compared.
+        rate = (len(self.frames) - 1) / (self.frames[-1][1] - self.frames[0][1])
+        return rate, received[0], received[1]
 
 
 def latency(road: Road, seconds: float) -> None:

@@ -121,7 +121,7 @@ class Page:
     def show_picture(self, picture: NDArray[np.uint8]) -> None:
         """The driving picture (H, W, 3), shrunk by leaving out rows and columns."""
         if self.watched:
-            step = max(1, round(picture.shape[0] / _PICTURE_HEIGHT))
+            step = -(-picture.shape[0] // _PICTURE_HEIGHT)
             self._picture.visible = True
             self._picture.image = np.ascontiguousarray(picture[::step, ::step])
             self._server.flush()
