@@ -140,7 +140,8 @@ class LandmarkEmbedding:
         """Write the embedding as `.npz`, under a temporary name first.
 
         Raises:
-            InputError: the name does not end in `.npz`.
+            InputError: the name does not end in `.npz`, or is a folder.
+            MissingFileError: the folder does not exist.
             SinkError: the file cannot be written.
         """
         target = Path(path)
