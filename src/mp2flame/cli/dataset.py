@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -11,7 +12,16 @@ from rich.table import Table
 
 from mp2flame.cli.console import Bar, out, progress
 
-__all__ = ["Dataset"]
+__all__ = ["Dataset", "connected"]
+
+
+def connected(address: str | None) -> AbstractContextManager[None]:
+    """A connection to Ray for a block, or none."""
+    if address is None:
+        return nullcontext()
+    from mp2flame.training.cluster import cluster
+
+    return cluster(address)
 
 
 @dataclass(frozen=True)
@@ -35,6 +45,8 @@ class Build:
     """MediaPipe's face_landmarker.task; by default the one that is fetched."""
     processes: int | None = None
     """Processes that look at pictures; by default one for each processor."""
+    cluster: str | None = None
+    """Look at pictures on the Ray cluster at this address, or on one that is started here ("local")."""
     estimate_rest: bool = False
     """Mark the calmest frames of people without rest frames as their rest."""
 
@@ -44,7 +56,7 @@ class Build:
         from mp2flame.training.build import build
 
         head = None if self.head is None else load_head(self.head)
-        with progress("looking at pictures", None) as bar:
+        with progress("looking at pictures", None) as bar, connected(self.cluster):
             _, report = build(
                 self.inputs,
                 self.output,
@@ -54,6 +66,7 @@ class Build:
                 landmarker=self.landmarker,
                 processes=self.processes,
                 estimate_rest=self.estimate_rest,
+                cluster=self.cluster is not None,
                 progress=_Advance(bar),
             )
         people = len(report.subjects)

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from mp2flame.cli.console import err, out
+from mp2flame.cli.dataset import connected
 from mp2flame.errors import InputError, MissingFileError
 
 __all__ = ["Fit"]
@@ -28,6 +29,8 @@ class Fit:
     """The FLAME file that the data's parameters are for, or "builtin"; without it no mirrored faces are added."""
     seed: int = 0
     """Of everything random."""
+    cluster: str | None = None
+    """Pass over the data on the Ray cluster at this address, or on one that is started here ("local")."""
 
     def run(self) -> int:
         """Fit, save, and say what was used."""
@@ -40,9 +43,15 @@ class Fit:
         if not self.output.parent.is_dir():
             raise MissingFileError(f"cannot write {self.output}: the folder {self.output.parent} does not exist")
         head = None if self.head is None else load_head(self.head)
-        mapping = fit(
-            self.folder, kind=self.kind, head=head, seed=self.seed, say=lambda text: err.print(text, soft_wrap=True)
-        )
+        with connected(self.cluster):
+            mapping = fit(
+                self.folder,
+                kind=self.kind,
+                head=head,
+                seed=self.seed,
+                cluster=self.cluster is not None,
+                say=lambda text: err.print(text, soft_wrap=True),
+            )
         mapping.save(self.output)
         told = mapping.metadata
         out.print(f"wrote {self.output}: {told.get('provenance', '')}", soft_wrap=True)

@@ -58,6 +58,7 @@ def build(
     landmarker: Path | None = None,
     processes: int | None = None,
     estimate_rest: bool = False,
+    cluster: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Dataset, BuildReport]:
     """Read inputs and write a data set folder: all of it, or nothing under its name.
@@ -74,6 +75,7 @@ def build(
         landmarker: MediaPipe's bundle; None for the one that is fetched.
         processes: for looking at pictures; None for one on each processor.
         estimate_rest: mark the calmest frames of subjects without rest frames as their rest.
+        cluster: look at pictures on the Ray that this process is connected to.
         progress: told how many of how many pictures were looked at.
 
     Returns:
@@ -93,7 +95,7 @@ def build(
         sequences = [sequence for spec in inputs for sequence in read_input(spec, order=order)]
         stated = check_versions(sequences, version, digest)
         writer.state_head(version or stated, digest)
-        extraction = Extraction(path.with_name(f".{path.name}.seen"), processes=processes or os.cpu_count() or 1)
+        extraction = _extraction(path.with_name(f".{path.name}.seen"), processes, cluster=cluster)
         looked = _look(extraction, sequences, landmarker, progress)
         by_subject: dict[str, list[int]] = {}
         for number, sequence in enumerate(sequences):
@@ -112,6 +114,14 @@ def build(
         writer.finish({"sources": sources, "left_out": report.left_out, "rest_estimated": estimate_rest})
     extraction.forget()
     return Dataset(path), report
+
+
+def _extraction(folder: Path, processes: int | None, *, cluster: bool) -> Extraction:
+    if cluster:
+        from mp2flame.training.cluster import ClusterExtraction
+
+        return ClusterExtraction(folder)
+    return Extraction(folder, processes=processes or os.cpu_count() or 1)
 
 
 def check_versions(sequences: Sequence[TrackedSequence], version: str, digest: str) -> str:

@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,7 +73,9 @@ def run_task(task: Task, target: Path) -> None:
         SinkError: the result cannot be written.
     """
     seen = dict.fromkeys(range(len(task)), None) | dict(_film(task) if task.video else _files(task))
-    arrays = {name: np.full((len(task), width), np.nan, dtype=np.float32) for name, width in _WIDTHS.items()}
+    arrays: dict[str, Any] = {
+        name: np.full((len(task), width), np.nan, dtype=np.float32) for name, width in _WIDTHS.items()
+    }
     size = np.zeros(2, dtype=np.int64)
     unreadable = np.zeros(len(task), dtype=np.bool_)
     for row, observation in seen.items():

@@ -38,7 +38,7 @@ def fit(
     seed: int = 0,
     features: tuple[str, ...] = FEATURES,
     settings: NetworkSettings | None = None,
-    gathered: Gathered | None = None,
+    cluster: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> StoredMapping:
     """A mapping from a data set.
@@ -52,7 +52,7 @@ def fit(
         seed: the same seed on the same data gives the same bytes.
         features: element-wise features of the scores, for `ridge`.
         settings: sizes of the networks, for `landmarks`.
-        gathered: the pass over the data, where that was made elsewhere.
+        cluster: make the pass over the data on the Ray that this process is connected to.
         say: told in sentences what a user should know, such as what was left out.
 
     Raises:
@@ -63,7 +63,7 @@ def fit(
     data = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
     setting = Setting(data, head, say)
     chosen = features if kind == "ridge" else ("scores",)
-    got = gathered or gather(data, data.subjects, chosen, kind=kind)
+    got = _gather(data, chosen, kind, cluster=cluster)
     for reason, count in sorted(got.skipped.items()):
         say(f"left out: {count} {reason}")
     if kind == "pinv":
@@ -76,6 +76,14 @@ def fit(
     if kind == "landmarks":
         return _fit_landmarks(setting, got, settings, seed)
     return fit_ridge(setting, got, seed=seed)
+
+
+def _gather(data: Dataset, features: tuple[str, ...], kind: Kind, *, cluster: bool) -> Gathered:
+    if cluster:
+        from mp2flame.training.cluster import gather_on_cluster
+
+        return gather_on_cluster(data, features, kind=kind)
+    return gather(data, data.subjects, features, kind=kind)
 
 
 def _fit_pinv(setting: Setting, got: Gathered) -> LinearMapping:
