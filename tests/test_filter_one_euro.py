@@ -163,3 +163,13 @@ def test_the_output_stays_between_old_and_new() -> None:
 def test_settings_are_checked(name: str, value: float) -> None:
     with pytest.raises(InputError, match=f"expected {name} to be a positive number"):
         OneEuro(**{name: value})
+
+
+def test_smoothing_divides_the_cutoffs() -> None:
+    rng = np.random.default_rng(8)
+    params = _params(np.arange(40) / 30, rng.normal(size=(40, _E)), jaw_pose=0.1 * rng.normal(size=(40, 3)))
+    twice = OneEuro(cutoff=0.6, expression_speed=2.0, rotation_speed=10.0, translation_speed=100.0, smoothing=2.0)
+    plain = OneEuro(cutoff=0.3, expression_speed=1.0, rotation_speed=5.0, translation_speed=50.0)
+    got, expected = twice(params), plain(params)
+    np.testing.assert_array_equal(got.expression, expected.expression)
+    np.testing.assert_array_equal(got.jaw_pose, expected.jaw_pose)

@@ -40,10 +40,10 @@ class Chain(Filter):
             step.reset()
 
 
-def default_filters() -> Chain:
-    """Smoothing, then what to show without a face, then limits.
+def default_filters(*, smoothing: float = 1.0) -> Chain:
+    """Smoothing (2 takes away twice as much as 1), then what to show without a face, then limits.
 
     Smoothing comes first, where rows without a face are still told by NaN and are not mistaken for a face that
     stands still; limits come last, because a face that comes back fades in on top of what was shown.
     """
-    return Chain(OneEuro(), Hold(), Limits())
+    return Chain(OneEuro(smoothing=smoothing), Hold(), Limits())

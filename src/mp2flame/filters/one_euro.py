@@ -55,6 +55,8 @@ class OneEuro(Filter):
         translation_speed: Hz for a speed of one metre a second.
         speed_cutoff: Hz, of the low-pass that the speed itself goes through.
         forget_seconds: a gap without values that is longer than this starts the filter anew.
+        smoothing: 2 takes away twice as much as 1: the cutoff at rest, and the speed at which a channel begins to
+            pass, are divided by it.
 
     Raises:
         InputError: a setting is not a positive number.
@@ -69,6 +71,7 @@ class OneEuro(Filter):
         translation_speed: float = 300.0,
         speed_cutoff: float = 10.0,
         forget_seconds: float = 0.25,
+        smoothing: float = 1.0,
     ) -> None:
         settings = {
             "cutoff": cutoff,
@@ -77,13 +80,15 @@ class OneEuro(Filter):
             "translation_speed": translation_speed,
             "speed_cutoff": speed_cutoff,
             "forget_seconds": forget_seconds,
+            "smoothing": smoothing,
         }
         for name, value in settings.items():
             if not (math.isfinite(value) and value > 0):
                 raise InputError(f"expected {name} to be a positive number; got {value}")
-        self._cutoff = cutoff
-        self._expression_speed = expression_speed
-        self._vector_speeds = [rotation_speed] * (3 * len(VECTORS) - 3) + [translation_speed] * 3
+        self._cutoff = cutoff / smoothing
+        self._expression_speed = expression_speed / smoothing
+        speeds = [rotation_speed] * (3 * len(VECTORS) - 3) + [translation_speed] * 3
+        self._vector_speeds = [speed / smoothing for speed in speeds]
         self._speed_cutoff = speed_cutoff
         self._forget_seconds = forget_seconds
         self._state: _State | None = None

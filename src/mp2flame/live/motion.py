@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from mp2flame.filters import Chain, Filter, Hold, Limits, OneEuro
+from mp2flame.filters import Chain, Filter, Hold, Limits, default_filters
 from mp2flame.mapping import HeadPose, Mapping
 from mp2flame.signals import N_SCORES, FlameParams, Observation
 
@@ -112,13 +112,4 @@ def smoothing_filters(amount: float) -> Filter:
         amount: 1 is the default smoothing, 2 takes away twice as much, 0 nothing; what to do without a face, and
             limits, are always in it.
     """
-    if amount <= 0:
-        return Chain(Hold(), Limits())
-    # Half the cutoffs is twice the smoothing: at rest, and at the speed at which a channel begins to pass.
-    smoother = OneEuro(
-        cutoff=0.3 / amount,
-        expression_speed=3.0 / amount,
-        rotation_speed=30.0 / amount,
-        translation_speed=300.0 / amount,
-    )
-    return Chain(smoother, Hold(), Limits())
+    return Chain(Hold(), Limits()) if amount <= 0 else default_filters(smoothing=amount)

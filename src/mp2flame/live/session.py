@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
@@ -113,9 +112,7 @@ class LiveSession:
             if self._settings.compare is not None:
                 self.set_mapping("B", *self._desk.offer(self._settings.compare))
             ticker.start()
-            # Beside a detector that uses every core, threads of matrix products wait for each other.
-            with threadpool_limits(limits=1, user_api="blas"):
-                return self.pipeline.run()
+            return self.pipeline.run()
         finally:
             self._stopped.set()
             self._playback.close()

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Literal
 
+from threadpoolctl import threadpool_limits
+
 from mp2flame.errors import Mp2FlameError, SinkError
 from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
@@ -142,9 +144,11 @@ class Pipeline:
         rest_taken = interrupted = False
         try:
             items: Iterable[tuple[float, Observation]] = self._inbox
-            if self._look_for_rest:
-                rest_taken, items = self._take_rest()
-            self._walk(items)
+            # Beside a detector that uses every core, threads of matrix products wait for each other.
+            with threadpool_limits(limits=1, user_api="blas"):
+                if self._look_for_rest:
+                    rest_taken, items = self._take_rest()
+                self._walk(items)
         except KeyboardInterrupt:
             interrupted = True
         finally:
@@ -283,9 +287,7 @@ def drive(
     The sinks are closed in every case; a head that is refused leaves nothing behind in them.
 
     Raises:
-        HeadMismatchError: the mapping was made for another head.
-        SourceError: the source broke off; what was read is kept.
-        SinkError: a file sink failed; the other sinks keep what was read.
+        HeadMismatchError, SourceError, SinkError: as `Pipeline` and `Pipeline.run` do.
     """
     try:
         pipeline = Pipeline(
