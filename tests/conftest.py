@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -27,3 +29,11 @@ def landmarker(shared_data: Path) -> Path:
     if not path.is_file():
         pytest.skip(f"no landmarker at {path}")
     return path
+
+
+@pytest.fixture
+def listens_to_ctrl_c() -> Iterator[None]:
+    """Ctrl-C interrupts, also where the tests run in the background, where a process is born deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

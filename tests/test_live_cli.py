@@ -19,6 +19,7 @@ from tests.live_parts import blendshape_mapping, performance_recording, running,
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
 
 
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_it_says_who_can_see_it_sends_and_ends_with_ctrl_c(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

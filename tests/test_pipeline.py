@@ -160,14 +160,6 @@ def test_stop_wakes_a_camera_that_no_longer_answers() -> None:
     assert _indices(sink) == [0, 1, 2]
 
 
-@pytest.fixture
-def listens_to_ctrl_c() -> Iterator[None]:
-    # A process in the background is born deaf to Ctrl-C.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_ctrl_c_closes_everything_and_says_so() -> None:
     sink = ListSink()
