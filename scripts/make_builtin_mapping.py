@@ -25,7 +25,7 @@ from mp2flame.mapping import StoredMapping
 from mp2flame.training.calibration.photograph import Session, photograph, to_arrays
 from mp2flame.training.calibration.straight import measure_straight
 from mp2flame.training.dataset import Dataset
-from mp2flame.training.fit import fit
+from mp2flame.training.fitting import fit
 from mp2flame.training.readers.named import read_named_npz
 from mp2flame.training.writer import DatasetWriter
 

@@ -16,9 +16,9 @@ pytest.importorskip("cv2", reason="pictures need the extra track")
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError
 from mp2flame.head import FlameHead, load_head
-from mp2flame.training.build import build, check_versions
+from mp2flame.training.building import build, check_versions
 from mp2flame.training.dataset import Dataset
-from mp2flame.training.fit import fit
+from mp2flame.training.fitting import fit
 from mp2flame.training.plots import PLOTS, plot
 from mp2flame.training.readers.telling import read_input
 from mp2flame.training.rows import Rows

@@ -21,7 +21,7 @@ from mp2flame.errors import FormatError
 from mp2flame.head import FlameHead, load_head
 from mp2flame.training.cluster import gather_on_cluster
 from mp2flame.training.dataset import Dataset
-from mp2flame.training.fit import fit
+from mp2flame.training.fitting import fit
 from mp2flame.training.gather import gather
 from tests.generated_faces import person, write_people
 

@@ -19,7 +19,7 @@ from mp2flame.mapping import LinearMapping, Mapping, load_mapping
 from mp2flame.signals import FlameParams, Observation
 from mp2flame.training.comparison import compare
 from mp2flame.training.dataset import Dataset
-from mp2flame.training.evaluate import NO_EXPRESSION, evaluate, with_metrics
+from mp2flame.training.evaluation import NO_EXPRESSION, evaluate, with_metrics
 from mp2flame.training.gaps import head_gaps
 from mp2flame.training.measures import Measures, Ruler
 from mp2flame.training.regions import eye_centres, head_regions

@@ -19,7 +19,7 @@ pytest.importorskip("mediapipe", reason="pictures need the extra track")
 from mp2flame.sources.detector import FaceDetector
 from mp2flame.sources.images import read_picture
 from mp2flame.sources.video import VideoReader
-from mp2flame.training.build import build
+from mp2flame.training.building import build
 from mp2flame.training.dataset import Dataset
 
 _N = 70

@@ -19,7 +19,7 @@ from mp2flame.mapping.landmarks import LandmarkMapping
 from mp2flame.mapping.linear import expand_features
 from mp2flame.training.comparison import compare
 from mp2flame.training.dataset import Dataset
-from mp2flame.training.fit import fit
+from mp2flame.training.fitting import fit
 from mp2flame.training.gather import gather
 from mp2flame.training.linear_fit import pinv_matrix
 from mp2flame.training.moments import total_moments

@@ -20,7 +20,7 @@ from scipy.spatial.transform import Rotation
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, MissingFileError, UnsafePickleError
-from mp2flame.training.build import build
+from mp2flame.training.building import build
 from mp2flame.training.readers.telling import read_input
 from tests.tracker_files import N_FRAMES, blank_pictures, head_tracker_folder, tool_scores, tool_truth
 

@@ -53,7 +53,7 @@ class Build:
     def run(self) -> int:
         """Build, and say what became of the frames."""
         from mp2flame.head import load_head
-        from mp2flame.training.build import build
+        from mp2flame.training.building import build
 
         head = None if self.head is None else load_head(self.head)
         with progress("looking at pictures", None) as bar, connected(self.cluster):

@@ -35,7 +35,7 @@ class Fit:
     def run(self) -> int:
         """Fit, save, and say what was used."""
         from mp2flame.head import load_head
-        from mp2flame.training.fit import fit
+        from mp2flame.training.fitting import fit
 
         # A fit can take minutes: what would fail at its end fails now.
         if self.output.suffix != ".safetensors" and self.kind != "pinv":

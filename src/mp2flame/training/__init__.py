@@ -4,14 +4,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from mp2flame.training.build import build
+    from mp2flame.training.building import build
     from mp2flame.training.dataset import Dataset
-    from mp2flame.training.evaluate import evaluate
-    from mp2flame.training.fit import fit
+    from mp2flame.training.evaluation import evaluate
+    from mp2flame.training.fitting import fit
 
 __all__ = ["Dataset", "build", "evaluate", "fit"]
 
-_HOMES = {"Dataset": "dataset", "build": "build", "evaluate": "evaluate", "fit": "fit"}
+_HOMES = {"Dataset": "dataset", "build": "building", "evaluate": "evaluation", "fit": "fitting"}
 
 
 def __getattr__(name: str) -> Any:

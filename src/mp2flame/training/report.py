@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from mp2flame.atomic import PartFile, writing
 from mp2flame.errors import MissingExtraError
-from mp2flame.training.evaluate import NO_EXPRESSION, Evaluation
+from mp2flame.training.evaluation import NO_EXPRESSION, Evaluation
 from mp2flame.training.measures import Frame, Measures
 from mp2flame.training.regions import REGIONS, eye_centres
 from mp2flame.training.surface import split

@@ -61,7 +61,7 @@ def _checkpoint(path: Path) -> FlameParams:
         values[name] = value
     turns = np.concatenate([values["jaw"], values["eyes"]], axis=1).reshape(3, 6)
     jaw, left, right = _from_two_rows(turns).astype(np.float32)
-    found: NDArray[np.bool_] = np.isfinite(values["exp"]).all(axis=1)
+    found = np.array([np.isfinite(values["exp"]).all()])
     return FlameParams(
         time=np.zeros(1),
         found=found,
