@@ -2,7 +2,8 @@
 
     python benchmarks/bench_drive.py FILM --landmarker face_landmarker.task
 
-Also prints the resident memory after a quarter and at the end of the film played several times in a row.
+Also prints the resident memory after a quarter and at the end of the film
+played several times in a row.
 """
 
 from __future__ import annotations
@@ -10,7 +11,6 @@ from __future__ import annotations
 import argparse
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from statistics import median
 
@@ -18,14 +18,13 @@ import av
 import mediapipe as mp
 import psutil
 
-from mp2flame import default_filters, drive, head_surface, load_head, load_mapping, open_sink, open_source
-from mp2flame.mapping import HeadPose
-from mp2flame.signals import Observation
-from mp2flame.sources.base import Source
+from mp2flame import default_filters, drive, head_surface, load_head, open_sink, open_source
+from mp2flame.mapping import HeadPose, default_mapping
+from mp2flame.sinks.encoders import Mp4Encoder
 
 
 def bare(film: Path, landmarker: Path) -> tuple[int, float]:
-    """Decode and detect, nothing else: frames and seconds."""
+    """Start MediaPipe, decode and detect, nothing else: frames and seconds."""
     vision = mp.tasks.vision
     options = vision.FaceLandmarkerOptions(
         base_options=mp.tasks.BaseOptions(model_asset_path=str(landmarker)),
@@ -35,8 +34,8 @@ def bare(film: Path, landmarker: Path) -> tuple[int, float]:
         output_facial_transformation_matrixes=True,
     )
     frames = 0
+    started = time.perf_counter()
     with vision.FaceLandmarker.create_from_options(options) as detector, av.open(str(film)) as container:
-        started = time.perf_counter()
         container.streams.video[0].thread_type = "AUTO"
         for frame in container.decode(video=0):
             picture = mp.Image(image_format=mp.ImageFormat.SRGB, data=frame.to_ndarray(format="rgb24"))
@@ -48,50 +47,46 @@ def bare(film: Path, landmarker: Path) -> tuple[int, float]:
 def driven(film: Path, landmarker: Path, folder: Path) -> tuple[int, float]:
     """The whole road to an .npz: frames and seconds."""
     head = load_head("builtin")
+    started = time.perf_counter()
     with open_source(str(film), landmarker=landmarker) as source:
-        started = time.perf_counter()
         sink = open_sink(folder / "out.npz", head=head_surface(head))
-        mapping = HeadPose(load_mapping("builtin"), to="global_orient")
+        mapping = HeadPose(default_mapping())
         report = drive(source, mapping, head, [sink], filters=default_filters(), rest="auto")
         return report.frames, time.perf_counter() - started
 
 
-class Repeated(Source):
-    """A film played several times in a row, with time going on."""
-
-    def __init__(self, film: Path, landmarker: Path, times: int) -> None:
-        self._sources = [open_source(str(film), landmarker=landmarker) for _ in range(times)]
-
-    def __iter__(self) -> Iterator[Observation]:
-        offset = 0.0
-        for source in self._sources:
-            last = 0.0
-            for seen in source:
-                last = float(seen.time[0])
-                yield Observation(
-                    time=seen.time + offset, found=seen.found, scores=seen.scores, landmarks=seen.landmarks,
-                    head_transform=seen.head_transform, image_size=seen.image_size,
-                )  # fmt: skip
-            source.close()
-            offset += last + 1 / 30
-
-    def close(self) -> None:
-        """Free every film."""
-        for source in self._sources:
-            source.close()
+def long_film(film: Path, path: Path, times: int) -> Path:
+    """The film several times in a row, as one film."""
+    encoder, offset, end = Mp4Encoder(path, _size(film)), 0.0, 0.0
+    for _ in range(times):
+        with av.open(str(film)) as container:
+            for frame in container.decode(video=0):
+                end = offset + frame.time
+                encoder.add(frame.to_ndarray(format="rgb24"), end)
+        offset = end + 1 / 30
+    encoder.close()
+    return path
 
 
-def memory(film: Path, landmarker: Path, folder: Path, times: int = 4) -> tuple[float, float, int]:
-    """Resident megabytes after a quarter and at the end, and how many frames that were."""
+def _size(film: Path) -> tuple[int, int]:
+    with av.open(str(film)) as container:
+        return container.streams.video[0].width, container.streams.video[0].height
+
+
+def memory(film: Path, landmarker: Path, folder: Path, times: int = 8) -> tuple[float, float, int]:
+    """Resident megabytes after a quarter and at the end of a long film, and how many frames that were."""
     process = psutil.Process()
     marks: list[float] = []
     head = load_head("builtin")
-    with Repeated(film, landmarker, times) as source:
-        sink = open_sink(folder / "long.npz", head=head_surface(head))
+    with open_source(long_film(film, folder / "long.mp4", times), landmarker=landmarker) as source:
         report = drive(
-            source, load_mapping("builtin"), head, [sink], filters=default_filters(),
+            source,
+            default_mapping(),
+            head,
+            [open_sink(folder / "long.npz", head=head_surface(head))],
+            filters=default_filters(),
             on_frame=lambda _: marks.append(process.memory_info().rss / 2**20),
-        )  # fmt: skip
+        )
     return marks[len(marks) // 4], marks[-1], report.frames
 
 
