@@ -153,7 +153,8 @@ class FlameHead:
             params: N frames.
 
         Returns:
-            (N, V, 3) float32, metres.
+            (N, V, 3) float32, metres; planar in memory, all x of a frame before all y (`np.ascontiguousarray` copies
+            it into the usual order).
 
         Raises:
             InputError: there are more expression or identity coefficients than this head has.

@@ -30,9 +30,6 @@ Float64 = NDArray[np.float64]
 # each for FLAME, fit in a core's cache).
 _PRODUCT_FRAMES = 64
 _SKIN_FRAMES = 4
-# OpenBLAS gives a product of more multiplications than this to several threads. Blending is too short for that: where
-# other programs keep the cores busy, each hand-over waits for the scheduler and costs a hundred times the product.
-_SINGLE_THREAD = 262_144
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,33 +122,24 @@ class _Skinner:
         self._rest = rest.vertices
         frames, n_vertices = min(n, _SKIN_FRAMES), basis.weights.shape[1]
         self._blended = np.zeros((frames, 3, 4, n_vertices), dtype=np.float32)
-        self._turned = np.zeros((frames, 3, n_vertices), dtype=np.float32)
-        self._columns = max(1, _SINGLE_THREAD // (frames * 12 * len(basis.weights)))
 
     def __call__(self, offsets: Float32, transforms: Float32, translation: Float32, out: Float32) -> None:
-        """Write the skinned vertices (n, V, 3) of planar offsets (n, 3V) from rest, which are overwritten."""
+        """Write the skinned vertices (n, 3, V) of planar offsets (n, 3V) from rest, which are overwritten."""
         n = len(offsets)
         offsets += self._rest
-        blended, turned = self._blended[:n], self._turned[:n]
-        self._blend(transforms.reshape(n * 12, -1), blended.reshape(n * 12, -1))
+        blended = self._blended[:n]
+        np.matmul(transforms.reshape(n * 12, -1), self._weights, out=blended.reshape(n * 12, -1))
         products = blended[:, :, :3]
         products *= offsets.reshape(n, 1, 3, -1)
-        np.add(blended[:, :, 0], blended[:, :, 1], out=turned)
-        turned += blended[:, :, 2]
+        np.add(blended[:, :, 0], blended[:, :, 1], out=out)
+        out += blended[:, :, 2]
+        out += blended[:, :, 3]
         if translation.any():
-            turned += translation[:, :, None]
-        for axis in range(3):
-            np.add(turned[:, axis], blended[:, axis, 3], out=out[:, :, axis])
-
-    def _blend(self, transforms: Float32, out: Float32) -> None:
-        """Write each vertex's weighted sum of the joints' transforms."""
-        for start in range(0, out.shape[1], self._columns):
-            some = slice(start, start + self._columns)
-            np.matmul(transforms, self._weights[:, some], out=out[:, some])
+            out += translation[:, :, None]
 
 
 def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32, translation: Float32) -> Float32:
-    """The vertices (N, V, 3) of N frames, float32, metres.
+    """The vertices (N, V, 3) of N frames, float32, metres, planar in memory.
 
     A frame with NaN among its parameters has NaN vertices.
 
@@ -170,7 +158,7 @@ def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32,
         correctives = (local[:, 1:] - np.eye(3)).reshape(n, -1)
         coefficients = np.concatenate([correctives, expression], axis=1, dtype=np.float32, casting="same_kind")
         directions = basis.directions[: coefficients.shape[1]]
-        vertices = np.zeros((n, basis.weights.shape[1], 3), dtype=np.float32)
+        vertices = np.zeros((n, 3, basis.weights.shape[1]), dtype=np.float32)
         skin = _Skinner(basis, rest, n)
         for start in range(0, n, _PRODUCT_FRAMES):
             offsets = coefficients[start : start + _PRODUCT_FRAMES] @ directions
@@ -178,4 +166,4 @@ def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32,
                 part = offsets[first : first + _SKIN_FRAMES]
                 rows = slice(start + first, start + first + len(part))
                 skin(part, transforms[rows], translation[rows], vertices[rows])
-    return vertices
+    return vertices.transpose(0, 2, 1)
