@@ -125,7 +125,7 @@ def test_a_viewer_that_falls_out_is_remarked_on_and_the_run_goes_on() -> None:
 def test_a_mapping_that_fails_closes_the_sinks_and_raises() -> None:
     class Bad(FirstScores):
         def __call__(self, observation):  # type: ignore[no-untyped-def]
-            if observation.time[0] > 0.1:
+            if observation.time.max() > 0.1:
                 raise ValueError("boom")
             return super().__call__(observation)
 

@@ -166,4 +166,5 @@ def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32,
                 part = offsets[first : first + _SKIN_FRAMES]
                 rows = slice(start + first, start + first + len(part))
                 skin(part, transforms[rows], translation[rows], vertices[rows])
-    return vertices.transpose(0, 2, 1)
+    swapped: Float32 = vertices.transpose(0, 2, 1)
+    return swapped

@@ -19,18 +19,20 @@ from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
 from mp2flame.mapping import check_head
 from mp2flame.mapping.base import Mapping
+from mp2flame.pipeline.batches import Arrived, in_batches
 from mp2flame.pipeline.lanes import Frame, Inbox, Lane
 from mp2flame.pipeline.report import Report
 from mp2flame.pipeline.rest import split_rest
 from mp2flame.pipeline.timing import Stopwatch
-from mp2flame.signals import Observation
+from mp2flame.signals import Observation, concatenate
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
 
-__all__ = ["Pipeline", "drive"]
+__all__ = ["Pipeline"]
 
 _INBOX_FILE = 8
 _INBOX_LIVE = 4
+_BATCH = 8
 
 
 class Pipeline:
@@ -83,9 +85,7 @@ class Pipeline:
         self._lanes: list[Lane] = []
         self._lanes_lock = threading.Lock()
         self._sinks = list(sinks)
-        self._inbox: Inbox[tuple[float, Observation]] = Inbox(
-            _INBOX_LIVE if source.live else _INBOX_FILE, wait=not source.live
-        )
+        self._inbox: Inbox[Arrived] = Inbox(_INBOX_LIVE if source.live else _INBOX_FILE, wait=not source.live)
         self._read_error: Exception | None = None
         self._remarks: list[str] = []
         self._frames = self._without_face = 0
@@ -143,7 +143,7 @@ class Pipeline:
         reader.start()
         rest_taken = interrupted = False
         try:
-            items: Iterable[tuple[float, Observation]] = self._inbox
+            items: Iterable[Arrived] = self._inbox
             # Beside a detector that uses every core, threads of matrix products wait for each other.
             with threadpool_limits(limits=1, user_api="blas"):
                 if self._look_for_rest:
@@ -185,7 +185,7 @@ class Pipeline:
         finally:
             self._inbox.end()
 
-    def _take_rest(self) -> tuple[bool, Iterable[tuple[float, Observation]]]:
+    def _take_rest(self) -> tuple[bool, Iterable[Arrived]]:
         rest, items = split_rest(self._inbox)
         if rest is None:
             self._remarks.append(
@@ -196,26 +196,38 @@ class Pipeline:
         self.mapping = self.mapping.for_person(rest)
         return True, items
 
-    def _walk(self, items: Iterable[tuple[float, Observation]]) -> None:
-        for arrival, observation in items:
-            frame = self._step(arrival, observation)
-            self._frames += 1
-            self._without_face += not observation.found[0]
-            with self._lanes_lock:
-                lanes = list(self._lanes)
-            for lane in lanes:
-                if lane.error is None:
-                    lane.put(frame)
-                else:
-                    self._drop_failed(lane)
-            if self._on_frame is not None:
-                self._on_frame(frame)
-            if self._stopping.is_set():
-                return
+    def _walk(self, items: Iterable[Arrived]) -> None:
+        # A live frame goes at once; a file's frames may wait for each other.
+        for batch in in_batches(items, 1 if self.source.live else _BATCH):
+            for frame in self._step(batch):
+                self._hand_over(frame)
+                if self._stopping.is_set():
+                    return
 
-    def _step(self, arrival: float, observation: Observation) -> Frame:
+    def _hand_over(self, frame: Frame) -> None:
+        self._frames += 1
+        self._without_face += not frame.observation.found[0]
+        with self._lanes_lock:
+            lanes = list(self._lanes)
+        for lane in lanes:
+            if lane.error is None:
+                lane.put(frame)
+            else:
+                self._drop_failed(lane)
+        if self._on_frame is not None:
+            self._on_frame(frame)
+
+    def _step(self, batch: list[Arrived]) -> Iterator[Frame]:
+        """The frames of a batch through mapping, filters and head; together, or one by one if that fails for one."""
         t0 = time.perf_counter()
-        params = self.mapping(observation)
+        try:
+            params = self.mapping(batch[0][1] if len(batch) == 1 else concatenate(seen for _, seen in batch))
+        except Exception:
+            if len(batch) == 1:
+                raise
+            for alone in batch:
+                yield from self._step([alone])
+            return
         t1 = time.perf_counter()
         filters = self.filters
         if filters is not None:
@@ -223,11 +235,13 @@ class Pipeline:
         t2 = time.perf_counter()
         vertices = None
         if self.head is not None and any(lane.sink.needs_vertices for lane in self._lanes):
-            vertices = self.head(params)[0]
+            vertices = self.head(params)
         t3 = time.perf_counter()
-        for room, seconds in (("mapping", t1 - t0), ("filters", t2 - t1), ("head", t3 - t2)):
-            self.stopwatch.add(room, seconds)
-        return Frame(observation, params, vertices, arrival)
+        for row, (arrival, seen) in enumerate(batch):
+            for room, seconds in (("mapping", t1 - t0), ("filters", t2 - t1), ("head", t3 - t2)):
+                self.stopwatch.add(room, seconds / len(batch))
+            one = params if len(batch) == 1 else params[row]
+            yield Frame(seen, one, None if vertices is None else vertices[row], arrival)
 
     def _drop_failed(self, lane: Lane) -> None:
         """A network sink that fell out is remarked on; a file sink that failed ends the run."""
@@ -269,32 +283,3 @@ class Pipeline:
                 )
         if self._read_error is not None:
             raise self._read_error
-
-
-def drive(
-    source: Source,
-    mapping: Mapping,
-    head: FlameHead | None,
-    sinks: Sequence[Sink],
-    *,
-    filters: Filter | None = None,
-    rest: Observation | Literal["auto"] | None = None,
-    any_head: bool = False,
-    on_frame: Callable[[Frame], None] | None = None,
-) -> Report:
-    """Drive a head from a source into sinks, until the source ends. Arguments as for `Pipeline`.
-
-    The sinks are closed in every case; a head that is refused leaves nothing behind in them.
-
-    Raises:
-        HeadMismatchError, SourceError, SinkError: as `Pipeline` and `Pipeline.run` do.
-    """
-    try:
-        pipeline = Pipeline(
-            source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame
-        )
-    except Exception:
-        for sink in sinks:
-            sink.abort()
-        raise
-    return pipeline.run()
