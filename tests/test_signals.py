@@ -107,7 +107,7 @@ def test_poses_left_out_are_zero_and_eyes_are_left_first() -> None:
     params = _params(leye_pose=np.full((3, 3), 0.1))
     assert params.neck_pose.shape == (3, 3)
     assert not params.jaw_pose.any()
-    np.testing.assert_array_equal(params.eye_pose[0], np.float32([0.1, 0.1, 0.1, 0, 0, 0]))
+    np.testing.assert_array_equal(params.eye_pose[0], np.array([0.1, 0.1, 0.1, 0, 0, 0], dtype=np.float32))
     assert params.n_expression == 50
 
 
