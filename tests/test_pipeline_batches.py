@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mp2flame.filters import default_filters
-from mp2flame.pipeline import Pipeline, drive
+from mp2flame.pipeline import drive
 from mp2flame.pipeline.batches import in_batches
 from mp2flame.signals import FlameParams, Observation
 from tests.fakes import FirstScores, ListSink, ListSource, LiveSource, observation
@@ -42,15 +42,14 @@ def test_files_are_mapped_in_batches_and_live_frames_one_by_one() -> None:
 
 
 def test_batches_give_what_single_frames_give() -> None:
-    together, alone = ListSink(), ListSink()
-    drive(ListSource(_frames(60)), FirstScores(), None, [together], filters=default_filters())
-    pipeline = Pipeline(
-        LiveSource(_frames(60), interval=0.002), FirstScores(), None, [alone], filters=default_filters()
-    )
-    assert pipeline.run().dropped == {"source": 0, "ListSink": 0}
-    for (_, one, _), (_, other, _) in zip(together.frames, alone.frames, strict=True):
-        np.testing.assert_allclose(one.expression, other.expression, atol=1e-6)
-        assert one.found[0] == other.found[0]
+    sink, one_by_one = ListSink(), default_filters()
+    drive(ListSource(_frames(60)), FirstScores(), None, [sink], filters=default_filters())
+    assert len(sink.frames) == 60
+    for frame, (_, params, _) in zip(_frames(60), sink.frames, strict=True):
+        alone = one_by_one(FirstScores()(frame))
+        np.testing.assert_allclose(params.expression, alone.expression, atol=1e-6)
+        np.testing.assert_array_equal(params.time, alone.time)
+        assert params.found[0] == alone.found[0]
 
 
 def test_only_frames_that_share_their_fields_are_joined() -> None:
