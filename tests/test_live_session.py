@@ -99,8 +99,8 @@ def test_neutral_is_taken_kept_found_again_and_forgotten(tmp_path: Path) -> None
         assert session._desk._rest is not None
         np.testing.assert_allclose(np.median(session._desk._rest.scores, axis=0), rest, atol=1e-6)
     with running(given) as session:
-        wait_for(lambda: session._desk._rest is not None)
-        assert "last time" in session.page.controls._neutral_text.content
+        wait_for(lambda: "last time" in session.page.controls._neutral_text.content)
+        assert session._desk._rest is not None
         session.forget_neutral()
         assert session._desk._rest is None
         assert not kept[0].exists()
