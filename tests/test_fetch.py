@@ -138,7 +138,12 @@ def test_a_failed_download_says_which_file_to_put_where(
     server: Server, cache: Path, bundle: bytes, trouble: str
 ) -> None:
     base_url = server.base_url
-    reasons = {"wrong": "it came with another sha256", "absent": "404", "cut": "Connection", "refused": "Connection"}
+    reasons = {
+        "wrong": "it came with another sha256",
+        "absent": "404",
+        "cut": "Connection",
+        "refused": "cannot be reached",
+    }
     if trouble == "wrong":
         server.files[LANDMARKER.name] = b"<html>please log in</html>"
     elif trouble == "cut":

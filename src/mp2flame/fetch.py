@@ -171,12 +171,20 @@ def _fetch(remote: RemoteFile, folder: Path) -> Path:
             downloader=pooch.HTTPDownloader(timeout=_TIMEOUT, chunk_size=1 << 16, stream=False),
         )
     except (OSError, ValueError) as error:  # requests' errors are OSErrors; a wrong hash is a ValueError
-        reason = "it came with another sha256" if type(error) is ValueError else f"{type(error).__name__}: {error}"
+        reason = _reason(error)
         raise FetchError(
             f"could not download {remote.url} ({reason}). Get the file {remote.name} another way, check that its "
             f"sha256 is {remote.sha256}, and put it into {folder}"
         ) from error
     return target
+
+
+def _reason(error: Exception) -> str:
+    if type(error) is ValueError:
+        return "it came with another sha256"
+    kind = type(error).__name__
+    # What requests says of a lost connection is a page long and ends in the same.
+    return "the host cannot be reached" if kind in ("ConnectionError", "ConnectTimeout") else f"{kind}: {error}"
 
 
 def fetch_landmarker(*, base_url: str | None = None) -> Path:

@@ -124,11 +124,15 @@ class _Prompter:
     def __init__(self, performance: FlameParams, weights: NDArray[np.float32]) -> None:
         from mp2flame import rotations
         from mp2flame.blendshapes import to_mediapipe
+        from mp2flame.mapping import default_mapping
 
         self._time = performance.time
         self._scores = to_mediapipe(weights, order="arkit")
         self._transforms = np.tile(np.eye(4, dtype=np.float32), (len(performance), 1, 1))
-        self._transforms[:, :3, :3] = rotations.matrix(performance.global_orient)
+        # Turned as MediaPipe would report it, whose straight ahead is not the head's.
+        straight = default_mapping().straight
+        reported = rotations.matrix(np.zeros(3) if straight is None else straight)
+        self._transforms[:, :3, :3] = rotations.matrix(performance.global_orient) @ reported
 
     def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
         """The script at that time."""
