@@ -26,6 +26,11 @@ _EXTRAS: Final = (
     ("track", "av", "av", "read and write video"),
     ("track", "cv2", "opencv-contrib-python", "read cameras and pictures"),
     ("render", "pyvista", "pyvista", "draw heads"),
+    ("viewer", "viser", "viser", "show heads in a browser"),
+    ("stream", "websockets", "websockets", "serve web pages and programs"),
+    ("stream", "pythonosc", "python-osc", "speak VMC"),
+    ("train", "pyarrow", "pyarrow", "keep data sets"),
+    ("train", "matplotlib", "matplotlib", "plot data sets"),
 )
 
 # Each runs in a process of its own: a missing system library may end the process instead of raising.
