@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import shutil
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +30,8 @@ _FLAGS = [
     "--no-sandbox", "--use-gl=angle", "--use-angle=swiftshader", "--enable-unsafe-swiftshader", "--disable-quic",
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
-_PATIENCE = 60_000
+_PATIENCE = 120_000
+_SIGNS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -50,12 +54,17 @@ def _mappings(folder: Path) -> list[str]:
     return [str(blendshape_mapping(folder / "own.safetensors")), str(folder / "half.safetensors")]
 
 
+def _address(session: LiveSession) -> str:
+    """The page, always drawn with all its pixels: by itself it draws fewer on a slow machine, and not the same."""
+    return f"{session.page.address}?fixedDpr=1"
+
+
 @pytest.fixture
 def tab(browser: Any, session: LiveSession) -> Iterator[Any]:
     context = browser.new_context(viewport={"width": 1180, "height": 700}, accept_downloads=True)
     page = context.new_page()
     page.set_default_timeout(_PATIENCE)
-    page.goto(session.page.address)
+    page.goto(_address(session))
     page.get_by_text("Camera on").wait_for()
     yield page
     context.close()
@@ -63,31 +72,49 @@ def tab(browser: Any, session: LiveSession) -> Iterator[Any]:
 
 def _head(tab: Any) -> np.ndarray:
     """(H, W, 3) the middle of the page, where the head is."""
-    import io
-
     from PIL import Image
 
     shot = Image.open(io.BytesIO(tab.screenshot(clip={"x": 345, "y": 160, "width": 390, "height": 480})))
     return np.asarray(shot.convert("RGB")).astype(np.int16)
 
 
-def _settled(tab: Any) -> np.ndarray:
-    """The head once two looks at it agree."""
-    before = _head(tab)
-    for _ in range(40):
+def _close(reference: np.ndarray) -> Callable[[np.ndarray], bool]:
+    """Whether a picture shows what another one does; a mouth or an eye that moves changes it by more."""
+    return lambda picture: bool(np.abs(picture - reference).mean() < 0.5)
+
+
+def _until(tab: Any, shows: Callable[[np.ndarray], bool]) -> np.ndarray:
+    """The head once it shows something, and a second later still does: a busy machine draws late, and part by part."""
+    before, still = _head(tab), 0
+    deadline = time.monotonic() + _PATIENCE / 1000
+    while time.monotonic() < deadline:
         tab.wait_for_timeout(250)
         now = _head(tab)
-        if np.abs(now - before).mean() < 0.05:
+        still = still + 1 if shows(now) and np.abs(now - before).mean() < 0.05 else 0
+        if still == 4:
             return now
         before = now
-    raise AssertionError("the head does not come to rest")
+    raise AssertionError("the head never comes to rest in the state that is waited for")
+
+
+def _at_rest(tab: Any, session: LiveSession) -> np.ndarray:
+    """The head as the session has it now: it was posed, sent and taken in by this browser, and does not move."""
+    for _ in range(2):
+        # The frame on its way may be older than what the test did last; the one after it is not.
+        shown = session.page.heads[0]._vertices
+        wait_for(lambda shown=shown: session.page.heads[0]._vertices is not shown, seconds=60)  # type: ignore[misc]
+    # What is sent after the head arrives after it.
+    word = f"sign {next(_SIGNS)}"
+    session.page.show_sign(word, missing=False)
+    tab.get_by_text(word, exact=True).wait_for()
+    return _until(tab, lambda picture: bool(picture.std() > 20))
 
 
 def _open_sliders(tab: Any, session: LiveSession) -> None:
     box = tab.get_by_label("Camera on")
     if box.is_checked():
         box.click()
-    wait_for(lambda: session._playback.by_hand, seconds=30)
+    wait_for(lambda: session._playback.by_hand, seconds=60)
     tab.get_by_role("tab", name="Sliders").click()
 
 
@@ -105,13 +132,11 @@ def _set(tab: Any, label: str, value: str) -> None:
 
 def test_moving_jaw_open_opens_the_mouth(tab: Any, session: LiveSession) -> None:
     _open_sliders(tab, session)
-    closed = _settled(tab)
-    assert closed.std() > 20, "no head is seen"
+    closed = _at_rest(tab, session)
     _set(tab, "jawOpen", "1")
-    wait_for(lambda: session._desk._weights.max() == 1.0, seconds=30)
-    opened = _settled(tab)
+    wait_for(lambda: session._desk._weights.max() == 1.0, seconds=60)
+    opened = _until(tab, lambda picture: bool((np.abs(picture - closed).sum(axis=2) > 60).mean() > 0.01))
     changed = np.abs(opened - closed).sum(axis=2) > 60
-    assert changed.mean() > 0.01
     # The mouth and the chin move, the eyes and the forehead do not.
     upper = int(0.4 * len(closed))
     assert changed[:upper].mean() < 0.02 * changed[upper:].mean()
@@ -119,25 +144,24 @@ def test_moving_jaw_open_opens_the_mouth(tab: Any, session: LiveSession) -> None
     mouth = opened[changed]
     assert (mouth.sum(axis=1) < closed[changed].sum(axis=1)).mean() > 0.3
     _set(tab, "jawOpen", "0")
-    again = _settled(tab)
-    assert np.abs(again - closed).mean() < 0.5
+    _until(tab, _close(closed))
 
 
 def test_a_flame_slider_moves_the_head_and_the_blendshapes_move_it(tab: Any, session: LiveSession) -> None:
     _open_sliders(tab, session)
-    rest = _settled(tab)
+    rest = _at_rest(tab, session)
     _set(tab, "open (°)", "15")
-    wait_for(lambda: session._desk._pose is not None, seconds=30)
-    assert np.abs(_settled(tab) - rest).mean() > 0.3
+    wait_for(lambda: session._desk._pose is not None, seconds=60)
+    _until(tab, lambda picture: bool(np.abs(picture - rest).mean() > 0.6))
     tab.get_by_role("button", name="All to zero").click()
-    wait_for(lambda: session._desk._pose is None, seconds=30)
-    assert np.abs(_settled(tab) - rest).mean() < 0.5
+    wait_for(lambda: session._desk._pose is None, seconds=60)
+    _until(tab, _close(rest))
 
 
 def test_neutral_record_stop_download_and_screenshot(tab: Any, session: LiveSession, tmp_path: Path) -> None:
     if session._playback.by_hand:
         tab.get_by_label("Camera on").click()
-        wait_for(lambda: not session._playback.by_hand, seconds=30)
+        wait_for(lambda: not session._playback.by_hand, seconds=60)
     tab.get_by_role("button", name="Neutral").click()
     tab.get_by_role("progressbar").first.wait_for()
     tab.get_by_text("Yours.").wait_for()
@@ -145,7 +169,7 @@ def test_neutral_record_stop_download_and_screenshot(tab: Any, session: LiveSess
     tab.get_by_text("recording:").wait_for()
     take = session._recorder.take
     assert take is not None
-    wait_for(lambda: take.n_frames > 20, seconds=30)
+    wait_for(lambda: take.n_frames > 20, seconds=60)
     tab.get_by_role("button", name="Stop").click()
     for kind in (".npz", ".csv", ".jsonl"):
         tab.get_by_label("Format").last.click()
@@ -167,31 +191,39 @@ def test_two_browsers_show_the_same_and_a_second_head_stands_beside(
     tab: Any, browser: Any, session: LiveSession
 ) -> None:
     _open_sliders(tab, session)
-    alone = _settled(tab)
+    alone = _at_rest(tab, session)
     other = browser.new_page(viewport={"width": 1180, "height": 700})
+    other.set_default_timeout(_PATIENCE)
     try:
-        other.goto(session.page.address)
+        other.goto(_address(session))
         other.get_by_text("Camera on").wait_for()
-        assert np.abs(_settled(other) - alone).mean() < 1.0
+        _until(other, _close(alone))
         session.set_mapping("B", "half.safetensors")
-        assert np.abs(_settled(tab) - alone).mean() > 5
-        assert np.abs(_settled(other) - _settled(tab)).mean() < 1.0
+        both = _until(tab, lambda picture: bool(np.abs(picture - alone).mean() > 5))
+        _until(other, _close(both))
         session.set_mapping("B", None)
-        assert np.abs(_settled(tab) - alone).mean() < 1.0
+        _until(tab, _close(alone))
     finally:
         other.close()
 
 
 def test_wireframe_and_clay_are_seen(tab: Any, session: LiveSession) -> None:
     _open_sliders(tab, session)
-    painted = _settled(tab)
+    painted = _at_rest(tab, session)
     tab.get_by_role("tab", name="Live").click()
     tab.get_by_text("Wireframe").scroll_into_view_if_needed()
     tab.get_by_label("Wireframe").click()
-    wired = _settled(tab)
-    assert np.abs(wired - painted).mean() > 5
+    _until(tab, lambda picture: bool(np.abs(picture - painted).mean() > 5))
     tab.get_by_label("Wireframe").click()
-    assert np.abs(_settled(tab) - painted).mean() < 1.0
+    _until(tab, _close(painted))
+    tab.get_by_label("Material").click()
+    tab.get_by_role("option", name="clay", exact=True).click()
+    clay = _until(tab, lambda picture: bool(np.abs(picture - painted).mean() > 3))
+    # Lips, brows and hair have the skin's colour: less red against blue, less dark.
+    assert clay.std() < painted.std()
+    tab.get_by_label("Material").click()
+    tab.get_by_role("option", name="colours", exact=True).click()
+    _until(tab, _close(painted))
 
 
 def test_threads_of_the_browser_are_not_ours(session: LiveSession) -> None:

@@ -221,7 +221,7 @@ def _send_screenshot(client: Any) -> None:
     import imageio.v3 as iio
 
     aspect = client.camera.aspect
-    picture = client.get_render(_SHOT_HEIGHT, round(_SHOT_HEIGHT * aspect), transport_format="jpeg", timeout=20.0)
+    picture = client.get_render(_SHOT_HEIGHT, round(_SHOT_HEIGHT * aspect), transport_format="jpeg", timeout=60.0)
     file = io.BytesIO()
     iio.imwrite(file, picture, extension=".png")
     client.send_file_download("mp2flame.png", file.getvalue(), save_immediately=True)
