@@ -14,12 +14,16 @@ __all__ = ["compose", "from_matrix", "inverse", "matrix", "nearest_rotation"]
 
 _Float = NDArray[np.float64]
 
+_IDENTITY = np.eye(3)
+# (3, 9) from a vector to its cross-product matrix, row by row: row k is the matrix of axis k.
+_CROSS = np.cross(np.eye(3)[:, None], np.eye(3)).transpose(0, 2, 1).reshape(3, 9)
+
 
 def matrix(axis_angle: ArrayLike) -> _Float:
     """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3), in float64.
 
-    Rodrigues' formula R = I + a K + b K², with K the cross-product matrix of the unscaled vector, a = sin(t)/t and
-    b = (1 - cos(t))/t² (written as half the square of sinc(t/2), which does not cancel near zero).
+    Rodrigues' formula R = I + a K + b K², with K the cross-product matrix of the vector v (so K² = v vᵀ - |v|² I),
+    a = sin(t)/t and b = (1 - cos(t))/t², written as half the square of sin(t/2)/(t/2), which does not cancel near zero.
 
     Raises:
         InputError: the last axis is not 3 long.
@@ -27,14 +31,15 @@ def matrix(axis_angle: ArrayLike) -> _Float:
     vector = np.asarray(axis_angle, dtype=np.float64)
     if vector.ndim == 0 or vector.shape[-1] != 3:
         raise InputError(f"expected axis-angle vectors (..., 3) in radians; got {vector.shape}")
-    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
-    cross = np.zeros((*vector.shape[:-1], 3, 3))
-    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
-    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
-    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
-    a = np.sinc(angle / np.pi)
-    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
-    result: _Float = np.eye(3) + a * cross + b * (cross @ cross)
+    squared = (vector * vector).sum(axis=-1)[..., None, None]
+    # Dividing by a number that is never zero; the sine of this one is the number itself.
+    angle = np.maximum(np.sqrt(squared), 1e-150)
+    half = 0.5 * angle
+    b = 0.5 * (np.sin(half) / half) ** 2
+    result: _Float = (vector.reshape(-1, 3) @ _CROSS).reshape(*vector.shape, 3)
+    result *= np.sin(angle) / angle
+    result += b * (vector[..., :, None] * vector[..., None, :])
+    result += (1 - b * squared) * _IDENTITY
     return result
 
 

@@ -26,9 +26,7 @@ __all__ = ["Basis", "Rest", "make_basis", "make_rest", "pose_vertices"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-# Frames that share one product with the basis, and frames that are skinned together (their blended transforms, 240 kB
-# each for FLAME, fit in a core's cache).
-_PRODUCT_FRAMES = 64
+# Frames that are skinned together: their blended transforms, 240 kB each for FLAME, fit in a core's cache.
 _SKIN_FRAMES = 4
 
 
@@ -123,14 +121,15 @@ class _Skinner:
         frames, n_vertices = min(n, _SKIN_FRAMES), basis.weights.shape[1]
         self._blended = np.zeros((frames, 3, 4, n_vertices), dtype=np.float32)
 
-    def __call__(self, offsets: Float32, transforms: Float32, translation: Float32, out: Float32) -> None:
-        """Write the skinned vertices (n, 3, V) of planar offsets (n, 3V) from rest, which are overwritten."""
-        n = len(offsets)
-        offsets += self._rest
+    def __call__(self, vertices: Float32, transforms: Float32, translation: Float32) -> None:
+        """Turn planar offsets from rest (n, 3V) into skinned vertices where they are."""
+        n = len(vertices)
+        vertices += self._rest
         blended = self._blended[:n]
         np.matmul(transforms.reshape(n * 12, -1), self._weights, out=blended.reshape(n * 12, -1))
+        out = vertices.reshape(n, 3, -1)
         products = blended[:, :, :3]
-        products *= offsets.reshape(n, 1, 3, -1)
+        products *= out[:, None]
         np.add(blended[:, :, 0], blended[:, :, 1], out=out)
         out += blended[:, :, 2]
         out += blended[:, :, 3]
@@ -157,14 +156,10 @@ def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32,
         transforms = _transforms(local, joints, basis.parents)
         correctives = (local[:, 1:] - np.eye(3)).reshape(n, -1)
         coefficients = np.concatenate([correctives, expression], axis=1, dtype=np.float32, casting="same_kind")
-        directions = basis.directions[: coefficients.shape[1]]
-        vertices = np.zeros((n, 3, basis.weights.shape[1]), dtype=np.float32)
+        vertices = coefficients @ basis.directions[: coefficients.shape[1]]
         skin = _Skinner(basis, rest, n)
-        for start in range(0, n, _PRODUCT_FRAMES):
-            offsets = coefficients[start : start + _PRODUCT_FRAMES] @ directions
-            for first in range(0, len(offsets), _SKIN_FRAMES):
-                part = offsets[first : first + _SKIN_FRAMES]
-                rows = slice(start + first, start + first + len(part))
-                skin(part, transforms[rows], translation[rows], vertices[rows])
-    swapped: Float32 = vertices.transpose(0, 2, 1)
-    return swapped
+        for first in range(0, n, _SKIN_FRAMES):
+            rows = slice(first, first + _SKIN_FRAMES)
+            skin(vertices[rows], transforms[rows], translation[rows])
+    planar: Float32 = vertices.reshape(n, 3, -1).transpose(0, 2, 1)
+    return planar
