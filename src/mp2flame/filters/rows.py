@@ -50,6 +50,11 @@ class Order:
         Raises:
             InputError: time runs backwards, or the number of coefficients changed. Repeated times are fine.
         """
+        if previous is not None and len(params) == 1:
+            # A live frame: nothing to look for inside it.
+            time = float(params.time[0])
+            if time >= previous.time and params.n_expression == previous.n_expression:
+                return cls(time=time, n_expression=previous.n_expression)
         start = params.time[:1] if previous is None else np.array([previous.time])
         steps = np.diff(params.time, prepend=start)
         if (steps < 0).any():

@@ -1,7 +1,7 @@
 """The one corridor: it wires rooms together, owns the threads, and counts what is lost on the way.
 
 The source is read (and faces are detected) in a thread of its own; mapping, filters and head run in the caller's
-thread, where all state lives; every sink is written in a thread of its own.
+thread, where all state lives; a sink is written in a thread of its own, or, if it never waits, right after the filters.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import Literal
 
 from threadpoolctl import threadpool_limits
@@ -20,7 +20,8 @@ from mp2flame.head import FlameHead
 from mp2flame.mapping import check_head
 from mp2flame.mapping.base import Mapping
 from mp2flame.pipeline.batches import Arrived, in_batches
-from mp2flame.pipeline.lanes import Frame, Inbox, Lane
+from mp2flame.pipeline.handover import quick_turns
+from mp2flame.pipeline.lanes import Frame, Inbox, Lane, ShortLane, lane_for
 from mp2flame.pipeline.report import Report
 from mp2flame.pipeline.rest import split_rest
 from mp2flame.pipeline.timing import Stopwatch
@@ -82,7 +83,7 @@ class Pipeline:
         self._look_for_rest = rest == "auto"
         self._on_frame = on_frame
         self._stopping = threading.Event()
-        self._lanes: list[Lane] = []
+        self._lanes: list[Lane | ShortLane] = []
         self._lanes_lock = threading.Lock()
         self._sinks = list(sinks)
         self._inbox: Inbox[Arrived] = Inbox(_INBOX_LIVE if source.live else _INBOX_FILE, wait=not source.live)
@@ -93,11 +94,13 @@ class Pipeline:
     @property
     def dropped(self) -> dict[str, int]:
         """Frames lost so far by place: `source` (live only), and each open sink by its class name."""
-        with self._lanes_lock:
-            lanes = list(self._lanes)
-        return self._dropped(lanes)
+        return self._dropped(self._open_lanes())
 
-    def _dropped(self, lanes: Sequence[Lane]) -> dict[str, int]:
+    def _open_lanes(self) -> list[Lane | ShortLane]:
+        with self._lanes_lock:
+            return list(self._lanes)
+
+    def _dropped(self, lanes: Sequence[Lane | ShortLane]) -> dict[str, int]:
         dropped = {"source": self._inbox.dropped} if self.source.live else {}
         return dropped | {type(lane.sink).__name__: lane.dropped for lane in lanes}
 
@@ -108,7 +111,7 @@ class Pipeline:
 
     def add_sink(self, sink: Sink) -> None:
         """Begin to feed a sink while running."""
-        lane = Lane(sink, live=self.source.live, stopwatch=self.stopwatch)
+        lane = lane_for(sink, live=self.source.live, stopwatch=self.stopwatch)
         with self._lanes_lock:
             self._lanes.append(lane)
         self._ask_for_pictures()
@@ -145,7 +148,7 @@ class Pipeline:
         try:
             items: Iterable[Arrived] = self._inbox
             # Beside a detector that uses every core, threads of matrix products wait for each other.
-            with threadpool_limits(limits=1, user_api="blas"):
+            with threadpool_limits(limits=1, user_api="blas"), quick_turns() if self.source.live else nullcontext():
                 if self._look_for_rest:
                     rest_taken, items = self._take_rest()
                 self._walk(items)
@@ -207,13 +210,11 @@ class Pipeline:
     def _hand_over(self, frame: Frame) -> None:
         self._frames += 1
         self._without_face += not frame.observation.found[0]
-        with self._lanes_lock:
-            lanes = list(self._lanes)
-        for lane in lanes:
-            if lane.error is None:
-                lane.put(frame)
-            else:
+        for lane in self._open_lanes():
+            if lane.error is not None:
                 self._drop_failed(lane)
+            elif not _goes_early(lane.sink):
+                lane.put(frame)
         if self._on_frame is not None:
             self._on_frame(frame)
 
@@ -233,17 +234,23 @@ class Pipeline:
         if filters is not None:
             params = filters(params)
         t2 = time.perf_counter()
-        vertices = None
-        if self.head is not None and any(lane.sink.needs_vertices for lane in self._lanes):
-            vertices = self.head(params)
+        rows = [params] if len(batch) == 1 else [params[row] for row in range(len(batch))]
+        lanes = self._open_lanes()
+        early = [lane for lane in lanes if _goes_early(lane.sink)]
+        for (arrival, seen), one in zip(batch, rows, strict=True):
+            for lane in early:
+                lane.put(Frame(seen, one, None, arrival))
         t3 = time.perf_counter()
-        for row, (arrival, seen) in enumerate(batch):
-            for room, seconds in (("mapping", t1 - t0), ("filters", t2 - t1), ("head", t3 - t2)):
+        vertices = None
+        if self.head is not None and any(lane.sink.needs_vertices for lane in lanes):
+            vertices = self.head(params)
+        t4 = time.perf_counter()
+        for row, ((arrival, seen), one) in enumerate(zip(batch, rows, strict=True)):
+            for room, seconds in (("mapping", t1 - t0), ("filters", t2 - t1), ("head", t4 - t3)):
                 self.stopwatch.add(room, seconds / len(batch))
-            one = params if len(batch) == 1 else params[row]
             yield Frame(seen, one, None if vertices is None else vertices[row], arrival)
 
-    def _drop_failed(self, lane: Lane) -> None:
+    def _drop_failed(self, lane: Lane | ShortLane) -> None:
         """A network sink that fell out is remarked on; a file sink that failed ends the run."""
         if lane.sink.policy == "every":
             self._stopping.set()
@@ -256,7 +263,7 @@ class Pipeline:
         with self._lanes_lock:
             self.source.keep_picture = any(lane.sink.needs_picture for lane in self._lanes)
 
-    def _finish(self, reader: threading.Thread) -> list[Lane]:
+    def _finish(self, reader: threading.Thread) -> list[Lane | ShortLane]:
         with self._lanes_lock:
             lanes, self._lanes = self._lanes, []
         for lane in lanes:
@@ -269,7 +276,7 @@ class Pipeline:
             reader.join(timeout=5.0)
         return lanes
 
-    def _raise_first_error(self, lanes: Sequence[Lane]) -> None:
+    def _raise_first_error(self, lanes: Sequence[Lane | ShortLane]) -> None:
         for lane in lanes:
             if lane.error is None:
                 continue
@@ -283,3 +290,8 @@ class Pipeline:
                 )
         if self._read_error is not None:
             raise self._read_error
+
+
+def _goes_early(sink: Sink) -> bool:
+    """Whether a sink is written before the head is posed, which it does not wait for."""
+    return sink.instant and not sink.needs_vertices

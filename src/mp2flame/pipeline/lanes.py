@@ -1,7 +1,7 @@
 """Threads between rooms: a bounded inbox behind the source, and a lane with its own thread for each sink.
 
 A lane of an `every` sink blocks a file source when it is full and counts drops of a live one; a lane of a `latest`
-sink holds one frame, and a newer frame takes its place.
+sink holds one frame, and a newer frame takes its place. A sink that never waits needs no thread: it is on a short lane.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from mp2flame.pipeline.timing import Stopwatch
 from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import Sink
 
-__all__ = ["Frame", "Inbox", "Lane"]
+__all__ = ["Frame", "Inbox", "Lane", "ShortLane", "lane_for"]
 
 _FILE_CAPACITY = 8
 _LIVE_CAPACITY = 64
@@ -89,6 +89,53 @@ class Inbox(Generic[_Item]):
             yield item
 
 
+class ShortLane:
+    """One sink that is written at once, in the thread that hands the frame over.
+
+    Args:
+        sink: where the frames go.
+        stopwatch: is told how long a frame took from the source to the end of the write.
+    """
+
+    def __init__(self, sink: Sink, stopwatch: Stopwatch) -> None:
+        self.sink = sink
+        self.error: Exception | None = None
+        self.written = self.dropped = 0
+        self._name = type(sink).__name__
+        self._stopwatch = stopwatch
+        self._open = True
+        self._lock = threading.Lock()
+
+    def put(self, frame: Frame) -> None:
+        """Write a frame; a lane that failed or has ended takes nothing."""
+        with self._lock:
+            if not self._open:
+                return
+            started = time.perf_counter()
+            try:
+                self.sink.write(frame.observation, frame.params, frame.vertices)
+            except Exception as error:  # noqa: BLE001 - kept and told by the corridor, as of every sink
+                self.error, self._open = error, False
+                _abort(self.sink, error)
+                return
+            ended = time.perf_counter()
+            self.written += 1
+            self._stopwatch.add(self._name, ended - started)
+            self._stopwatch.add(f"arrival to {self._name}", ended - frame.arrival)
+
+    def finish(self) -> None:
+        """Close the sink."""
+        with self._lock:
+            if not self._open:
+                return
+            self._open = False
+            try:
+                self.sink.close()
+            except Exception as error:  # noqa: BLE001 - kept and told by the corridor, as of every sink
+                self.error = error
+                _abort(self.sink, error)
+
+
 class Lane:
     """One sink and the thread in which it is written, closed and aborted.
 
@@ -137,11 +184,16 @@ class Lane:
         except Exception as error:  # noqa: BLE001 - kept and raised by the corridor, in its own thread
             self.error = error
             self._inbox.end(discard=True)
-            self._abort()
+            _abort(self.sink, error)
 
-    def _abort(self) -> None:
-        try:
-            self.sink.abort()
-        except Exception as error:  # noqa: BLE001 - the first error is the one to tell
-            assert self.error is not None
-            self.error.__context__ = error
+
+def lane_for(sink: Sink, *, live: bool, stopwatch: Stopwatch) -> Lane | ShortLane:
+    """The lane that suits a sink."""
+    return ShortLane(sink, stopwatch) if sink.instant else Lane(sink, live=live, stopwatch=stopwatch)
+
+
+def _abort(sink: Sink, first: Exception) -> None:
+    try:
+        sink.abort()
+    except Exception as error:  # noqa: BLE001 - the first error is the one to tell
+        first.__context__ = error

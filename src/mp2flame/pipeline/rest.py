@@ -6,9 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
-import numpy as np
-
-from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.mapping.rest import is_calm
 from mp2flame.signals import Observation, concatenate
 
 __all__ = ["REST_SECONDS", "is_calm", "split_rest"]
@@ -16,23 +14,7 @@ __all__ = ["REST_SECONDS", "is_calm", "split_rest"]
 REST_SECONDS = 1.0
 """How much of the start of a source is looked at."""
 
-_FEWEST_FRAMES = 5
-_LARGEST_SPREAD = 0.12
-"""Interquartile range of any score above which a second is not at rest (MediaPipe's own noise stays below 0.05)."""
-_OPEN_MOUTH = 0.25
-_ACTIVE = tuple(MEDIAPIPE.index(name) for name in ("jawOpen", "mouthPucker", "mouthFunnel", "mouthLeft", "mouthRight"))
-
 _Item = TypeVar("_Item")
-
-
-def is_calm(rest: Observation) -> bool:
-    """Whether these frames can stand for a face at rest: enough of them, steady, with the mouth closed."""
-    scores = rest.scores[rest.found]
-    if len(scores) < _FEWEST_FRAMES:
-        return False
-    low, middle, high = np.percentile(scores[:, 1:], [25, 50, 75], axis=0)
-    active = middle[np.array(_ACTIVE) - 1]
-    return bool((high - low).max() <= _LARGEST_SPREAD and active.max() <= _OPEN_MOUTH)
 
 
 def split_rest(

@@ -35,6 +35,7 @@ class DatagramSink(Sink):
     """
 
     policy: ClassVar[Literal["every", "latest"]] = "latest"
+    instant: ClassVar[bool] = True
 
     def __init__(self, address: Address) -> None:
         self._url = address.url

@@ -40,6 +40,7 @@ class WebSocketSink(Sink):
     """
 
     policy: ClassVar[Literal["every", "latest"]] = "latest"
+    instant: ClassVar[bool] = True
 
     def __init__(
         self,

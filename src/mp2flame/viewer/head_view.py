@@ -55,7 +55,9 @@ class HeadView:
             self._vertices = vertices
             if self._frame.visible:
                 for mesh, points in zip(self._meshes, self._paintings[self._look].points(vertices), strict=True):
-                    mesh.vertices = points
+                    # What assigning to `vertices` ends in. Before that it compares and copies twice, for arrays that
+                    # may be changed later; these are new every time, and half a frame's way to the browser is saved.
+                    mesh._queue_update("vertices", points)
 
     def place(self, x: float, z: float = 0.0, *, caption: str = "", visible: bool = True) -> None:
         """Move the head aside by x and forward by z metres, with a caption below it, or hide it."""

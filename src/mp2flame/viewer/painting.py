@@ -8,6 +8,7 @@ between two paints runs across triangles instead of along their teeth.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,10 +38,11 @@ class Cut:
 
     def points(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
         """Where the points (V + M + T, 3) are for vertices (V, 3)."""
-        middles = (vertices[self.edges[:, 0]] + vertices[self.edges[:, 1]]) * np.float32(0.5)
-        first, second, third = self.centres.T
-        centres = (vertices[first] + vertices[second] + vertices[third]) * np.float32(1 / 3)
-        return np.concatenate([vertices, middles, centres])
+        # `take` from packed rows is three times as fast as an index, and this is in a frame's way to the browser.
+        rows = np.ascontiguousarray(vertices)
+        middles = (rows.take(self.edges[:, 0], axis=0) + rows.take(self.edges[:, 1], axis=0)) * np.float32(0.5)
+        first, second, third = (rows.take(corner, axis=0) for corner in self.centres.T)
+        return np.concatenate([rows, middles, (first + second + third) * np.float32(1 / 3)])
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,24 @@ class Painting:
         if colors is None:
             used, compact = np.unique(faces, return_inverse=True)
             self._cut: Cut | None = None
-            self.patches = [Patch(plain, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))]
+            self._set_patches([Patch(plain, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))])
             return
         paints, labels = _sort_colors(colors.astype(np.float64))
         cut = cut_by_label(faces, labels)
         self._cut = cut
-        self.patches = [_patch(cut, label, paint) for label, paint in enumerate(paints) if (cut.labels == label).any()]
+        present = (cut.labels == np.arange(len(paints))[:, None]).any(axis=1)
+        self._set_patches([_patch(cut, int(label), paints[label]) for label in np.flatnonzero(present)])
+
+    def _set_patches(self, patches: list[Patch]) -> None:
+        self.patches = patches
+        self._used = np.concatenate([patch.used for patch in patches])
+        self._ends = np.cumsum([len(patch.used) for patch in patches]).tolist()
 
     def points(self, vertices: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         """Where each patch's points (P, 3) are for the head's vertices (V, 3)."""
         points = vertices if self._cut is None else self._cut.points(vertices)
-        return [points[patch.used] for patch in self.patches]
+        chosen = points.take(self._used, axis=0)
+        return [chosen[begin:end] for begin, end in pairwise([0, *self._ends])]
 
 
 def _patch(cut: Cut, label: int, paint: NDArray[np.float64]) -> Patch:

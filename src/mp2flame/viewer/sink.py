@@ -19,6 +19,9 @@ _HEAD_EVERY = 1 / 70
 _PICTURE_EVERY = 1 / 35
 """Seconds: screens show sixty pictures a second, and cameras give thirty; more would only keep the detector waiting."""
 
+_HEAD_LEAVES = 0.004
+"""Seconds in which the server's own thread packs the head and hands it to the browsers' sockets."""
+
 
 class ViewerSink(Sink):
     """Shows the newest frame, as often as a screen can. The page, which outlives a run, is closed by whoever made it.
@@ -48,6 +51,8 @@ class ViewerSink(Sink):
         self._on_head(observation)
         if observation.picture is not None and now - self._picture_at >= _PICTURE_EVERY:
             self._picture_at = now
+            # Packing a picture takes the processor from the head that is just being sent.
+            time.sleep(_HEAD_LEAVES)
             self._page.show_picture(observation.picture)
 
     def close(self) -> None:
