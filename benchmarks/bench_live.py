@@ -111,9 +111,9 @@ class Road:
                 frames.append((float(frame.observation.time[0]), frame.arrival, frame.vertices))
 
         with (
+            page_leavings() as pages_left,
             self._ends() as (page, udp, pipes),
             threadpool_limits(limits=1, user_api="blas"),
-            page_leavings() as pages_left,
         ):
             network = open_sink(f"udp://127.0.0.1:{udp}", head=head_surface(self.head))
             datagrams_left = sink_leavings(network)

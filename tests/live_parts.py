@@ -77,13 +77,13 @@ def running(given: LiveSettings) -> Iterator[LiveSession]:
         yield session
     finally:
         session.stop()
-        thread.join(timeout=20)
+        thread.join(timeout=60)
     assert not thread.is_alive()
     if errors:
         raise errors[0]
 
 
-def wait_for(what: Callable[[], object], *, seconds: float = 10.0) -> None:
+def wait_for(what: Callable[[], object], *, seconds: float = 60.0) -> None:
     """Wait until something is true."""
     deadline = time.monotonic() + seconds
     while not what():

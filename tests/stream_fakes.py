@@ -105,7 +105,7 @@ class Reader:
         """The frames with a face."""
         return [frame for frame in self.frames if frame.found[0]]
 
-    def ended(self, seconds: float = 3.0) -> bool:
+    def ended(self, seconds: float = 30.0) -> bool:
         """The iteration ended within this time."""
         self._thread.join(seconds)
         return not self._thread.is_alive()
@@ -122,7 +122,7 @@ def reading(source: Source) -> Iterator[Reader]:
         assert reader.ended()
 
 
-def eventually(condition: Callable[[], object], seconds: float = 5.0) -> bool:
+def eventually(condition: Callable[[], object], seconds: float = 30.0) -> bool:
     """Whether the condition comes true within this time."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
