@@ -7,6 +7,7 @@ from mp2flame.mapping.head_pose import HeadPose, straight_of
 from mp2flame.mapping.heads import check_head
 from mp2flame.mapping.linear import FEATURES, LinearMapping, expand_features
 from mp2flame.mapping.loading import load_mapping
+from mp2flame.mapping.person import Person, Refined, is_person_file, load_person
 from mp2flame.mapping.preferred import Preferred, default_mapping
 from mp2flame.mapping.rest import robust_rest
 
@@ -16,13 +17,17 @@ __all__ = [
     "HeadPose",
     "LinearMapping",
     "Mapping",
+    "Person",
     "Preferred",
+    "Refined",
     "StoredMapping",
     "check_head",
     "default_mapping",
     "expand_features",
+    "is_person_file",
     "load_folder",
     "load_mapping",
+    "load_person",
     "read_mapping_file",
     "robust_rest",
     "save_folder",

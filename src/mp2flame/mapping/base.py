@@ -38,6 +38,11 @@ class Mapping(ABC):
         """(3,) axis-angle that MediaPipe reports of this head when it looks straight ahead; None if not known."""
         return None
 
+    @property
+    def reach(self) -> NDArray[np.float64] | None:
+        """(52,) how far each score goes from rest in the people that it was made from; None if not known."""
+        return None
+
     @abstractmethod
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame.

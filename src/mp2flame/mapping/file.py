@@ -22,6 +22,7 @@ from mp2flame.errors import FormatError, InputError
 from mp2flame.mapping import tensors
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.tensors import Arrays
+from mp2flame.signals import N_SCORES
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -35,6 +36,7 @@ DESCRIPTION: Final[tuple[str, ...]] = (
     "head_version",  # in words, as `head info` tells it
     "head_hash",  # of the head that it was made for
     "straight",  # JSON: axis-angle that MediaPipe reports of this head when it looks straight ahead, radians
+    "reach",  # JSON: how far each score goes from rest in people, 52 numbers in MediaPipe's order
     "training_subjects",  # how many people, a decimal number
     "training_frames",  # how many frames, a decimal number
     "metrics",  # JSON: held-out figures
@@ -42,7 +44,7 @@ DESCRIPTION: Final[tuple[str, ...]] = (
     "date",  # ISO 8601
     "provenance",  # what it was made from, and how
 )
-"""What a file says about its mapping; every key but `straight` is in every file, empty where it is not known."""
+"""What a file says about its mapping; all but `straight` and `reach` are in every file, empty where not known."""
 
 KINDS: Final[Mapping_[str, str]] = MappingProxyType(
     {
@@ -53,7 +55,8 @@ KINDS: Final[Mapping_[str, str]] = MappingProxyType(
 """Which class reads and writes each kind, imported when a file asks for it."""
 
 _COMMON = ("format", "format_version", "kind", "n_expression")
-_REQUIRED = {*_COMMON, *DESCRIPTION} - {"straight"}
+_OPTIONAL = {"straight": 3, "reach": N_SCORES}
+_REQUIRED = {*_COMMON, *DESCRIPTION} - set(_OPTIONAL)
 
 
 class StoredMapping(Mapping):
@@ -81,7 +84,12 @@ class StoredMapping(Mapping):
     @property
     def straight(self) -> NDArray[np.float64] | None:
         """(3,) axis-angle that MediaPipe reports of this head when it looks straight ahead; None if not known."""
-        return _vector(self.metadata["straight"]) if "straight" in self.metadata else None
+        return _vector("straight", self.metadata["straight"]) if "straight" in self.metadata else None
+
+    @property
+    def reach(self) -> NDArray[np.float64] | None:
+        """(52,) how far each score goes from rest in people; None if not known."""
+        return _vector("reach", self.metadata["reach"]) if "reach" in self.metadata else None
 
     @abstractmethod
     def arrays(self) -> Arrays:
@@ -142,18 +150,20 @@ def read_only_metadata(metadata: Mapping_[str, str]) -> Mapping_[str, str]:
     wrong = sorted(key for key, value in metadata.items() if not isinstance(value, str))
     if wrong:
         raise InputError(f"expected metadata values to be strings; {', '.join(wrong)} is not")
-    if metadata.get("straight"):
-        _vector(metadata["straight"])
+    for name in _OPTIONAL:
+        if metadata.get(name):
+            _vector(name, metadata[name])
     return MappingProxyType({key: metadata[key] for key in DESCRIPTION if metadata.get(key)})
 
 
-def _vector(text: str) -> NDArray[np.float64]:
+def _vector(name: str, text: str) -> NDArray[np.float64]:
+    size = _OPTIONAL[name]
     try:
         vector = np.array(json.loads(text), dtype=np.float64)
     except (ValueError, TypeError, RecursionError) as error:
-        raise InputError(f"expected straight as a JSON list of three numbers; got {text[:60]!r}") from error
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise InputError(f"expected straight as a JSON list of three finite numbers; got {text[:60]!r}")
+        raise InputError(f"expected {name} as a JSON list of {size} numbers; got {text[:60]!r}") from error
+    if vector.shape != (size,) or not np.isfinite(vector).all():
+        raise InputError(f"expected {name} as a JSON list of {size} finite numbers; got {text[:60]!r}")
     return vector
 
 

@@ -71,6 +71,11 @@ class HeadPose(Mapping):
         """The version of the head that the mapping inside was made for."""
         return self.mapping.head_version
 
+    @property
+    def reach(self) -> NDArray[np.float64] | None:
+        """(52,) as the mapping inside."""
+        return self.mapping.reach
+
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame, with `global_orient` or `neck_pose` from the head transform.
 

@@ -55,6 +55,11 @@ class Preferred(Mapping):
         """(3,) what MediaPipe reports of this head when it looks straight ahead."""
         return self.scores.straight
 
+    @property
+    def reach(self) -> NDArray[np.float64] | None:
+        """(52,) how far each score goes from rest in the people that it was made from."""
+        return self.scores.reach
+
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame."""
         return (self.scores if observation.landmarks is None else self.landmarks)(observation)

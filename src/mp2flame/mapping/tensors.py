@@ -44,22 +44,29 @@ def encode(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> b
     return b"".join([len(text).to_bytes(8, "little"), text, *chunks])
 
 
-def read(path: Path) -> tuple[Arrays, dict[str, str]]:
+def read(
+    path: Path,
+    *,
+    what: str = "mapping file",
+    advice: str = "copy or download it again, or name the folder that holds bs2exp.npy",
+) -> tuple[Arrays, dict[str, str]]:
     """The arrays and the string metadata of a `.safetensors` file.
+
+    Args:
+        path: of the file.
+        what: is expected there, for the message.
+        advice: what to do where the file is damaged.
 
     Raises:
         MissingFileError: there is no such file.
         FormatError: it is truncated, or no `.safetensors` file at all.
     """
     if not path.is_file():
-        raise MissingFileError(f"expected a mapping file at {path}; there is none")
+        raise MissingFileError(f"expected a {what} at {path}; there is none")
     try:
         with safe_open(path, framework="numpy") as file:
             arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
             metadata = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
-        raise FormatError(
-            f"{path} is truncated or no .safetensors file ({error}); "
-            "copy or download it again, or name the folder that holds bs2exp.npy"
-        ) from error
+        raise FormatError(f"{path} is truncated or no .safetensors file ({error}); {advice}") from error
     return arrays, metadata

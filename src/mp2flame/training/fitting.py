@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from mp2flame.training.landmark_fit import LandmarkSample, fit_landmarks
 from mp2flame.training.linear_fit import pinv_matrix
 from mp2flame.training.moments import total_moments
 from mp2flame.training.network import NetworkSettings
-from mp2flame.training.ridge_fit import fit_ridge
+from mp2flame.training.personal.population import reach_metadata
+from mp2flame.training.ridge_fit import fit_ridge, with_rest
 from mp2flame.training.rows import Rows
 from mp2flame.training.setting import Setting
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["fit"]
 
 Float32 = NDArray[np.float32]
+_Fitted = TypeVar("_Fitted", LinearMapping, LandmarkMapping)
 
 
 def fit(
@@ -74,8 +77,14 @@ def fit(
             "(mp2flame dataset build --estimate-rest), or fit with --kind pinv"
         )
     if kind == "landmarks":
-        return _fit_landmarks(setting, got, settings, seed)
-    return fit_ridge(setting, got, seed=seed)
+        return _with_reach(_fit_landmarks(setting, got, settings, seed), data, got)
+    return _with_reach(fit_ridge(setting, got, seed=seed), data, got)
+
+
+def _with_reach(mapping: _Fitted, data: Dataset, got: Gathered) -> _Fitted:
+    """The mapping that also knows how far scores go in these people, which one person can be compared with."""
+    people = ((rows.columns["scores"], base) for rows, base in with_rest(data, got))
+    return replace(mapping, metadata={**mapping.metadata, **reach_metadata(people)})
 
 
 def _gather(data: Dataset, features: tuple[str, ...], kind: Kind, *, cluster: bool) -> Gathered:

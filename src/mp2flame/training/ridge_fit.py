@@ -19,7 +19,7 @@ from mp2flame.training.moments import Moments, total_moments
 from mp2flame.training.rows import Rows
 from mp2flame.training.setting import Setting
 
-__all__ = ["fit_ridge"]
+__all__ = ["fit_ridge", "with_rest"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -47,7 +47,7 @@ def fit_ridge(setting: Setting, got: Gathered, *, seed: int) -> LinearMapping:
     if symmetry is not None:
         matrix = symmetric_matrix(matrix, symmetry)
     matrix[~allowed] = 0
-    rest = np.mean([base for _, base in _with_rest(setting.data, got)], axis=0)
+    rest = np.mean([base for _, base in with_rest(setting.data, got)], axis=0)
     provenance = f"ridge on {', '.join(total.features)} relative to rest; strength {strength:.3g}, {note}"
     return LinearMapping(
         matrix=matrix.astype(np.float32),
@@ -68,7 +68,7 @@ def _strength(setting: Setting, folds: list[Moments], allowed: NDArray[np.bool_]
     return choice.strength, f"by {len(folds)} folds of subjects, held-out squared error {held_out:.4f} of no expression"
 
 
-def _with_rest(data: Dataset, got: Gathered) -> Iterator[tuple[Rows, Float32]]:
+def with_rest(data: Dataset, got: Gathered) -> Iterator[tuple[Rows, Float32]]:
     """Sampled frames of each subject, with the subject's rest scores."""
     for rows in got.sample.parts():
         rest = data.rest(rows.subject, ["scores"])
@@ -83,7 +83,7 @@ def _held_out(
     places = subject_folds(setting.data.subjects)
     symmetry = setting.symmetry
     estimates, truths = [], []
-    for rows, base in _with_rest(setting.data, got):
+    for rows, base in with_rest(setting.data, got):
         relative, truth = rows.columns["scores"] - base, rows.joined
         matrix = without[places[rows.subject]]
         estimates.append(expand_features(relative, features) @ matrix)
