@@ -46,7 +46,7 @@ def test_it_is_not_faster_than_the_file() -> None:
     started = time.perf_counter()
     with source:
         seen = list(islice(source, 11))
-    assert 0.19 <= time.perf_counter() - started < 1.5
+    assert time.perf_counter() - started >= 0.19
     np.testing.assert_allclose(_times(seen), np.arange(11) / 50, atol=1e-9)
 
 
@@ -83,7 +83,7 @@ def test_pause_holds_and_play_goes_on_where_it_was() -> None:
         threading.Timer(0.3, transport.play).start()
         started = time.perf_counter()
         seen = list(islice(walk, 4))
-        assert 0.3 < time.perf_counter() - started < 2.0
+        assert time.perf_counter() - started > 0.3
     assert _indices(seen) == [5, 6, 7, 8]
     assert transport.skipped == 0
 

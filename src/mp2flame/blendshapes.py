@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
 
@@ -112,15 +113,23 @@ def reorder(
     array = np.asarray(values, dtype=np.float32)
     if array.ndim == 0 or array.shape[-1] != len(source):
         raise InputError(f"expected values (..., {len(source)}), one for each name; got {array.shape}")
+    to, come_from = _places(tuple(source), tuple(target))
+    result = np.full((*array.shape[:-1], len(target)), missing, dtype=np.float32)
+    result[..., to] = array[..., come_from]
+    return result
+
+
+@lru_cache(maxsize=32)
+def _places(source: tuple[str, ...], target: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Where the names that both have stand: in `target`, and in `source`."""
     place = {name: index for index, name in enumerate(source)}
     if len(place) != len(source):
-        twice = sorted({name for name in source if list(source).count(name) > 1})
+        twice = sorted({name for name in source if source.count(name) > 1})
         raise InputError(f"expected distinct blendshape names; got {', '.join(twice)} more than once")
-    result = np.full((*array.shape[:-1], len(target)), missing, dtype=np.float32)
-    for index, name in enumerate(target):
-        if name in place:
-            result[..., index] = array[..., place[name]]
-    return result
+    pairs = [(index, place[name]) for index, name in enumerate(target) if name in place]
+    return np.array([to for to, _ in pairs], dtype=np.intp), np.array(
+        [come_from for _, come_from in pairs], dtype=np.intp
+    )
 
 
 def to_mediapipe(values: ArrayLike, *, order: str) -> NDArray[np.float32]:

@@ -38,7 +38,9 @@ def _array(owner: str, name: str, value: ArrayLike, dtype: Any, shape: tuple[int
         array = np.asarray(value, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise InputError(f"{owner}.{name} must be an array of {np.dtype(dtype)}; got {type(value).__name__}") from error
-    fits = array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    fits = array.shape == shape or (
+        array.ndim == len(shape) and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
+    )
     if not fits:
         wanted = "(" + ", ".join("N" if want is None else str(want) for want in shape) + ("," * (len(shape) == 1)) + ")"
         raise InputError(f"{owner}.{name} must have shape {wanted}; got {array.shape}")
@@ -48,8 +50,7 @@ def _array(owner: str, name: str, value: ArrayLike, dtype: Any, shape: tuple[int
 
 
 def _set(instance: object, **values: object) -> None:
-    for name, value in values.items():
-        object.__setattr__(instance, name, value)
+    vars(instance).update(values)
 
 
 def _time_and_found(owner: str, time: ArrayLike, found: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
@@ -199,8 +200,7 @@ class FlameParams:
             value = getattr(self, name)
             value = np.zeros((n, 3), dtype=np.float32) if value is None else value
             _set(self, **{name: _array("FlameParams", name, value, np.float32, (n, 3))})
-        channels = ("expression", *_POSES)
-        # One look for all: a live frame has no time for seven.
+        channels = ("expression", *_POSES)  # One look at all together: a live frame has no time for seven.
         sound = np.isfinite(np.concatenate([getattr(self, name) for name in channels], axis=1)).all()
         for name in () if sound else channels:
             if not np.isfinite(getattr(self, name)[found]).all():

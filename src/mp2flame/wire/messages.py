@@ -53,7 +53,8 @@ def hello(n_expression: int, head: Mapping[str, object], *, encoding: str) -> st
 
 
 def _numbers(array: NDArray[Any]) -> list[float]:
-    return [round(value, 6) for value in array.ravel().tolist()]
+    numbers: list[float] = array.ravel().astype(np.float64).round(6).tolist()
+    return numbers
 
 
 def json_frame(observation: Observation, params: FlameParams, sequence: int) -> str:
@@ -61,9 +62,11 @@ def json_frame(observation: Observation, params: FlameParams, sequence: int) -> 
     head = observation.head_transform
     known = bool(observation.found[0])
     flame = None
-    if np.isfinite(params.expression).all() and all(np.isfinite(getattr(params, pose)).all() for pose in _POSES):
-        flame = {"expression": _numbers(params.expression)}
-        flame |= {pose: _numbers(getattr(params, pose)) for pose in _POSES}
+    numbers = np.concatenate([params.expression, *(getattr(params, pose) for pose in _POSES)], axis=1)
+    if np.isfinite(numbers).all():
+        values, start = _numbers(numbers), params.n_expression
+        flame = {"expression": values[:start]}
+        flame |= {pose: values[start + 3 * index : start + 3 * index + 3] for index, pose in enumerate(_POSES)}
     return json.dumps(
         {
             "type": "frame",
