@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mp2flame.mapping import Person
     from mp2flame.mapping.base import Mapping
     from mp2flame.pipeline import Report
     from mp2flame.signals import Observation
@@ -40,8 +41,9 @@ class Drive:
     """The head to drive: a FLAME file (.pkl, .npz, .safetensors) of yours, or the built-in one."""
     mapping: str | None = None
     """A mapping file or folder, or the name of a fetched one; by default the one for the built-in head."""
-    rest: str = "auto"
-    """The person's face at rest: auto (a calm first second), none, or a picture, video or recording of it."""
+    rest: Annotated[str, tyro.conf.arg(aliases=("--person",))] = "auto"
+    """The person's face at rest: auto (a calm first second), none, a picture, video or recording of it, or the file
+    that calibrate --person made of a minute of this person."""
     head_pose: Literal["global_orient", "neck_pose", "none"] = "global_orient"
     """Which joint the head's rotation goes to."""
     shape: Path | None = None
@@ -63,6 +65,7 @@ class Drive:
         """Drive, with a progress bar, and print what was done."""
         from mp2flame.filters import default_filters
         from mp2flame.head import load_head
+        from mp2flame.mapping import Person
         from mp2flame.pipeline import drive, head_surface
         from mp2flame.sources import open_source
 
@@ -75,6 +78,8 @@ class Drive:
             self.source, landmarker=self.landmarker, mirror=self.mirror, fps=self.fps, order=self.order
         ) as source:
             rest = load_rest(self.rest, self.landmarker, mirror=self.mirror)
+            if isinstance(rest, Person):
+                mapping, rest = rest.refine(mapping), None
             sinks = open_sinks(self.output, head_surface(head))
             with progress("driving", source.frame_count) as bar:
                 report = drive(
@@ -103,9 +108,9 @@ class Drive:
 
 def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pose", "none"]) -> Mapping:
     """The mapping of that name (None: the built-in one), with the head's rotation where it is wanted."""
-    from mp2flame.mapping import HeadPose, default_mapping, load_mapping
+    from mp2flame.mapping import HeadPose, default_mapping, load_preferred
 
-    mapping: Mapping = load_mapping(name) if name else default_mapping()
+    mapping: Mapping = load_preferred(name) if name else default_mapping()
     return mapping if head_pose == "none" else HeadPose(mapping, to=head_pose)
 
 
@@ -124,20 +129,26 @@ def open_sinks(targets: Sequence[str | Path], surface: HeadSurface) -> list[Sink
     return sinks
 
 
-def load_rest(rest: str, landmarker: Path | None, *, mirror: bool) -> Observation | Literal["auto"] | None:
-    """What `--rest` names: "auto", None for "none", or the observations in a file.
+def load_rest(rest: str, landmarker: Path | None, *, mirror: bool) -> Observation | Person | Literal["auto"] | None:
+    """What `--rest` names: "auto", None for "none", the observations in a file, or the person in a person file.
 
     Raises:
         InputError: no face is seen in the file.
         MissingFileError: there is no such file.
+        FormatError: it is no person file, though it is named like one.
     """
+    from mp2flame.mapping import is_person_file, load_person
     from mp2flame.signals import concatenate
     from mp2flame.sources import open_source
 
     if rest in ("auto", "none"):
         return "auto" if rest == "auto" else None
     if not Path(rest).exists():
-        raise MissingFileError(f"no rest file {rest}: expected auto, none, or a picture, video or recording")
+        raise MissingFileError(
+            f"no rest file {rest}: expected auto, none, a picture, video or recording, or a person file"
+        )
+    if is_person_file(rest):
+        return load_person(rest)
     with open_source(rest, landmarker=landmarker, mirror=mirror) as source:
         seen = [observation for observation in source if observation.found[0]]
     if not seen:

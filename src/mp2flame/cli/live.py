@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mp2flame.cli.console import err, out
+from mp2flame.cli.drive import load_rest
+from mp2flame.errors import InputError
 
 if TYPE_CHECKING:
+    from mp2flame.mapping import Person
     from mp2flame.pipeline import Report
 
 __all__ = ["Live"]
@@ -33,6 +36,9 @@ class Live:
     """A mapping file or folder, or the name of a fetched one; by default the one for the built-in head."""
     compare: str | None = None
     """A second mapping, whose head stands beside the first."""
+    rest: Annotated[Path | None, tyro.conf.arg(aliases=("--person",))] = None
+    """The person: the file that calibrate --person made, or a picture, video or recording of the face at rest; by
+    default the neutral that was kept for this source."""
     send: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """Where to send every frame: vmc://HOST:PORT, livelink://HOST:PORT, ws://:PORT, udp://HOST:PORT; repeatable."""
     host: str = "127.0.0.1"
@@ -69,6 +75,7 @@ class Live:
                 landmarker=self.landmarker,
                 head_pose=self.head_pose,
                 any_head=self.any_head,
+                person=_person(self.rest, self.landmarker, mirror=self.mirror),
                 data=self.data,
             )
         )
@@ -77,6 +84,17 @@ class Live:
             out.print(f"sending to {address}", soft_wrap=True)
         _print_report(session.run())
         return 0
+
+
+def _person(rest: Path | None, landmarker: Path | None, *, mirror: bool) -> Person | None:
+    from mp2flame.mapping import Person
+
+    if rest is None:
+        return None
+    got = load_rest(str(rest), landmarker, mirror=mirror)
+    if got is None or got == "auto":
+        raise InputError(f"expected a file with --rest; got {rest}: leave it out, and press Neutral on the page")
+    return got if isinstance(got, Person) else Person(rest=got)
 
 
 def _print_report(report: Report) -> None:

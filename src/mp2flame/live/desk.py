@@ -18,7 +18,7 @@ from mp2flame.head import FlameHead
 from mp2flame.live.beside import BesideSink
 from mp2flame.live.motion import HeadPoseTarget, Motion, Posed, smoothing_filters, without_rest
 from mp2flame.live.sliders import observe_weights
-from mp2flame.mapping import Mapping, check_head, default_mapping, load_mapping
+from mp2flame.mapping import Mapping, Person, check_head, default_mapping, load_mapping
 from mp2flame.pipeline import Pipeline
 from mp2flame.signals import FlameParams, Observation
 
@@ -36,8 +36,10 @@ class Desk:
         head_pose: the joint that turns with the head, or "none".
         any_head: use mappings that were made for other heads.
         show_second: is given side B's vertices.
+        person: refines every mapping; a rest that is set later takes the place of this one's.
 
     Raises:
+        InputError: the mapping reads landmarks and the person's rest has none.
         HeadMismatchError: the mapping was made for another head.
         MissingFileError: there is no such mapping.
         FormatError: it is none.
@@ -51,11 +53,13 @@ class Desk:
         head_pose: HeadPoseTarget,
         any_head: bool,
         show_second: Callable[[NDArray[np.float32]], None],
+        person: Person | None = None,
     ) -> None:
         self._head = head
         self._head_pose: HeadPoseTarget = head_pose
         self._any_head = any_head
         self._show_second = show_second
+        self._person = person
         self._lock = threading.RLock()
         self._specs: dict[str, str] = {}
         self._names: dict[Side, str | None] = {"A": self.offer(mapping)[0], "B": None}
@@ -68,6 +72,7 @@ class Desk:
         self._pose: FlameParams | None = None
         self._beside: BesideSink | None = None
         self._pipeline: Pipeline | None = None
+        self._personal(self._mappings["A"])
 
     def offer(self, *specs: str) -> tuple[str, ...]:
         """Names fit for a list, under which `set_mapping` finds these mappings."""
@@ -117,8 +122,8 @@ class Desk:
                 # One that asks for more than the source gives is refused while the old one still stands.
                 if self._by_hand:
                     without_rest(mapping)(observe_weights(self._weights))
-                elif self._rest is not None:
-                    mapping.for_person(self._rest)
+                else:
+                    self._personal(mapping)
                 self._mappings[side] = mapping
                 self._apply()
             self._names[side] = name
@@ -183,7 +188,7 @@ class Desk:
             self._apply()
 
     def _load(self, name: str) -> Mapping:
-        mapping: Mapping = default_mapping() if name == "builtin" else load_mapping(name)
+        mapping: Mapping = load_preferred(name)
         check_head(
             mapping,
             head_hash=self._head.hash,
@@ -193,12 +198,14 @@ class Desk:
         )
         return mapping
 
+    def _personal(self, mapping: Mapping) -> Mapping:
+        if self._person is not None:
+            mapping = self._person.refine(mapping)
+        return mapping if self._rest is None else mapping.for_person(self._rest)
+
     def _motion(self, side: Side) -> Motion:
         mapping = self._mappings[side]
-        if self._by_hand:
-            mapping = without_rest(mapping)
-        elif self._rest is not None:
-            mapping = mapping.for_person(self._rest)
+        mapping = without_rest(mapping) if self._by_hand else self._personal(mapping)
         expression, jaw = self._gains
         return Motion(mapping, self._head_pose, expression, jaw, self._head.n_expression)
 

@@ -53,6 +53,7 @@ class LiveSession:
             head_pose=settings.head_pose,
             any_head=settings.any_head,
             show_second=lambda vertices: self.page.show_head(vertices, 1),
+            person=settings.person,
         )
         self._playback = Playback(
             settings.landmarker,
@@ -278,7 +279,10 @@ class LiveSession:
         path = neutral_file(self._data, self._playback.spec)
         text, rest = "An average person's. Look straight and press *Neutral* for your own.", None
         try:
-            rest = load_neutral(path)
+            if self._settings.person is None:
+                rest = load_neutral(path)
+            else:
+                text = "That of the file given with `--rest`."
             self._desk.set_rest(rest)
         except Mp2FlameError as error:
             text, rest = f"The one that was kept cannot be used: {error}", None

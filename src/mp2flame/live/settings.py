@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mp2flame.live.motion import HeadPoseTarget
+from mp2flame.mapping import Person
 
 __all__ = ["LiveSettings"]
 
@@ -36,5 +37,7 @@ class LiveSettings:
     """The joint that turns with the head."""
     any_head: bool = False
     """Use mappings that were made for other heads."""
+    person: Person | None = None
+    """Who is before the camera; without it, the neutral that was kept for the source."""
     data: Path | None = None
     """Where neutrals and recordings are kept; by default the user's data folder."""
