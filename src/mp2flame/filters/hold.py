@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.errors import InputError
 from mp2flame.filters.base import Filter
 from mp2flame.filters.rows import Order, from_rows, to_rows
+from mp2flame.filters.settings import check_settings
 from mp2flame.signals import FlameParams
 
 __all__ = ["Hold"]
@@ -59,9 +59,7 @@ class Hold(Filter):
 
     def __init__(self, *, hold_seconds: float = 0.3, ease_seconds: float = 0.7, return_seconds: float = 0.25) -> None:
         settings = {"hold_seconds": hold_seconds, "ease_seconds": ease_seconds, "return_seconds": return_seconds}
-        for name, value in settings.items():
-            if not (math.isfinite(value) and value >= 0):
-                raise InputError(f"expected {name} to be zero or a positive number; got {value}")
+        check_settings(settings, zero=True)
         self._hold = hold_seconds
         self._ease = ease_seconds
         self._return = return_seconds

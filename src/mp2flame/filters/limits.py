@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
-from mp2flame.errors import InputError
 from mp2flame.filters.base import Filter
 from mp2flame.filters.rows import Order
+from mp2flame.filters.settings import check_settings
 from mp2flame.signals import FlameParams
 
 __all__ = ["Limits"]
@@ -46,9 +45,7 @@ class Limits(Filter):
             "gaze_vertical": gaze_vertical,
             "gaze_horizontal": gaze_horizontal,
         }
-        for name, value in limits.items():
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"expected {name} to be a positive number; got {value}")
+        check_settings(limits)
         self._jaw = (
             np.array([0.0, -jaw_side, -jaw_side], dtype=np.float32),
             np.array([jaw_open, jaw_side, jaw_side], dtype=np.float32),

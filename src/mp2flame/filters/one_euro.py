@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.errors import InputError
 from mp2flame.filters.base import Filter
 from mp2flame.filters.rows import VECTORS, Order, from_rows, to_rows
+from mp2flame.filters.settings import check_settings
 from mp2flame.signals import FlameParams
 
 __all__ = ["OneEuro"]
@@ -82,9 +82,7 @@ class OneEuro(Filter):
             "forget_seconds": forget_seconds,
             "smoothing": smoothing,
         }
-        for name, value in settings.items():
-            if not (math.isfinite(value) and value > 0):
-                raise InputError(f"expected {name} to be a positive number; got {value}")
+        check_settings(settings)
         self._cutoff = cutoff / smoothing
         self._expression_speed = expression_speed / smoothing
         speeds = [rotation_speed] * (3 * len(VECTORS) - 3) + [translation_speed] * 3

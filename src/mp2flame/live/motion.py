@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from mp2flame.filters import Chain, Filter, Hold, Limits, default_filters
 from mp2flame.mapping import HeadPose, Mapping
+from mp2flame.mapping.around import Around
 from mp2flame.signals import N_SCORES, FlameParams, Observation
 
 __all__ = ["HeadPoseTarget", "Motion", "Posed", "smoothing_filters", "without_rest"]
@@ -17,7 +18,7 @@ HeadPoseTarget: TypeAlias = Literal["global_orient", "neck_pose", "none"]
 
 
 @dataclass(frozen=True, eq=False)
-class Motion(Mapping):
+class Motion(Around):
     """A mapping with the head's rotation where the source tells it, and gains.
 
     Args:
@@ -28,33 +29,25 @@ class Motion(Mapping):
         width: E of what comes out, padded with zeros, so that mappings of different widths can follow each other.
     """
 
-    mapping: Mapping
     head_pose: HeadPoseTarget = "global_orient"
     expression_gain: float = 1.0
     jaw_gain: float = 1.0
     width: int = 0
+    _turned: Mapping = field(init=False, repr=False)
+    """The mapping inside, with the head's rotation where a source tells it."""
 
     @property
     def n_expression(self) -> int:
         """E of what comes out."""
         return max(self.width, self.mapping.n_expression)
 
-    @property
-    def head_hash(self) -> str | None:
-        """The hash of the head that the mapping inside was made for."""
-        return self.mapping.head_hash
-
-    @property
-    def head_version(self) -> str | None:
-        """The version of the head that the mapping inside was made for."""
-        return self.mapping.head_version
+    def __post_init__(self) -> None:
+        turned = self.mapping if self.head_pose == "none" else HeadPose(self.mapping, to=self.head_pose)
+        object.__setattr__(self, "_turned", turned)
 
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame."""
-        mapping = self.mapping
-        if self.head_pose != "none" and observation.head_transform is not None:
-            mapping = HeadPose(mapping, to=self.head_pose)
-        params = mapping(observation)
+        params = (self.mapping if observation.head_transform is None else self._turned)(observation)
         expression = params.expression
         missing = self.n_expression - expression.shape[1]
         if missing:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mp2flame import rotations
 from mp2flame.errors import InputError
-from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.around import Around
 from mp2flame.mapping.rest import seen_frames
 from mp2flame.signals import FlameParams, Observation
 
@@ -19,7 +19,7 @@ _TARGETS = ("global_orient", "neck_pose")
 
 
 @dataclass(frozen=True, eq=False)
-class HeadPose(Mapping):
+class HeadPose(Around):
     """Another mapping, with the head's rotation filled in.
 
     MediaPipe's axes are FLAME's: X to the subject's left, Y up, Z to the camera. The transform's linear part is a
@@ -44,7 +44,6 @@ class HeadPose(Mapping):
         InputError: `to` is none of the two.
     """
 
-    mapping: Mapping
     to: str = "global_orient"
     relative: bool = False
     _zero: NDArray[np.float64] | None = field(default=None, repr=False)
@@ -55,26 +54,6 @@ class HeadPose(Mapping):
             raise InputError(f"expected the head's rotation to go to {' or '.join(_TARGETS)}; got {self.to!r}")
         if self._zero is None and self.mapping.straight is not None:
             object.__setattr__(self, "_zero", rotations.matrix(self.mapping.straight))
-
-    @property
-    def n_expression(self) -> int:
-        """E of the mapping inside."""
-        return self.mapping.n_expression
-
-    @property
-    def head_hash(self) -> str | None:
-        """The hash of the head that the mapping inside was made for."""
-        return self.mapping.head_hash
-
-    @property
-    def head_version(self) -> str | None:
-        """The version of the head that the mapping inside was made for."""
-        return self.mapping.head_version
-
-    @property
-    def reach(self) -> NDArray[np.float64] | None:
-        """(52,) as the mapping inside."""
-        return self.mapping.reach
 
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame, with `global_orient` or `neck_pose` from the head transform.

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
 from mp2flame.signals import Observation
+from mp2flame.sources.expectations import Expectations
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["Source"]
 
 
-class Source(ABC):
+class Source(Expectations, ABC):
     """A stream of observations, one frame each (N = 1), in rising time.
 
     Iterating starts at the first frame; a source that is not live can be iterated again. Leaving the `with` block
@@ -27,21 +28,6 @@ class Source(ABC):
 
     keep_picture: bool = False
     """Set by the pipeline before iterating: put the RGB frame into `Observation.picture`."""
-
-    @property
-    def frame_count(self) -> int | None:
-        """How many frames are expected, where that is known; for progress only."""
-        return None
-
-    @property
-    def frame_rate(self) -> float | None:
-        """Frames per second on average, where that is known; never used to make up times."""
-        return None
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a user should know about the frames read so far, such as a truncated end."""
-        return ()
 
     @abstractmethod
     def __iter__(self) -> Iterator[Observation]:

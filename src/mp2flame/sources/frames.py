@@ -9,6 +9,8 @@ from typing import ClassVar, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.sources.expectations import Expectations
+
 __all__ = ["CLOSE", "FrameReader", "Picture", "RisingTimes", "TimedPicture"]
 
 Picture: TypeAlias = NDArray[np.uint8]
@@ -25,7 +27,7 @@ CLOSE = 1e-6
 """Seconds: times this near to each other are the same."""
 
 
-class FrameReader(ABC):
+class FrameReader(Expectations, ABC):
     """A stream of pictures in strictly rising time.
 
     An iteration holds the device and frees it when it ends or is closed; iterating again starts at the first frame.
@@ -36,21 +38,6 @@ class FrameReader(ABC):
 
     mode: Literal["video", "image"] = "video"
     """`image` where a picture says nothing about the next one."""
-
-    @property
-    def frame_count(self) -> int | None:
-        """How many frames are expected, where that is known."""
-        return None
-
-    @property
-    def frame_rate(self) -> float | None:
-        """Frames per second on average, where that is known."""
-        return None
-
-    @property
-    def remarks(self) -> tuple[str, ...]:
-        """What a user should know about the frames of the latest iteration."""
-        return ()
 
     @abstractmethod
     def __iter__(self) -> Generator[TimedPicture, None, None]:
@@ -72,7 +59,7 @@ class FrameReader(ABC):
             if time >= seconds - CLOSE:
                 yield time, picture
 
-    def close(self) -> None:  # noqa: B027 - only devices that block have something to wake
+    def close(self) -> None:
         """Wake an iteration that waits for its device, from any thread, so that it ends."""
 
 
