@@ -4,10 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from mp2flame.live import LiveSession
+    from mp2flame.sources.detector import FaceDetector
+    from tests.films import Pixels
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -37,3 +44,40 @@ def listens_to_ctrl_c() -> Iterator[None]:
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def no_thread_is_left() -> Iterator[None]:
+    """Every thread that a test begins has an end."""
+    from tests.live_parts import wait_for
+
+    before = set(threading.enumerate())
+    yield
+    wait_for(lambda: not set(threading.enumerate()) - before)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[LiveSession]:
+    """A live session that plays a recorded performance."""
+    from tests.live_parts import running, settings
+
+    with running(settings(tmp_path)) as live:
+        yield live
+
+
+@pytest.fixture(scope="module")
+def performance(shared_data: Path) -> list[Pixels]:
+    """Frames of a rendered head that plays the scripted performance."""
+    from tests.films import performance_frames
+
+    return performance_frames(shared_data)
+
+
+@pytest.fixture
+def detector(landmarker: Path) -> Iterator[FaceDetector]:
+    """MediaPipe, fresh."""
+    from mp2flame.sources.detector import FaceDetector
+
+    made = FaceDetector(landmarker)
+    yield made
+    made.close()

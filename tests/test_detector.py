@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -18,18 +17,6 @@ from mp2flame.sources import detector as detector_module
 from mp2flame.sources import open_source
 from mp2flame.sources.detector import FaceDetector
 from tests.films import Pixels, performance_frames, scene, watch, write_film
-
-
-@pytest.fixture(scope="module")
-def performance(shared_data: Path) -> list[Pixels]:
-    return performance_frames(shared_data)
-
-
-@pytest.fixture
-def detector(landmarker: Path) -> Iterator[FaceDetector]:
-    made = FaceDetector(landmarker)
-    yield made
-    made.close()
 
 
 def test_what_is_seen(detector: FaceDetector, performance: list[Pixels]) -> None:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import pytest
 
 from mp2flame.sources.detector import FaceDetector
-from tests.films import Pixels, middles, performance_frames, scene, watch
-
-
-@pytest.fixture(scope="module")
-def performance(shared_data: Path) -> list[Pixels]:
-    return performance_frames(shared_data)
-
-
-@pytest.fixture
-def detector(landmarker: Path) -> Iterator[FaceDetector]:
-    made = FaceDetector(landmarker)
-    yield made
-    made.close()
+from tests.films import Pixels, middles, scene, watch
 
 
 def test_the_larger_of_two_faces_is_followed_steadily(detector: FaceDetector, performance: list[Pixels]) -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,18 +19,7 @@ from tests.live_parts import blendshape_mapping, running, settings, wait_for
 
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
 
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_for(lambda: not set(threading.enumerate()) - before)
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[LiveSession]:
-    with running(settings(tmp_path)) as live:
-        yield live
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 class _Watch(ListSink):

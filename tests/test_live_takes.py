@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import threading
 import zipfile
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,18 +22,7 @@ from tests.live_parts import running, settings, wait_for
 
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
 
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left() -> Iterator[None]:
-    before = set(threading.enumerate())
-    yield
-    wait_for(lambda: not set(threading.enumerate()) - before)
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Iterator[LiveSession]:
-    with running(settings(tmp_path)) as live:
-        yield live
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def test_a_recording_holds_every_frame_and_becomes_every_format_that_drive_writes(session: LiveSession) -> None:
