@@ -145,7 +145,7 @@ def load_rest(rest: str, landmarker: Path | None, *, mirror: bool) -> Observatio
         return "auto" if rest == "auto" else None
     if not Path(rest).exists():
         raise MissingFileError(
-            f"no rest file {rest}: expected auto, none, a picture, video or recording, or a person file"
+            f"no rest file {rest}: expected auto, none, or a picture, video, recording or person file"
         )
     if is_person_file(rest):
         return load_person(rest)

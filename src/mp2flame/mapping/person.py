@@ -108,7 +108,8 @@ class Person:
         if reach is not None:
             own = np.maximum(self.reach * np.exp(logs), 1e-3)
             short = np.where(reach > _SILENT, np.log(np.maximum(reach, 1e-3) / own), 0.0)
-            short = np.where(PAIRED, (short + short[_MIRROR]) / 2, short)
+            # A balanced pair stays balanced; lids both close, so each is brought to the same.
+            short = np.where(PAIRED & ~_BLINK, (short + short[_MIRROR]) / 2, short)
             # The further a blink falls short, the more likely it is that there was none.
             blink = short * np.exp(-0.5 * (np.maximum(short, 0) / _BELIEVABLE) ** 2)
             logs = logs + np.where(_BLINK, _BLINK_SHARE * np.clip(blink, -_LARGEST, _LARGEST), 0.0)
