@@ -57,7 +57,7 @@ def bench_pinv() -> bool:
 
     def ours() -> np.ndarray:
         moments = Moments.empty(("scores",), _E + 9)
-        moments.add(scores, truth, exact=True, lean=True)
+        moments.add(scores, [truth], exact=True, lean=True)
         return pinv_matrix(moments)
 
     def numpys() -> np.ndarray:

@@ -24,7 +24,7 @@ def test_pinv_of_dead_and_doubled_channels_is_numpys() -> None:
     scores[:, 9] = scores[:, 10]
     truth = rng.normal(size=(400, 20)).astype(np.float32)
     moments = Moments.empty(("scores",), 20)
-    moments.add(scores, truth, exact=True)
+    moments.add(scores, [truth], exact=True)
     expected = np.linalg.pinv(scores.astype(np.float64)) @ truth.astype(np.float64)
     np.testing.assert_allclose(pinv_matrix(moments), expected, atol=1e-6)
 
@@ -33,7 +33,7 @@ def test_ridge_matrix_is_the_closed_form() -> None:
     rng = np.random.default_rng(1)
     x, y = rng.normal(size=(300, 52)).astype(np.float32), rng.normal(size=(300, 12)).astype(np.float32)
     moments = Moments.empty(("scores",), 12)
-    moments.add(x, y, exact=True)
+    moments.add(x, [y], exact=True)
     allowed = allowed_weights(moments)
     matrix = ridge_matrix(moments, 0.1, allowed)
     x64, y64 = x.astype(np.float64), y.astype(np.float64)
@@ -55,10 +55,10 @@ def test_moments_with_mirror_are_those_of_mirrored_frames() -> None:
     relative = rows.columns["scores"] - rows.columns["scores"][0]
     features = ("scores", "square")
     once = Moments.empty(features, rows.joined.shape[1])
-    once.add(relative, rows.joined, exact=True)
+    once.add(relative, [rows.joined], exact=True)
     both = Moments.empty(features, rows.joined.shape[1])
-    both.add(relative, rows.joined, exact=True)
-    both.add(relative[:, _MIRROR], (rows.joined @ symmetry.matrix).astype(np.float32), exact=True)
+    both.add(relative, [rows.joined], exact=True)
+    both.add(relative[:, _MIRROR], [(rows.joined @ symmetry.matrix).astype(np.float32)], exact=True)
     mirrored = once.with_mirror(symmetry.matrix)
     np.testing.assert_allclose(mirrored.xx, both.xx, atol=1e-9)
     np.testing.assert_allclose(mirrored.xy, both.xy, atol=1e-4)

@@ -178,7 +178,11 @@ def _rows(batch: pa.RecordBatch, subject: str, columns: Sequence[str]) -> Rows:
 
 
 def _strings(column: pa.Array) -> NDArray[np.object_]:
-    return np.asarray(column.to_numpy(zero_copy_only=False), dtype=np.object_)
+    """The strings, each name one object however often it comes."""
+    coded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
+    names = np.array(coded.dictionary.to_pylist(), dtype=np.object_)
+    chosen: NDArray[np.object_] = names[coded.indices.to_numpy()]
+    return chosen
 
 
 def _matrix(column: pa.FixedSizeListArray) -> NDArray[np.float32]:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.training.dataset import Dataset
 from mp2flame.training.moments import Moments
-from mp2flame.training.reading import read_ahead
 from mp2flame.training.sample import Sampler
+from mp2flame.training.threads import read_ahead
 
 __all__ = ["KINDS", "N_FOLDS", "Gathered", "Kind", "gather", "subject_folds"]
 
@@ -82,7 +82,8 @@ def gather(dataset: Dataset, subjects: tuple[str, ...], features: tuple[str, ...
             if kind != "landmarks":
                 plain = kind == "pinv"
                 sums = gathered.folds[folds[subject]]
-                sums.add(rows.columns["scores"], rows.joined, base, exact=plain, lean=plain)
+                truth = [rows.columns[name] for name in _PARAMETERS]
+                sums.add(rows.columns["scores"], truth, base, exact=plain, lean=plain)
             if kind != "pinv":
                 gathered.sample.add(rows)
     return gathered

@@ -15,6 +15,7 @@ from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.signals import N_SCORES
 from mp2flame.training.moments import Moments, total_moments
 from mp2flame.training.surface import Symmetry
+from mp2flame.training.threads import one_blas_thread
 
 __all__ = ["STRENGTHS", "allowed_weights", "choose_strength", "pinv_matrix", "ridge_matrix", "symmetric_matrix"]
 
@@ -44,10 +45,11 @@ def pinv_matrix(moments: Moments) -> Float64:
     matrix = np.zeros_like(moments.xy)
     scale = size[live]
     gram = moments.xx[np.ix_(live, live)] / np.outer(scale, scale)
-    if np.linalg.eigvalsh(gram)[0] > 1e-11:
-        matrix[live] = np.linalg.solve(gram, moments.xy[live] / scale[:, None]) / scale[:, None]
-    else:
-        matrix = np.linalg.pinv(moments.xx, rcond=1e-13, hermitian=True) @ moments.xy
+    with one_blas_thread():
+        if np.linalg.eigvalsh(gram)[0] > 1e-11:
+            matrix[live] = np.linalg.solve(gram, moments.xy[live] / scale[:, None]) / scale[:, None]
+        else:
+            matrix = np.linalg.pinv(moments.xx, rcond=1e-13, hermitian=True) @ moments.xy
     return matrix
 
 

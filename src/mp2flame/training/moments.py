@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,6 +15,7 @@ from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.errors import InputError
 from mp2flame.mapping.linear import expand_features
 from mp2flame.signals import N_SCORES
+from mp2flame.training.threads import in_threads
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -22,8 +25,10 @@ __all__ = ["Moments", "total_moments"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-# Sums in float32 inside a block this long, in float64 between blocks.
-_BLOCK = 8192
+# Frames of one product: sums are in float64 between products, and what a product reads stays in the processor's cache.
+_BLOCK = 1024
+# Equal parts for threads, always as many, so that the sums are the same on any number of processors.
+_PARTS = 4
 
 
 @dataclass(eq=False)
@@ -51,28 +56,54 @@ class Moments:
         return cls(features, 0, np.zeros((f, f)), np.zeros((f, y)), np.zeros((y, y)), np.zeros(N_SCORES))
 
     def add(
-        self, scores: Float32, truth: Float32, base: Float32 | None = None, *, exact: bool = False, lean: bool = False
+        self,
+        scores: Float32,
+        truth: Sequence[Float32],
+        base: Float32 | None = None,
+        *,
+        exact: bool = False,
+        lean: bool = False,
     ) -> None:
-        """Count in frames.
+        """Count in frames, on up to four processors; the sums are the same on any number of them.
 
         Args:
             scores: (N, 52)
-            truth: (N, E + 9) parameters.
+            truth: (N, ...) arrays of parameters that are (N, E + 9) side by side.
             base: (52,) rest scores to subtract.
             exact: multiply in float64, at half the speed.
             lean: leave out `yy` and `peak`, which a pseudo-inverse does not need.
         """
+        edges = (
+            np.linspace(0, len(scores), _PARTS + 1).astype(int) if len(scores) > _PARTS * _BLOCK else [0, len(scores)]
+        )
+        work = partial(self._part, scores, truth, base, exact=exact, lean=lean)
+        parts = [slice(*pair) for pair in pairwise(edges)]
+        for part in in_threads(work, parts):
+            self.count += part.count
+            self.xx += part.xx
+            self.xy += part.xy
+            self.yy += part.yy
+            np.maximum(self.peak, part.peak, out=self.peak)
+
+    def _part(
+        self, scores: Float32, truth: Sequence[Float32], base: Float32 | None, rows: slice, *, exact: bool, lean: bool
+    ) -> Moments:
+        part = Moments.empty(self.features, self.xy.shape[1])
+        scores, truth = scores[rows], [column[rows] for column in truth]
+        # Memory is asked for once: asking for it at every block costs as much as a product.
+        buffers = [np.zeros((_BLOCK, width), np.float64 if exact else np.float32) for width in self.xy.shape]
         for start in range(0, len(scores), _BLOCK):
-            block, y = scores[start : start + _BLOCK], truth[start : start + _BLOCK]
-            x = expand_features(block if base is None else block - base, self.features)
-            if exact:
-                x, y = x.astype(np.float64), y.astype(np.float64)
-            self.count += len(x)
-            self.xx += x.T @ x
-            self.xy += x.T @ y
+            block = scores[start : start + _BLOCK]
+            x, y = (buffer[: len(block)] for buffer in buffers)
+            x[:] = expand_features(block if base is None else block - base, self.features)
+            np.concatenate([column[start : start + _BLOCK] for column in truth], axis=1, out=y)
+            part.xx += x.T @ x
+            # The longer side first: BLAS is an eighth faster at it.
+            part.xy += (y.T @ x).T
             if not lean:
-                self.yy += y.T @ y
-                np.maximum(self.peak, block.max(axis=0), out=self.peak)
+                part.yy += y.T @ y
+        peak = part.peak if lean else scores.max(axis=0).astype(np.float64)
+        return replace(part, count=len(scores), peak=peak)
 
     def __add__(self, other: Moments) -> Moments:
         """The moments of both.

@@ -21,9 +21,11 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _keys(rows: Rows) -> NDArray[np.uint64]:
-    names, places = np.unique(rows.sequence.astype(str), return_inverse=True)
-    sums = np.array([zlib.crc32(f"{rows.subject}/{name}".encode()) for name in names], dtype=np.uint64)
-    return _mixed((sums[places] << np.uint64(32)) ^ rows.frame.astype(np.uint64))
+    # Frames of a sequence lie together, so its name is looked at once for each run of them.
+    starts = np.flatnonzero(np.concatenate([[True], rows.sequence[1:] != rows.sequence[:-1]]))
+    sums = [zlib.crc32(f"{rows.subject}/{name}".encode()) for name in rows.sequence[starts]]
+    lengths = np.diff([*starts, len(rows)])
+    return _mixed((np.repeat(np.array(sums, dtype=np.uint64), lengths) << np.uint64(32)) ^ rows.frame.astype(np.uint64))
 
 
 class Sampler:
@@ -40,6 +42,8 @@ class Sampler:
 
     def add(self, rows: Rows) -> None:
         """Offer frames of one subject."""
+        if not len(rows):
+            return
         keys = _keys(rows)
         low = keys <= self._bound
         if not low.any():
