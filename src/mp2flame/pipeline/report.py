@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 
 from mp2flame.head import FlameHead
 from mp2flame.pipeline.timing import RoomTime
-from mp2flame.signals import FlameParams
 from mp2flame.sinks.base import HeadSurface
 
 __all__ = ["Report", "head_surface"]
@@ -41,10 +40,9 @@ class Report:
 
 def head_surface(head: FlameHead) -> HeadSurface:
     """What sinks may know of a head: its faces, colours, version and its person at rest."""
-    neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
     return HeadSurface(
         faces=head.faces,
-        rest_vertices=neutral,
+        rest_vertices=head.neutral_vertices,
         vertex_colors=head.vertex_colors,
         version=head.version,
         hash=head.hash,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mp2flame.errors import SourceError
 from mp2flame.signals import Observation
+from mp2flame.sources.ahead import read_ahead
 from mp2flame.sources.base import Source
 from mp2flame.sources.frames import FrameReader
 from mp2flame.sources.pictures import mirrored, rgb_picture
@@ -31,8 +32,9 @@ class Detector(Protocol):
 class DetectedSource(Source):
     """Observations of the faces in a reader's pictures.
 
-    Nothing is read or detected before it is iterated. Each iteration starts with the first picture and a detector
-    that remembers nothing, so a file gives the same observations every time; it ends an iteration that still runs.
+    Nothing is read or detected before it is iterated; the next pictures of a file are then read while one is looked
+    at. Each iteration starts with the first picture and a detector that remembers nothing, so a file gives the same
+    observations every time; it ends an iteration that still runs.
 
     Args:
         reader: where pictures come from.
@@ -77,7 +79,8 @@ class DetectedSource(Source):
         return self._walk
 
     def _observe(self) -> Generator[Observation, None, None]:
-        frames = iter(self.reader)
+        # A camera's pictures are taken when they are wanted; a file's are ready by then.
+        frames = iter(self.reader) if self.live else read_ahead(iter(self.reader))
         self.detector.reset()
         try:
             for time, picture in frames:
