@@ -20,11 +20,14 @@ __all__ = ["Goal", "solve_parameters"]
 Float64 = NDArray[np.float64]
 
 _STEPS: Final = 4
-_RIDGE_MM: Final = 0.02
-"""What a component pays, in root mean square millimetres of the face, for moving it by one millimetre."""
+_RIDGE: Final = 1.2
+"""What a component pays for moving the face, as a share of what it moves and of what cannot be explained at all."""
+_LEAST_RIDGE: Final = 0.003
+_LEAST_SIZE: Final = 1e-3
+"""A component that moves less than this share of the largest one pays as if it moved so much: it is noise."""
 _JAW_MM: Final = (60.0, 4.0)
-"""What a radian of the jaw away from the source's costs, in the same measure: where the source's is still, and where
-it turns. Faces that open their mouth by the lips must not do it by the jaw."""
+"""Root mean square millimetres of the face that a radian of the jaw away from the source's turn costs: about an axis
+about which the source's jaw does not turn, and about one about which it does."""
 _JAW_LIMIT: Final = (0.6, 0.3, 0.1)
 _EYE_LIMIT: Final = 0.7
 _EXCESS: Final = 3.0
@@ -44,6 +47,8 @@ class Goal:
     """(M, 3) axis-angle of the source's jaw."""
     eyes: Float64
     """(M, 6) axis-angle of the source's eyes, left first."""
+    base: NDArray[np.int64]
+    """(M,) an earlier shape that is up as well, whose parameters are not part of this one's; -1 for none."""
 
 
 def solve_parameters(head: FlameHead, goal: Goal) -> Float64:
@@ -58,18 +63,21 @@ def solve_parameters(head: FlameHead, goal: Goal) -> Float64:
     rest = head.neutral_vertices[rows].astype(np.float64)
     still = _directions(head, np.zeros(e + N_ROTATIONS), rows)
     for index, wanted in enumerate(goal.displacement[:, rows]):
-        values = np.zeros(e + N_ROTATIONS)
-        values[e : e + 3] = goal.jaw[index]
+        below = result[goal.base[index]] if goal.base[index] >= 0 else np.zeros(e + N_ROTATIONS)
+        values = below.copy()
         values[e + 3 :] = np.clip(goal.eyes[index], -_EYE_LIMIT, _EYE_LIMIT)
-        turning = bool(np.abs(goal.jaw[index]).max() > _TURN)
-        for _ in range(_STEPS if turning else 2):
-            directions = _directions(head, values, rows) if turning else still
+        jaw = goal.jaw[index]
+        turning = bool(np.abs(jaw).max() > _TURN)
+        # The jaw first, alone: what it can do is not left to expressions that imitate it.
+        for _ in range(_STEPS if turning and goal.base[index] < 0 else 0):
+            directions = _directions(head, values, rows)[e:]
             left = (rest + wanted - _posed(head, values, rows)) * share
-            away = values[: e + 3] - np.concatenate([np.zeros(e), goal.jaw[index]])
-            values[: e + 3] += _step(directions * share, left, away, _JAW_MM[turning])
-            values[:e] = _limited(values[:e], directions, wanted)
-            values[e : e + 3] = np.clip(values[e : e + 3], -np.array(_JAW_LIMIT), _JAW_LIMIT)
-        result[index] = values
+            turn = values[e : e + 3] + _jaw_step(directions * share, left, values[e : e + 3] - jaw, jaw)
+            values[e : e + 3] = np.clip(turn, -np.array(_JAW_LIMIT), _JAW_LIMIT)
+        directions = _directions(head, values, rows) if turning else still
+        left = (rest + wanted - _posed(head, values, rows)) * share
+        values[:e] += _limited(_expression_step(directions[:e] * share, left), directions, wanted)
+        result[index] = values - below
     return result
 
 
@@ -91,14 +99,28 @@ def _directions(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Fl
     return result
 
 
-def _step(directions: Float64, left: Float64, away: Float64, jaw_mm: float) -> Float64:
-    """(E + 3,) the damped least-squares step; `away` is how far the values are from where damping draws them."""
-    e = len(directions) - 3
-    flat = directions.reshape(e + 3, -1) * 1000
-    size = np.sqrt((flat**2).sum(axis=1))[:e]
-    floor = 1e-3 * max(float(size.max(initial=0.0)), 1e-9)
-    penalty = np.concatenate([np.maximum(_RIDGE_MM * size, floor) ** 2, np.full(3, jaw_mm**2)])
+def _jaw_step(directions: Float64, left: Float64, away: Float64, jaw: Float64) -> Float64:
+    """(3,) the damped Gauss-Newton step of the jaw, which is `away` from the source's."""
+    flat = directions.reshape(3, -1) * 1000
+    penalty = np.where(np.abs(jaw) > _TURN, _JAW_MM[1], _JAW_MM[0]) ** 2
     step: Float64 = np.linalg.solve(flat @ flat.T + np.diag(penalty), flat @ left.ravel() * 1000 - penalty * away)
+    return step
+
+
+def _expression_step(directions: Float64, left: Float64) -> Float64:
+    """(E,) the coefficients that explain what is left, by damped least squares; vertices are linear in them.
+
+    What hardly any damping could not explain says how far the wanted shape is from anything that this head does, and
+    so how little to trust it: damping grows with it.
+    """
+    flat, error = directions.reshape(len(directions), -1) * 1000, left.ravel() * 1000
+    size = np.sqrt((flat**2).sum(axis=1))
+    cost = np.maximum(size, _LEAST_SIZE * max(float(size.max(initial=0.0)), 1e-9)) ** 2
+    gram, pull = flat @ flat.T, flat @ error
+    free = np.linalg.solve(gram + _LEAST_RIDGE**2 * np.diag(cost), pull)
+    unexplained = np.linalg.norm(error - free @ flat) / max(float(np.linalg.norm(error)), 1e-9)
+    ridge = max(_LEAST_RIDGE, _RIDGE * unexplained)
+    step: Float64 = np.linalg.solve(gram + ridge**2 * np.diag(cost), pull)
     return step
 
 
