@@ -11,6 +11,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from contextlib import nullcontext
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -36,6 +37,7 @@ __all__ = ["FaceDetector"]
 
 _DETECTOR: Final = "face_detector.tflite"
 _PAINT: Final = 127
+_POSITION: Final = attrgetter("x", "y", "z")
 # What MediaPipe raises from its C++ side: a status as one of these.
 _FAILURES: Final = (RuntimeError, ValueError, OSError, NotImplementedError, IndexError)
 
@@ -162,15 +164,10 @@ class _Face:
 
     def __init__(self, result: Any, width: int, height: int) -> None:
         self.scores = np.array([category.score for category in result.face_blendshapes[0]], dtype=np.float32)
-        self.landmarks = np.array([(point.x, point.y, point.z) for point in result.face_landmarks[0]], dtype=np.float32)
+        self.landmarks = np.array(list(map(_POSITION, result.face_landmarks[0])), dtype=np.float32)
         self.transform = np.asarray(result.facial_transformation_matrixes[0], dtype=np.float32)
-        self._scale = (width, height)
-
-    @property
-    def box(self) -> Box:
-        """The box around its landmarks, pixels."""
         corners = np.concatenate([self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)])
-        return Box(*(corners * (*self._scale, *self._scale)).tolist())
+        self.box = Box(*(corners * (width, height, width, height)).tolist())
 
     @property
     def is_finite(self) -> bool:
