@@ -35,7 +35,7 @@ from mp2flame.pipeline.lanes import Frame
 from mp2flame.sources.base import Source
 from mp2flame.sources.detected import DetectedSource
 from mp2flame.sources.paced import paced
-from mp2flame.viewer import Director, Page, ViewerSink
+from mp2flame.viewer import Director, Page, PictureSink, ViewerSink
 from mp2flame.viewer.painting import Painting
 
 Timed = list[tuple[float, float, np.ndarray]]
@@ -121,7 +121,7 @@ class Road:
                 source,
                 HeadPose(default_mapping()),
                 self.head,
-                [network, ViewerSink(page)],
+                [network, ViewerSink(page), PictureSink(page)],
                 filters=default_filters(),
                 on_frame=keep,
             )

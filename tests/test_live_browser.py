@@ -83,15 +83,15 @@ def _close(reference: np.ndarray) -> Callable[[np.ndarray], bool]:
     return lambda picture: bool(np.abs(picture - reference).mean() < 0.5)
 
 
-def _until(tab: Any, shows: Callable[[np.ndarray], bool]) -> np.ndarray:
-    """The head once it shows something, and a second later still does: a busy machine draws late, and part by part."""
+def _until(tab: Any, shows: Callable[[np.ndarray], bool], *, looks: int = 2) -> np.ndarray:
+    """The head once it shows something, and still does at so many more looks: a busy machine draws part by part."""
     before, still = _head(tab), 0
     deadline = time.monotonic() + _PATIENCE / 1000
     while time.monotonic() < deadline:
         tab.wait_for_timeout(250)
         now = _head(tab)
         still = still + 1 if shows(now) and np.abs(now - before).mean() < 0.05 else 0
-        if still == 4:
+        if still == looks:
             return now
         before = now
     raise AssertionError("the head never comes to rest in the state that is waited for")
@@ -107,7 +107,7 @@ def _at_rest(tab: Any, session: LiveSession) -> np.ndarray:
     word = f"sign {next(_SIGNS)}"
     session.page.show_sign(word, missing=False)
     tab.get_by_text(word, exact=True).wait_for()
-    return _until(tab, lambda picture: bool(picture.std() > 20))
+    return _until(tab, lambda picture: bool(picture.std() > 20), looks=4)
 
 
 def _open_sliders(tab: Any, session: LiveSession) -> None:
@@ -199,7 +199,7 @@ def test_two_browsers_show_the_same_and_a_second_head_stands_beside(
         other.get_by_text("Camera on").wait_for()
         _until(other, _close(alone))
         session.set_mapping("B", "half.safetensors")
-        both = _until(tab, lambda picture: bool(np.abs(picture - alone).mean() > 5))
+        both = _until(tab, lambda picture: bool(np.abs(picture - alone).mean() > 5), looks=4)
         _until(other, _close(both))
         session.set_mapping("B", None)
         _until(tab, _close(alone))

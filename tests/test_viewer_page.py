@@ -23,7 +23,7 @@ from tests.live_parts import wait_for
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
 
 from mp2flame.sinks.base import HeadSurface
-from mp2flame.viewer import Page, ViewerSink, only_this_machine, who_can_see
+from mp2flame.viewer import Page, PictureSink, ViewerSink, only_this_machine, who_can_see
 from mp2flame.viewer.hosts import may_connect
 from tests import viser_client
 
@@ -73,6 +73,29 @@ def test_two_browsers_get_the_same_vertices_at_once(page: Page) -> None:
                 pass
             (got,) = found.values()
             np.testing.assert_array_equal(np.frombuffer(got, dtype=np.float32).reshape(-1, 3), sent)
+
+
+def test_a_head_at_rest_is_told_once_and_now_and_then_and_one_that_comes_back_at_once(page: Page) -> None:
+    told: list[str] = []
+    for view in page.heads:
+        for mesh in view._meshes:
+            object.__setattr__(mesh, "_queue_update", lambda name, _: told.append(name))
+    with viser_client.connected(_port(page)):
+        wait_for(lambda: page.watched)
+        sent, each = _new_vertices(page), len(page.heads[0]._meshes)
+        for _ in range(30):
+            page.show_head(sent)
+        assert len(told) == each
+        page.show_head(sent)
+        assert len(told) == 2 * each
+        page.show_head(sent + np.float32(0.001))
+        assert len(told) == 3 * each
+        page.show_head(sent, 1)
+        page.show_head(sent, 1)
+        assert len(told) == 3 * each, "the second head is not seen"
+        page.heads[1].place(0.1)
+        page.show_head(sent, 1)
+        assert len(told) == 4 * each
 
 
 def test_a_browser_that_does_not_read_holds_nobody_up_and_no_queue_grows(page: Page) -> None:
@@ -128,11 +151,12 @@ def test_no_more_is_shown_than_a_screen_can_show(page: Page, monkeypatch: pytest
     pictures: list[float] = []
     monkeypatch.setattr(page, "show_head", lambda _: heads.append(clock.monotonic()))
     monkeypatch.setattr(page, "show_picture", lambda _: pictures.append(clock.monotonic()))
-    sink = ViewerSink(page)
+    sinks = (ViewerSink(page), PictureSink(page))
     params = FlameParams.neutral(n_expression=5)
     while clock.now < 101.0:
         seen = replace(observation(0), picture=np.zeros((4, 4, 3), dtype=np.uint8))
-        sink.write(seen, params, page.heads[0]._vertices)
+        for sink in sinks:
+            sink.write(seen, params, page.heads[0]._vertices)
         clock.sleep(0.002)
     assert np.diff(heads).min() >= 1 / 70
     assert 55 <= len(heads) <= 71

@@ -16,7 +16,13 @@ __all__ = ["DETECTION", "ROAD", "losses", "rooms_to_show", "show_figures", "show
 DETECTION: Final = "detection"
 ROAD: Final = "whole road"
 _ARRIVAL = "arrival to "
-_NAMES = {"ViewerSink": "viewer", "Take": "recording", "BesideSink": "second head", "NeutralTaker": ""}
+_NAMES = {
+    "ViewerSink": "viewer",
+    "PictureSink": "picture",
+    "Take": "recording",
+    "BesideSink": "second head",
+    "NeutralTaker": "",
+}
 
 
 def _name(room: str) -> str:

@@ -21,7 +21,7 @@ from mp2flame.pipeline import Pipeline, Report, head_surface
 from mp2flame.pipeline.lanes import Frame
 from mp2flame.signals import Observation
 from mp2flame.sinks import open_sink
-from mp2flame.viewer import Page, ViewerSink, only_this_machine
+from mp2flame.viewer import Page, PictureSink, ViewerSink, only_this_machine
 
 __all__ = ["LiveSession"]
 
@@ -75,7 +75,7 @@ class LiveSession:
             self._desk.mapping(),
             self._head,
             # The viewer comes last: it has the most to do, and the network is in more of a hurry.
-            [*self._outgoing, ViewerSink(self.page, self._on_head)],
+            [*self._outgoing, ViewerSink(self.page, self._on_head), PictureSink(self.page)],
             # The desk has checked it, and checks every other that follows.
             any_head=True,
             on_frame=self._on_frame,

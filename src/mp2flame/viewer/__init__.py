@@ -10,6 +10,6 @@ except ImportError as error:
 from mp2flame.viewer.director import Director
 from mp2flame.viewer.hosts import only_this_machine, who_can_see
 from mp2flame.viewer.page import Page
-from mp2flame.viewer.sink import ViewerSink
+from mp2flame.viewer.sink import PictureSink, ViewerSink
 
-__all__ = ["Director", "Page", "ViewerSink", "only_this_machine", "who_can_see"]
+__all__ = ["Director", "Page", "PictureSink", "ViewerSink", "only_this_machine", "who_can_see"]

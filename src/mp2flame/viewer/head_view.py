@@ -19,6 +19,9 @@ Look: TypeAlias = Literal["colours", "clay"]
 CLAY = (205, 190, 180)
 """RGB of the neutral material."""
 
+_TELL_AGAIN = 30
+"""After so many frames in which nothing moves the head is sent once more."""
+
 
 class HeadView:
     """One head. Vertices and looks may be set from different threads.
@@ -38,6 +41,7 @@ class HeadView:
         self._look: Look = "colours" if surface.vertex_colors is not None else "clay"
         self._wireframe = False
         self._meshes: list[Any] = []
+        self._unchanged = 0
         self._lock = threading.Lock()
         self._frame = server.scene.add_frame(name, show_axes=False)
         rest = surface.rest_vertices
@@ -52,8 +56,10 @@ class HeadView:
         if not np.isfinite(vertices).all():
             return
         with self._lock, self._server.atomic():
+            self._unchanged = self._unchanged + 1 if np.array_equal(vertices, self._vertices) else 0
             self._vertices = vertices
-            if self._frame.visible:
+            # A head at rest is drawn once, and told again now and then.
+            if self._frame.visible and self._unchanged % _TELL_AGAIN == 0:
                 for mesh, points in zip(self._meshes, self._paintings[self._look].points(vertices), strict=True):
                     # What assigning to `vertices` ends in. Before that it compares and copies twice, for arrays that
                     # may be changed later; these are new every time, and half a frame's way to the browser is saved.
@@ -63,6 +69,7 @@ class HeadView:
         """Move the head aside by x and forward by z metres, with a caption below it, or hide it."""
         with self._lock:
             self._frame.position = (x, 0.0, z)
+            self._unchanged = -1  # what is shown again must be told where it is
             self._frame.visible = visible
             self._caption.text = caption
             self._caption.visible = bool(caption)

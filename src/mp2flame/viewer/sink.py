@@ -1,4 +1,4 @@
-"""The page as a sink."""
+"""The page as two sinks: the head, which is in a hurry, and the driving picture."""
 
 from __future__ import annotations
 
@@ -13,18 +13,17 @@ from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import Sink
 from mp2flame.viewer.page import Page
 
-__all__ = ["ViewerSink"]
+__all__ = ["PictureSink", "ViewerSink"]
 
 _HEAD_EVERY = 1 / 70
 _PICTURE_EVERY = 1 / 35
 """Seconds: screens show sixty pictures a second, and cameras give thirty; more would only keep the detector waiting."""
-
 _HEAD_LEAVES = 0.004
 """Seconds in which the server's own thread packs the head and hands it to the browsers' sockets."""
 
 
 class ViewerSink(Sink):
-    """Shows the newest frame, as often as a screen can. The page, which outlives a run, is closed by whoever made it.
+    """Shows the newest head, as often as a screen can. The page, which outlives a run, is closed by whoever made it.
 
     Args:
         page: where to show it.
@@ -32,16 +31,15 @@ class ViewerSink(Sink):
     """
 
     needs_vertices: ClassVar[bool] = True
-    needs_picture: ClassVar[bool] = True
     policy: ClassVar[Literal["every", "latest"]] = "latest"
 
     def __init__(self, page: Page, on_head: Callable[[Observation], None] = lambda _: None) -> None:
         self._page = page
         self._on_head = on_head
-        self._head_at = self._picture_at = 0.0
+        self._head_at = 0.0
 
     def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a page shows vertices
-        """Show one frame: the head first, then the picture that it comes from; one that comes too soon is left out."""
+        """Show one frame's head; one that comes too soon is left out."""
         now = time.monotonic()
         if now - self._head_at < _HEAD_EVERY:
             return
@@ -49,6 +47,28 @@ class ViewerSink(Sink):
         if vertices is not None:
             self._page.show_head(vertices)
         self._on_head(observation)
+
+    def close(self) -> None:
+        """The page stays."""
+
+
+class PictureSink(Sink):
+    """Shows the newest driving picture beside the head, after the head of the same frame.
+
+    Args:
+        page: where to show it.
+    """
+
+    needs_picture: ClassVar[bool] = True
+    policy: ClassVar[Literal["every", "latest"]] = "latest"
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._picture_at = 0.0
+
+    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - the picture that was seen
+        """Show one frame's picture; one that comes too soon is left out."""
+        now = time.monotonic()
         if observation.picture is not None and now - self._picture_at >= _PICTURE_EVERY:
             self._picture_at = now
             # Packing a picture takes the processor from the head that is just being sent.
