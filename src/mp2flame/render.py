@@ -44,6 +44,7 @@ class MeshRenderer:
         size: width and height of the pictures in pixels.
         view_angle: vertical opening angle in degrees.
         background: RGB, 0..255.
+        smooth_edges: sample edges several times, which takes four times as long without a graphics card.
 
     Raises:
         MissingExtraError: PyVista is not installed.
@@ -58,6 +59,7 @@ class MeshRenderer:
         size: tuple[int, int] = (512, 512),
         view_angle: float = 26.0,
         background: tuple[int, int, int] = _BACKGROUND,
+        smooth_edges: bool = True,
     ) -> None:
         triangles = np.asarray(faces, dtype=np.int64)
         if triangles.ndim != 2 or triangles.shape[1] != 3:
@@ -66,8 +68,11 @@ class MeshRenderer:
         self._cells = np.hstack([np.full((len(triangles), 1), 3), triangles]).ravel()
         self._colors = vertex_colors
         self._plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting="none")
-        self._plotter.set_background([channel / 255 for channel in background])
-        self._plotter.enable_anti_aliasing("msaa", multi_samples=4)
+        self.set_background(background)
+        if smooth_edges:
+            self._plotter.enable_anti_aliasing("msaa", multi_samples=4)
+        else:
+            self._plotter.disable_anti_aliasing()
         self._plotter.camera.view_angle = view_angle
         self._mesh: pyvista.PolyData | None = None
         self.set_lights()
@@ -84,7 +89,13 @@ class MeshRenderer:
             light.focal_point = (0, 0, 0)
             self._plotter.add_light(light)
 
-    def look(self, target: ArrayLike, *, distance: float, yaw: float = 0.0, pitch: float = 0.0) -> None:
+    def set_background(self, color: tuple[int, int, int]) -> None:
+        """Replace the background by this RGB, 0..255."""
+        self._plotter.set_background([channel / 255 for channel in color])
+
+    def look(
+        self, target: ArrayLike, *, distance: float, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
+    ) -> None:
         """Place the camera.
 
         Args:
@@ -92,6 +103,7 @@ class MeshRenderer:
             distance: metres from the target.
             yaw: degrees; positive goes round to the subject's left (+X).
             pitch: degrees; positive goes up.
+            roll: degrees; positive tilts the head to the left of the picture.
         """
         turn, rise = np.radians([yaw, pitch])
         away = np.array([np.sin(turn) * np.cos(rise), np.sin(rise), np.cos(turn) * np.cos(rise)])
@@ -100,6 +112,7 @@ class MeshRenderer:
         camera.focal_point = centre
         camera.position = centre + distance * away
         camera.up = (0.0, 1.0, 0.0)
+        camera.roll += roll
         camera.clipping_range = (max(distance - 1.0, 0.01), distance + 1.0)
 
     def render(self, vertices: ArrayLike, vertex_colors: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ from rich.table import Table
 from mp2flame.cli.console import err, out
 from mp2flame.errors import InputError
 
-__all__ = ["Evaluate"]
+__all__ = ["Evaluate", "figures_table"]
 
 _SHOWN = ("face", "lips", "lids", "brows", "jaw line", "jaw degrees", "gaze degrees", "blink recall")
 
@@ -49,7 +49,7 @@ class Evaluate:
                 raise InputError(f"expected reports that end in .html or .json; got {path}")
         mappings = {name: load_mapping(spec) for name, spec in names.items()}
         got = evaluate(mappings, self.data, load_head(self.head), subjects=self.subjects, any_head=self.any_head)
-        out.print(_table({name: measures.figures() for name, measures in got.measures.items()}))
+        out.print(figures_table({name: measures.figures() for name, measures in got.measures.items()}))
         for path in self.output:
             write_report(got, path, say=lambda text: err.print(text, soft_wrap=True))
             out.print(f"wrote {path}", soft_wrap=True)
@@ -68,7 +68,8 @@ def _short(specs: list[str]) -> dict[str, str]:
     return {stem if stems.count(stem) == 1 else spec: spec for stem, spec in zip(stems, specs, strict=True)}
 
 
-def _table(figures: dict[str, dict[str, float]]) -> Table:
+def figures_table(figures: dict[str, dict[str, float]]) -> Table:
+    """Figures of mappings, by name."""
     table = Table(box=None)
     table.add_column("mapping", no_wrap=True)
     for name in _SHOWN:

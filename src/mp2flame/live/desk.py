@@ -18,7 +18,7 @@ from mp2flame.head import FlameHead
 from mp2flame.live.beside import BesideSink
 from mp2flame.live.motion import HeadPoseTarget, Motion, Posed, smoothing_filters, without_rest
 from mp2flame.live.sliders import observe_weights
-from mp2flame.mapping import Mapping, Person, check_head, default_mapping, load_mapping
+from mp2flame.mapping import Mapping, Person, check_head, load_preferred
 from mp2flame.pipeline import Pipeline
 from mp2flame.signals import FlameParams, Observation
 

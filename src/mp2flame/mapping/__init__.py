@@ -8,7 +8,7 @@ from mp2flame.mapping.heads import check_head
 from mp2flame.mapping.linear import FEATURES, LinearMapping, expand_features
 from mp2flame.mapping.loading import load_mapping
 from mp2flame.mapping.person import Person, Refined, is_person_file, load_person
-from mp2flame.mapping.preferred import Preferred, default_mapping
+from mp2flame.mapping.preferred import Preferred, default_mapping, landmarks_beside, load_preferred
 from mp2flame.mapping.rest import robust_rest
 
 __all__ = [
@@ -25,9 +25,11 @@ __all__ = [
     "default_mapping",
     "expand_features",
     "is_person_file",
+    "landmarks_beside",
     "load_folder",
     "load_mapping",
     "load_person",
+    "load_preferred",
     "read_mapping_file",
     "robust_rest",
     "save_folder",

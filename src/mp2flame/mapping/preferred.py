@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +13,7 @@ from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.loading import load_mapping
 from mp2flame.signals import FlameParams, Observation
 
-__all__ = ["Preferred", "default_mapping"]
+__all__ = ["Preferred", "default_mapping", "landmarks_beside", "load_preferred"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,3 +78,34 @@ class Preferred(Mapping):
 def default_mapping() -> Mapping:
     """The mappings that ship for the built-in head: by landmarks where a source has them, else by scores."""
     return Preferred(load_mapping("builtin-landmarks"), load_mapping("builtin"))
+
+
+def landmarks_beside(scores: Path) -> Path:
+    """The landmarks mapping that goes with a scores mapping: `mine-landmarks.safetensors` with `mine.safetensors`."""
+    return scores.with_name(f"{scores.stem}-landmarks{scores.suffix}")
+
+
+def load_preferred(source: str | Path) -> Mapping:
+    """`load_mapping`, joined with the landmarks mapping beside it, as `mp2flame calibrate` writes them.
+
+    Args:
+        source: as of `load_mapping`.
+
+    Raises:
+        MissingFileError: there is nothing of that name.
+        FormatError: it is not a mapping, or damaged.
+        InputError: the two files are for different heads.
+    """
+    if source == "builtin":
+        return default_mapping()
+    mapping = load_mapping(source)
+    beside = landmarks_beside(Path(source))
+    if Path(source).suffix != ".safetensors" or not Path(source).is_file() or not beside.is_file():
+        return mapping
+    try:
+        return Preferred(load_mapping(beside), mapping)
+    except InputError as error:
+        raise InputError(
+            f"{beside} is taken for the landmarks mapping that goes with {Path(source).name}, and does not: {error}; "
+            "move it elsewhere, or calibrate again"
+        ) from error

@@ -38,6 +38,7 @@ __all__ = ["FaceDetector"]
 _DETECTOR: Final = "face_detector.tflite"
 _PAINT: Final = 127
 _POSITION: Final = attrgetter("x", "y", "z")
+Mode = Literal["video", "image", "portrait"]
 # What MediaPipe raises from its C++ side: a status as one of these.
 _FAILURES: Final = (RuntimeError, ValueError, OSError, NotImplementedError, IndexError)
 
@@ -46,18 +47,19 @@ class FaceDetector:
     """Pictures to observations.
 
     MediaPipe is started by the first picture. In `video` mode pictures follow each other and a face is tracked; in
-    `image` mode each stands alone.
+    `image` mode each stands alone, and the largest of its faces is taken; in `portrait` mode too, but each is known to
+    show one face at most, so that MediaPipe need not look for others first.
 
     Args:
         landmarker: MediaPipe's `face_landmarker.task`.
-        mode: `video` or `image`.
+        mode: `video`, `image` or `portrait`.
 
     Raises:
         MissingFileError: there is no such file.
         FormatError: the file is not a face landmarker bundle.
     """
 
-    def __init__(self, landmarker: Path, *, mode: Literal["video", "image"] = "video") -> None:
+    def __init__(self, landmarker: Path, *, mode: Mode = "video") -> None:
         self._landmarker = landmarker
         self._mode = mode
         self._finder_model = _finder_model(landmarker)
@@ -147,6 +149,8 @@ class FaceDetector:
         """The largest face in a picture that stands alone."""
         if self._tracker is None:
             self._tracker = _Landmarker(self._landmarker, self._mode)
+        if self._mode == "portrait":
+            return self._tracker.detect(rgb, self._stamp)
         faces = sorted(self._find(rgb), key=lambda box: box.size, reverse=True)
         if len(faces) < 2:
             return self._tracker.detect(rgb, self._stamp)
@@ -177,7 +181,7 @@ class _Face:
 class _Landmarker:
     """MediaPipe's landmarker for one face; its first picture checks what the bundle gives."""
 
-    def __init__(self, path: Path, mode: Literal["video", "image"]) -> None:
+    def __init__(self, path: Path, mode: Mode) -> None:
         self._video = mode == "video"
         self._path = path
         self._checked = False

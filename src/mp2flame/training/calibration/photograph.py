@@ -1,150 +1,125 @@
 """Photographs of a head as many people, and what MediaPipe says of each: training data with known truth.
 
-Letters: N frames, M subjects, E expression coefficients, S identity coefficients.
+Letters: N frames, E expression coefficients, S identity coefficients.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.errors import InputError
-from mp2flame.head import FlameHead, load_head
-from mp2flame.signals import FlameParams, Observation, concatenate
-from mp2flame.training.calibration.sampling import sample_weights
-from mp2flame.training.calibration.studio import FRONTAL, Studio, random_view, tinted
+from mp2flame.head import FlameHead
+from mp2flame.mapping.linear import N_ROTATIONS
+from mp2flame.signals import FlameParams, Observation
+from mp2flame.training.calibration.faces import Drawer
+from mp2flame.training.calibration.studio import FRONTAL, Studio, View, random_view
+from mp2flame.training.rows import Rows
 
-__all__ = ["Session", "Subject", "photograph", "to_arrays"]
+__all__ = ["IDENTITY_SPREAD", "Person", "photograph", "random_setting"]
 
-_IDENTITY_SPREAD: Final = 0.8
+Float32 = NDArray[np.float32]
+
+IDENTITY_SPREAD: Final = 0.8
 """Standard deviation of identity coefficients; below 1, so that nobody is a caricature."""
-
-_COEFFICIENT_NOISE: Final = 0.15
-"""Standard deviation added to expression coefficients, so that faces are not only sums of the 52 shapes."""
-
-_JAW_NOISE: Final = 0.01
-"""The same for the jaw, radians."""
+_TILT: Final = 6.0
+"""Standard deviation of a head's tilt, degrees."""
 
 
-@dataclass(frozen=True)
-class Session:
-    """What every subject's session shares."""
-
-    head_source: str
-    """What `load_head` takes: each process loads the head for itself."""
-    landmarker: Path
-    frames: int
-    """Pictures of each subject, besides the one at rest."""
-    seed: int
-
-
-@dataclass(frozen=True)
-class Subject:
-    """One person's pictures, those in which MediaPipe found the face."""
+@dataclass(frozen=True, eq=False)
+class Person:
+    """One person's pictures, those in which MediaPipe found the face; none if it did not find the face at rest."""
 
     number: int
-    shape: NDArray[np.float32]
-    """(S,) identity."""
-    rest: Observation
-    """N = 1, at rest, from the front."""
-    seen: Observation
-    """N frames."""
-    truth: FlameParams
-    """N frames: what the head really did."""
+    taken: int
+    """Pictures taken, those without a face included."""
+    weights: Float32
+    """(N, 52) the named shapes that each face was drawn with."""
+    values: Float32
+    """(N, E + 9) what the face did: expression, jaw, left eye, right eye."""
+    seen: dict[str, Float32]
+    """`scores` (N + 1, 52), `landmarks` (N + 1, 1434), `head_transform` (N + 1, 16); the first is at rest."""
+
+    def rows(self) -> Rows:
+        """As rows of a data set, the rest frame first."""
+        n, e = len(self.values), self.values.shape[1] - N_ROTATIONS
+        truth = np.concatenate([np.zeros_like(self.values[:1]), self.values])
+        columns = {**self.seen, "expression": truth[:, :e], "jaw": truth[:, e : e + 3], "eyes": truth[:, e + 3 :]}
+        return Rows(
+            subject=f"{self.number:05d}",
+            sequence=np.full(n + 1, "renders", dtype=object),
+            frame=np.arange(n + 1),
+            time=np.arange(n + 1) / 30,
+            found=np.ones(n + 1, dtype=np.bool_),
+            rest=np.arange(n + 1) == 0,
+            columns=columns,
+            image_size=(512, 512),
+        )
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """As named arrays for a file."""
+        numbers = {"number": np.array(self.number), "taken": np.array(self.taken)}
+        return {**numbers, "weights": self.weights, "values": self.values, **self.seen}
+
+    @classmethod
+    def from_arrays(cls, arrays: dict[str, NDArray[Any]]) -> Person:
+        """What `arrays` gave."""
+        known = dict(arrays)
+        numbers = {name: int(known.pop(name)) for name in ("number", "taken")}
+        return cls(**numbers, weights=known.pop("weights"), values=known.pop("values"), seen=known)
 
 
-def _faces(session: Session, head: FlameHead, rng: np.random.Generator) -> FlameParams:
-    """Random faces of one subject."""
-    shapes = head.blendshapes()
-    weights = sample_weights(session.frames, rng)
-    noise = rng.normal(scale=_COEFFICIENT_NOISE, size=(session.frames, shapes.n_expression))
-    jaw = weights @ shapes.jaw_pose + rng.normal(scale=_JAW_NOISE, size=(session.frames, 3)) * (1.0, 0.5, 0.2)
-    jaw[:, 0] = np.maximum(jaw[:, 0], 0)
-    return FlameParams(
-        time=np.arange(session.frames, dtype=np.float64),
-        found=np.ones(session.frames, dtype=np.bool_),
-        expression=(weights @ shapes.expression + noise).astype(np.float32),
-        jaw_pose=jaw.astype(np.float32),
-        leye_pose=weights @ shapes.leye_pose,
-        reye_pose=weights @ shapes.reye_pose,
-    )
-
-
-def _subject(session: Session, head: FlameHead, number: int) -> Subject | None:
-    """Photograph one subject; None if MediaPipe does not find the face at rest."""
-    rng = np.random.default_rng([session.seed, number])
-    shape = rng.normal(scale=_IDENTITY_SPREAD, size=head.n_shape).astype(np.float32)
-    faces = _faces(session, head, rng)
-    with Studio(head, session.landmarker) as studio:
-        studio.as_person(shape)
-        colors = tinted(studio.colors, rng)
-        still = FlameParams.neutral(n_expression=faces.n_expression)
-        rest = studio.look(still, FRONTAL, colors)
-        if not rest.found[0]:
-            return None
-        seen = [studio.look(faces[i], random_view(rng), colors) for i in range(session.frames)]
-    kept = np.array([observation.found[0] for observation in seen])
-    if not kept.any():
-        return None
-    return Subject(number, shape, rest, concatenate([o for o in seen if o.found[0]]), faces[kept])
-
-
-_working: list[tuple[Session, FlameHead]] = []
-
-
-def _begin(session: Session) -> None:
-    _working[:] = [(session, load_head(session.head_source))]
-
-
-def _work(number: int) -> Subject | None:
-    session, head = _working[0]
-    return _subject(session, head, number)
+def random_setting(rng: np.random.Generator) -> View:
+    """A view as webcams have them, with the head tilted a little before some wall."""
+    wall = rng.uniform(20, 240) + rng.normal(scale=12, size=3)
+    red, green, blue = np.clip(wall, 0, 255).astype(int).tolist()
+    return replace(random_view(rng), roll=float(rng.normal(scale=_TILT)), background=(red, green, blue))
 
 
 def photograph(
-    session: Session, subjects: int, *, workers: int = 1, on_subject: Callable[[], None] | None = None
-) -> Iterator[Subject]:
-    """Photograph `subjects` people one after the other, in several processes; the same whatever `workers` is.
+    studio: Studio,
+    head: FlameHead,
+    drawer: Drawer,
+    *,
+    number: int,
+    frames: int,
+    seed: int,
+    colors: NDArray[np.uint8],
+    wanted: NDArray[np.float64] | None = None,
+) -> Person:
+    """Photograph one person: at rest from the front, then in random faces.
 
-    Raises:
-        InputError: the head has no named shapes to draw faces from, or nobody's face was found.
+    Args:
+        studio: with this head.
+        head: the head.
+        drawer: draws its faces.
+        number: which person; with `seed` it decides everything about them.
+        frames: pictures besides the one at rest.
+        seed: of the whole calibration.
+        colors: (V, 3) RGB of this person.
+        wanted: (52,) how much more often than usual each shape shall come; None is as usual.
     """
-    context = multiprocessing.get_context("spawn")
-    found = 0
-    with context.Pool(workers, initializer=_begin, initargs=(session,)) as pool:
-        for subject in pool.imap(_work, range(subjects)):
-            if on_subject is not None:
-                on_subject()
-            if subject is not None:
-                found += 1
-                yield subject
-    if not found:
-        raise InputError(f"MediaPipe found no face in pictures of this head ({session.head_source})")
+    rng = np.random.default_rng([seed, number])
+    person = head.with_shape(rng.normal(scale=IDENTITY_SPREAD, size=head.n_shape).astype(np.float32))
+    faces = drawer.draw(person, frames, rng, wanted)
+    settings = [random_setting(rng) for _ in range(frames)]
+    studio.seat(person, colors)
+    rest = studio.look(person(FlameParams.neutral(n_expression=drawer.n_expression))[0], FRONTAL)
+    if not rest.found[0]:
+        return _person(number, 1, faces.weights[:0], faces.values[:0], [])
+    vertices = person(faces.params)
+    seen = [studio.look(vertices[i], settings[i]) for i in range(frames)]
+    kept = np.array([bool(one.found[0]) for one in seen])
+    found = [one for one in seen if one.found[0]]
+    return _person(number, frames + 1, faces.weights[kept], faces.values[kept], [rest, *found])
 
 
-def to_arrays(subjects: list[Subject]) -> dict[str, NDArray[Any]]:
-    """The pictures of many subjects as named arrays, in the layout of a data set in one `.npz`.
-
-    Returns:
-        `scores` (N, 52), `landmarks` (N, 478, 3), `head_transform` (N, 4, 4), `expression` (N, E), `jaw_pose` (N, 3),
-        `eye_pose` (N, 6), `subject` (N,), and each subject's rest frame as `neutral_scores`, `neutral_landmarks`,
-        `neutral_head_transform`, `neutral_subject` (M, ...), `shape` (M, S).
-    """
-    number = [np.full(len(subject.truth), subject.number, dtype=np.int32) for subject in subjects]
-    arrays: dict[str, NDArray[Any]] = {
-        "subject": np.concatenate(number),
-        "neutral_subject": np.array([subject.number for subject in subjects], dtype=np.int32),
-        "shape": np.stack([subject.shape for subject in subjects]),
-    }
-    for name in ("expression", "jaw_pose", "eye_pose"):
-        arrays[name] = np.concatenate([getattr(subject.truth, name) for subject in subjects])
-    for name in ("scores", "landmarks", "head_transform"):
-        arrays[name] = np.concatenate([getattr(subject.seen, name) for subject in subjects])
-        arrays[f"neutral_{name}"] = np.concatenate([getattr(subject.rest, name) for subject in subjects])
-    return arrays
+def _person(number: int, taken: int, weights: Float32, values: Float32, seen: list[Observation]) -> Person:
+    columns: dict[str, Float32] = {}
+    for name, width in (("scores", 52), ("landmarks", 1434), ("head_transform", 16)):
+        rows = [np.zeros((0, width), dtype=np.float32)]
+        rows += [np.asarray(getattr(one, name)).reshape(1, width) for one in seen]
+        columns[name] = np.concatenate(rows)
+    return Person(number, taken, weights, values, columns)

@@ -33,6 +33,14 @@ _GROUPS: Final[tuple[tuple[tuple[str, ...], float, float], ...]] = (
     (("cheekPuff", "cheekSquint", "noseSneer"), 0.20, 0.15),
 )
 _AT_REST: Final = 0.06
+_MOST_OFTEN: Final = 0.7
+
+Float64 = NDArray[np.float64]
+
+
+def _by_stem(wanted: Float64, stems: tuple[str, ...]) -> Float64:
+    """How much each stem of a group is wanted: the mean of its sides."""
+    return np.array([np.mean([wanted[_PLACE[name]] for name in _sides(stem)]) for stem in stems])
 
 
 def _sides(stem: str) -> list[str]:
@@ -46,8 +54,10 @@ def _strength(stems: tuple[str, ...], rng: np.random.Generator) -> float:
     return float(rng.beta(1.0, 1.2))
 
 
-def _raise_group(row: NDArray[np.float32], stems: tuple[str, ...], one_sided: float, rng: np.random.Generator) -> None:
-    names = _sides(stems[rng.integers(len(stems))])
+def _raise_group(
+    row: NDArray[np.float32], stems: tuple[str, ...], one_sided: float, wanted: Float64, rng: np.random.Generator
+) -> None:
+    names = _sides(stems[rng.choice(len(stems), p=wanted / wanted.sum())])
     strength = _strength(stems, rng)
     # jawLeft and mouthLeft end in a side too, but are directions and stand alone.
     if len(names) == 2 and rng.random() < one_sided:
@@ -66,20 +76,27 @@ def _gaze(row: NDArray[np.float32], rng: np.random.Generator) -> None:
         row[_PLACE[f"eyeLook{'Up' if up > 0 else 'Down'}{side}"]] = abs(up)
 
 
-def sample_weights(n: int, rng: np.random.Generator) -> NDArray[np.float32]:
+def sample_weights(n: int, rng: np.random.Generator, wanted: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
     """Random faces as weights (n, 52) in ARKit's order, 0..1.
 
     Groups of muscles that work together are drawn together: one of the smiles, frowns and stretches, mostly on both
     sides; lips; jaw; brows; lids; gaze of both eyes together. mouthClose comes only with an open jaw, as ARKit
     defines it. A few faces are at rest.
+
+    Args:
+        n: how many.
+        rng: draws them.
+        wanted: (52,) positive; how much more often than usual each shape shall come. None is as usual.
     """
+    more = np.ones(len(ARKIT)) if wanted is None else wanted.astype(np.float64)
+    groups = [(stems, chance, one_sided, _by_stem(more, stems)) for stems, chance, one_sided in _GROUPS]
     rows = np.zeros((n, len(ARKIT)), dtype=np.float32)
     for row in rows:
         if rng.random() < _AT_REST:
             continue
-        for stems, chance, one_sided in _GROUPS:
-            if rng.random() < chance:
-                _raise_group(row, stems, one_sided, rng)
+        for stems, chance, one_sided, each in groups:
+            if rng.random() < min(chance * each.mean(), _MOST_OFTEN):
+                _raise_group(row, stems, one_sided, each, rng)
         if rng.random() < 0.7:
             _gaze(row, rng)
         if row[_PLACE["jawOpen"]] > 0 and rng.random() < 0.2:

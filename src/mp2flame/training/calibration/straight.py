@@ -20,12 +20,15 @@ _TURNS: Final = np.radians([[0, 0, 0], [10, 0, 0], [-10, 0, 0], [0, 15, 0], [0, 
 _IDENTITY_SPREAD: Final = 0.8
 
 
-def measure_straight(head: FlameHead, landmarker: Path, *, people: int = 8, seed: int = 0) -> NDArray[np.float64]:
+def measure_straight(
+    head: FlameHead, landmarker: Path, *, colors: NDArray[np.uint8] | None = None, people: int = 8, seed: int = 0
+) -> NDArray[np.float64]:
     """The rotation that MediaPipe reports of this head when its own is zero, averaged over people and turns.
 
     Args:
         head: the head; it is drawn as the mean identity and as `people` random others.
         landmarker: MediaPipe's face landmarker file.
+        colors: (V, 3) RGB to paint it with; None is the head's own.
         people: how many others.
         seed: who they are.
 
@@ -41,7 +44,8 @@ def measure_straight(head: FlameHead, landmarker: Path, *, people: int = 8, seed
     reported, truth = [], []
     with Studio(head, landmarker) as studio:
         for spread in spreads:
-            studio.as_person((spread * rng.standard_normal(head.n_shape)).astype(np.float32))
+            person = head.with_shape((spread * rng.standard_normal(head.n_shape)).astype(np.float32))
+            studio.seat(person, colors)
             for turn in _TURNS:
                 params = FlameParams(
                     time=np.zeros(1),
@@ -49,7 +53,7 @@ def measure_straight(head: FlameHead, landmarker: Path, *, people: int = 8, seed
                     expression=np.zeros((1, head.n_expression), dtype=np.float32),
                     global_orient=turn[None],
                 )
-                seen = studio.look(params, FRONTAL)
+                seen = studio.look(person(params)[0], FRONTAL)
                 if seen.found[0]:
                     assert seen.head_transform is not None
                     reported.append(seen.head_transform[0])

@@ -1,0 +1,136 @@
+"""`mp2flame calibrate`: a mapping for a head from pictures of that head alone, or its refinement for one person."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import tyro
+
+from mp2flame.atomic import check_target
+from mp2flame.cli.console import err, out, progress
+from mp2flame.cli.evaluate import figures_table
+from mp2flame.errors import InputError
+
+if TYPE_CHECKING:
+    from mp2flame.training.calibration.calibrating import Calibration
+
+__all__ = ["Calibrate"]
+
+
+@dataclass(frozen=True)
+class Calibrate:
+    """Make a mapping for a head with no data at all, or refine one for one person.
+
+    With --head: the head is rendered as many people in many faces, MediaPipe looks, and mappings are fitted from what
+    it says back to the head's parameters. Run again after an interruption, it goes on where it was. With --person: a
+    minute of your own face becomes a small file that drive and live take as --rest.
+    """
+
+    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    """The mapping to write (.safetensors). Kind both writes the scores mapping here and the landmarks one beside it, as
+    NAME-landmarks.safetensors; drive and live take the pair by the first name. With --person, the person file."""
+    head: str | None = None
+    """The FLAME file, or "builtin"."""
+    kind: Literal["both", "ridge", "landmarks"] = "both"
+    """ridge: from scores alone, for any source. landmarks: from landmarks and scores, the most accurate."""
+    quick: bool = False
+    """A fifth of the pictures: minutes, and less accurate."""
+    report: list[Path] = field(default_factory=list)
+    """Report files to write: .html with pictures of the worst frames, .json with the figures."""
+    seed: int = 0
+    """The same seed gives the same mapping."""
+    workers: int = 2
+    """Processes that take pictures."""
+    work: Path | None = None
+    """The folder for pictures' figures while it runs; by default a hidden one beside the output."""
+    keep_work: bool = False
+    """Leave that folder."""
+    landmarker: Path | None = None
+    """MediaPipe's face_landmarker.task, where it is not to be fetched."""
+    person: str | None = None
+    """A video of your own face, a minute of it, at rest first; or a webcam's index."""
+    mapping: str | None = None
+    """With --person: the mapping to tell the corrections for."""
+    mirror: bool = False
+    """With --person: the camera's picture is mirrored."""
+
+    def run(self) -> int:
+        """Calibrate, write, and print the held-out figures."""
+        if (self.head is None) == (self.person is None):
+            raise InputError(
+                "expected --head FILE to make a mapping for a head, or --person VIDEO to refine one for a person; got "
+                + ("neither" if self.head is None else "both")
+            )
+        if self.person is not None:
+            from mp2flame.cli.personal import refine
+
+            return refine(
+                self.person, self.output, mapping=self.mapping, landmarker=self.landmarker, mirror=self.mirror
+            )
+        self._check()
+        result = self._calibrate(str(self.head))
+        self._write(result)
+        return 0
+
+    def _targets(self) -> dict[Literal["scores", "landmarks"], Path]:
+        from mp2flame.mapping import landmarks_beside
+
+        if self.kind == "ridge":
+            return {"scores": self.output}
+        if self.kind == "landmarks":
+            return {"landmarks": self.output}
+        return {"scores": self.output, "landmarks": landmarks_beside(self.output)}
+
+    def _check(self) -> None:
+        # Minutes of work: what would fail at the end fails now.
+        if self.output.suffix != ".safetensors":
+            raise InputError(f"expected an output that ends in .safetensors; got {self.output}")
+        if self.workers < 1:
+            raise InputError(f"expected at least one worker; got {self.workers}")
+        for path in self.report:
+            if path.suffix not in (".html", ".json"):
+                raise InputError(f"expected reports that end in .html or .json; got {path}")
+        for path in (*self._targets().values(), *self.report):
+            check_target(path)
+
+    def _calibrate(self, head: str) -> Calibration:
+        from mp2flame.fetch import landmarker_path
+        from mp2flame.training.calibration.calibrating import calibrate
+        from mp2flame.training.calibration.quality import DEFAULT, QUICK
+
+        quality = QUICK if self.quick else DEFAULT
+        pictures = quality.frames + 1
+        with progress("photographing", (quality.people + quality.held_out) * pictures) as bar:
+
+            def person() -> None:
+                for _ in range(pictures):
+                    bar.advance()
+
+            return calibrate(
+                head,
+                landmarker_path(self.landmarker),
+                self.work or self.output.with_name(f".{self.output.stem}.calibration"),
+                kinds=tuple(self._targets()),
+                quality=quality,
+                seed=self.seed,
+                workers=self.workers,
+                date=dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
+                keep=self.keep_work,
+                on_person=person,
+                say=lambda text: err.print(text, soft_wrap=True),
+            )
+
+    def _write(self, result: Calibration) -> None:
+        from mp2flame.training.report import write_report
+
+        out.print(f"on {len(result.evaluation.subjects)} people held out:")
+        out.print(figures_table({name: m.figures() for name, m in result.evaluation.measures.items()}))
+        for name, path in self._targets().items():
+            result.mappings[name].save(path)
+            out.print(f"wrote {path}: {name}", soft_wrap=True)
+        for path in self.report:
+            write_report(result.evaluation, path, say=lambda text: err.print(text, soft_wrap=True))
+            out.print(f"wrote {path}", soft_wrap=True)

@@ -1,0 +1,126 @@
+"""The faces that calibration draws: what a head can make, lips that meet, nothing that cuts into itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+pytest.importorskip("pyvista")
+pytest.importorskip("mediapipe")
+
+import mp2flame
+from mp2flame.blendshapes import ARKIT
+from mp2flame.errors import InputError
+from mp2flame.training.calibration.contact import Contact
+from mp2flame.training.calibration.faces import Drawer, live_coefficients
+from mp2flame.training.calibration.sampling import sample_weights
+from mp2flame.training.calibration.steering import blame
+from mp2flame.training.gaps import head_gaps
+from mp2flame.training.regions import head_regions
+
+
+@pytest.fixture(scope="module")
+def head() -> mp2flame.FlameHead:
+    return mp2flame.load_head("builtin")
+
+
+@pytest.fixture(scope="module")
+def drawer(head: mp2flame.FlameHead) -> Drawer:
+    return Drawer(head, head.blendshapes())
+
+
+def _moved(head: mp2flame.FlameHead, rows: NDArray[Any], by: tuple[float, float, float]) -> NDArray[np.float32]:
+    vertices: NDArray[np.float32] = head.neutral_vertices[None].copy()
+    vertices[0, rows] += np.array(by, dtype=np.float32)
+    return vertices
+
+
+def _shape(head: mp2flame.FlameHead, name: str) -> NDArray[np.float32]:
+    return head(head.blendshapes()[ARKIT.index(name)])
+
+
+def test_lips_through_lips_and_lids_through_eyeballs_are_seen(head: mp2flame.FlameHead) -> None:
+    contact = Contact(head)
+    lips, lids = head_regions(head)["lips"], head_regions(head)["lids"]
+    lowered = head.neutral_vertices[:, 1] - _shape(head, "jawOpen")[0, :, 1]
+    upper = np.flatnonzero(lips & (lowered < 0.2 * lowered[lips].max()))
+    assert contact.cuts(head, _moved(head, upper, (0, -0.006, 0))).tolist() == [True]
+    assert contact.cuts(head, _moved(head, upper, (0, 0.006, 0))).tolist() == [False]
+    assert contact.cuts(head, _moved(head, np.flatnonzero(lids), (0, 0, -0.006))).tolist() == [True]
+    assert contact.cuts(head, _moved(head, np.flatnonzero(lids), (0, 0, 0.002))).tolist() == [False]
+
+
+@pytest.mark.parametrize("name", ["jawOpen", "eyeBlinkLeft", "eyeBlinkRight", "eyeLookUpLeft", "mouthSmileLeft"])
+def test_ordinary_shapes_do_not_cut(head: mp2flame.FlameHead, name: str) -> None:
+    assert not Contact(head).cuts(head, _shape(head, name)).any()
+
+
+def test_drawn_faces_do_not_cut(head: mp2flame.FlameHead, drawer: Drawer) -> None:
+    rng = np.random.default_rng(0)
+    person = head.with_shape(rng.normal(scale=0.8, size=head.n_shape))
+    faces = drawer.draw(person, 40, rng)
+    # Without the care that is taken, a good share would.
+    doubled = person(replace(faces.params, expression=4 * faces.params.expression))
+    contact = Contact(head)
+    assert contact.cuts(person, doubled).mean() > 0.2
+    assert contact.cuts(person, person(faces.params)).mean() <= 0.05
+
+
+def test_faces_cover_jaw_lids_gaze_and_closed_lips(head: mp2flame.FlameHead, drawer: Drawer) -> None:
+    faces = drawer.draw(head, 300, np.random.default_rng(1))
+    params, weights = faces.params, faces.weights
+    assert 0.3 < (params.jaw_pose[:, 0] > np.radians(5)).mean() < 0.8
+    assert np.degrees(params.jaw_pose[:, 0]).max() > 15
+    assert params.jaw_pose[:, 0].min() >= 0
+    assert np.degrees(np.abs(params.leye_pose)).max() > 15
+    np.testing.assert_allclose(np.sign(params.leye_pose[:, 0]), np.sign(params.reye_pose[:, 0]))
+    for name in ARKIT:
+        if name not in ("tongueOut", "mouthClose"):
+            assert weights[:, ARKIT.index(name)].max() > 0.3, name
+    gaps = head_gaps(head, head_regions(head)).lip_gap(head(params)) * 1000
+    closed = (params.jaw_pose[:, 0] > np.radians(4)) & (np.abs(gaps - np.median(gaps)) < 1.5)
+    assert closed.sum() >= 10
+
+
+def test_what_is_wanted_comes_more_often() -> None:
+    wanted = np.ones(52)
+    wanted[[ARKIT.index("eyeBlinkLeft"), ARKIT.index("eyeBlinkRight"), ARKIT.index("mouthPucker")]] = 2
+    usual = (sample_weights(1500, np.random.default_rng(0)) > 0).mean(axis=0)
+    more = (sample_weights(1500, np.random.default_rng(0), wanted) > 0).mean(axis=0)
+    for name in ("eyeBlinkLeft", "mouthPucker"):
+        assert more[ARKIT.index(name)] > 1.4 * usual[ARKIT.index(name)]
+    assert 0.7 < more[ARKIT.index("jawOpen")] / usual[ARKIT.index("jawOpen")] < 1.3
+
+
+def test_blame_finds_the_shapes_that_errors_come_from() -> None:
+    rng = np.random.default_rng(0)
+    weights = sample_weights(800, rng)
+    true = np.zeros(52)
+    true[[3, 20, 40]] = (0.8, 0.4, 1.5)
+    errors = 0.3 + weights @ true + rng.normal(scale=0.05, size=len(weights))
+    found = blame(errors, weights)
+    used = weights.max(axis=0) > 0
+    np.testing.assert_allclose(found[used], true[used], atol=0.1)
+
+
+def test_only_coefficients_that_move_the_head_count(head: mp2flame.FlameHead) -> None:
+    dirs = head.arrays.shapedirs.copy()
+    first = head.n_shape
+    assert live_coefficients(head) == head.n_expression
+    stilled = dirs.copy()
+    n = dirs.shape[2]
+    stilled[:, :, n - 5 :] = 0
+    expression_last = replace(head, arrays=replace(head.arrays, shapedirs=stilled))
+    assert live_coefficients(expression_last) == head.n_expression - 5
+    stilled[:, :, first:] = 0
+    with pytest.raises(InputError, match=r"expression components move it; this one \(.*\) has 50 and none does"):
+        live_coefficients(replace(head, arrays=replace(head.arrays, shapedirs=stilled)))
+
+
+def test_shapes_come_by_the_52(head: mp2flame.FlameHead) -> None:
+    with pytest.raises(InputError, match="expected 52 shapes, one for each ARKit name; got 3"):
+        Drawer(head, head.blendshapes()[:3])
