@@ -84,7 +84,8 @@ def _moved(head: FlameHead, values: Float64, index: int) -> Float64:
     below = ON_TOP.get(ARKIT[index])
     start = np.zeros_like(values[0]) if below is None else values[ARKIT.index(below)]
     before, after = head(split(np.stack([start, start + values[index]])))
-    return (after - before).astype(np.float64)
+    moved: Float64 = (after - before).astype(np.float64)
+    return moved
 
 
 def main() -> None:

@@ -15,7 +15,8 @@ from mp2flame.render import MeshRenderer
 from mp2flame.signals import FlameParams
 from mp2flame.training.embedding.picture import save_picture
 from mp2flame.training.regions import EYE_DISTANCE, eye_centres
-from mp2flame.training.transfer.carrying import Transfer
+from mp2flame.training.surface import join, split
+from mp2flame.training.transfer.carrying import ON_TOP, Transfer
 from mp2flame.training.transfer.correspondence import source_head
 
 try:
@@ -56,7 +57,8 @@ def contact_sheet(head: FlameHead, transfer: Transfer) -> Picture:
         left, top = index % _ACROSS * width, index // _ACROSS * height
         sheet.paste(Image.fromarray(np.concatenate(pair, axis=1)), (left, top + _BAND))
         made = name in transfer.made
-        draw.text((left + 6, top + 3), name if made else f"{name}: not made", fill=_INK if made else _FAINT)
+        label = f"{name} on {ON_TOP[name]}" if name in ON_TOP else name
+        draw.text((left + 6, top + 3), label if made else f"{label}: not made", fill=_INK if made else _FAINT)
     return np.asarray(sheet)
 
 
@@ -66,7 +68,16 @@ def _pictures(head: FlameHead, shapes: FlameParams) -> list[Picture]:
     target = eyes.mean(axis=0) - [0.0, _BELOW_EYES * scale, 0.0]
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_SIZE, view_angle=_VIEW_ANGLE) as renderer:
         renderer.look(target, distance=_DISTANCE * scale, yaw=_YAW)
-        return [renderer.render(head(shapes[index])[0]) for index in range(len(shapes))]
+        return [renderer.render(head(split(values[None]))[0]) for values in _with_base(shapes)]
+
+
+def _with_base(shapes: FlameParams) -> NDArray[np.float32]:
+    """(52, E + 9) the shapes, each on top of the one that it is made for."""
+    values = join(shapes)
+    raised: NDArray[np.float32] = values.copy()
+    for name, below in ON_TOP.items():
+        raised[ARKIT.index(name)] += values[ARKIT.index(below)]
+    return raised
 
 
 def save_sheet(head: FlameHead, transfer: Transfer, path: Path) -> None:

@@ -20,8 +20,9 @@ __all__ = ["Goal", "solve_parameters"]
 Float64 = NDArray[np.float64]
 
 _STEPS: Final = 4
-_RIDGE: Final = 1.2
+_RIDGE: Final = 0.9
 """What a component pays for moving the face, as a share of what it moves and of what cannot be explained at all."""
+_LONGEST: Final = 2.0
 _LEAST_RIDGE: Final = 0.003
 _LEAST_SIZE: Final = 1e-3
 """A component that moves less than this share of the largest one pays as if it moved so much: it is noise."""
@@ -120,8 +121,10 @@ def _expression_step(directions: Float64, left: Float64) -> Float64:
     free = np.linalg.solve(gram + _LEAST_RIDGE**2 * np.diag(cost), pull)
     unexplained = np.linalg.norm(error - free @ flat) / max(float(np.linalg.norm(error)), 1e-9)
     ridge = max(_LEAST_RIDGE, _RIDGE * unexplained)
-    step: Float64 = np.linalg.solve(gram + ridge**2 * np.diag(cost), pull)
-    return step
+    step = np.linalg.solve(gram + ridge**2 * np.diag(cost), pull)
+    # Damping chooses the direction; how far to go along it is for the shape to say.
+    far: Float64 = step * np.clip((pull @ step) / max(float(step @ gram @ step), 1e-12), 1.0, _LONGEST)
+    return far
 
 
 def _limited(expression: Float64, directions: Float64, wanted: Float64) -> Float64:
