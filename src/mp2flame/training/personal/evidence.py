@@ -25,7 +25,7 @@ _LOOKS_A_SECOND = 10.0
 
 # Chosen by errors on held-out people, see docs/personal.md.
 _FIRES = 0.05
-_ENOUGH_LOOKS = 3.0
+_ENOUGH_LOOKS = 1.5
 _NATURAL = 0.15
 _LARGEST = 1.8
 
