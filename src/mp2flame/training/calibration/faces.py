@@ -146,7 +146,7 @@ class Drawer:
         ]
         rest = float(self._gaps.lip_gap(person.neutral_vertices[None])[0])
         share = (gaps[0] - rest) / np.maximum(gaps[0] - gaps[1], 1e-4)
-        changed = weights.copy()
+        changed: Float64 = weights.copy()
         changed[rows, close] = np.clip(share, 0, 1.2) * weights[rows, opened]
         return changed
 
