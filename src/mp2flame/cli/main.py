@@ -19,6 +19,7 @@ from mp2flame.cli.fetch import Fetch
 from mp2flame.cli.fit import Fit
 from mp2flame.cli.head import Head
 from mp2flame.cli.live import Live
+from mp2flame.cli.transfer import Transfer
 from mp2flame.errors import Mp2FlameError
 
 __all__ = ["main"]
@@ -30,6 +31,7 @@ Command = (
     | Annotated[Dataset, tyro.conf.subcommand("dataset")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Transfer, tyro.conf.subcommand("transfer")]
     | Annotated[Head, tyro.conf.subcommand("head")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -51,7 +53,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         out.print(f"mp2flame {__version__}")
         return 0
-    command: Demo | Drive | Live | Dataset | Fit | Evaluate | Head | Fetch | Doctor = tyro.cli(
+    command: Demo | Drive | Live | Dataset | Fit | Evaluate | Transfer | Head | Fetch | Doctor = tyro.cli(
         Command,
         prog="mp2flame",
         description=_DESCRIPTION,
