@@ -135,7 +135,7 @@ def test_moving_jaw_open_opens_the_mouth(tab: Any, session: LiveSession) -> None
     closed = _at_rest(tab, session)
     _set(tab, "jawOpen", "1")
     wait_for(lambda: session._desk._weights.max() == 1.0, seconds=60)
-    opened = _until(tab, lambda picture: bool((np.abs(picture - closed).sum(axis=2) > 60).mean() > 0.01))
+    opened = _until(tab, lambda picture: bool((np.abs(picture - closed).sum(axis=2) > 60).mean() > 0.01), looks=4)
     changed = np.abs(opened - closed).sum(axis=2) > 60
     # The mouth and the chin move, the eyes and the forehead do not.
     upper = int(0.4 * len(closed))
