@@ -50,6 +50,15 @@ def test_four_arrays_and_their_order(tmp_path: Path) -> None:
         list(read_input(tmp_path / "plain"))
 
 
+def test_a_last_column_that_fires_is_told(tmp_path: Path) -> None:
+    # As where `_neutral` is dropped and tongueOut appended: the first column may be a brow that rests.
+    scores = tool_scores(80)
+    scores[:, 51] = np.random.default_rng(2).uniform(0.2, 0.9, 80)
+    with pytest.raises(InputError, match=r"last score is 0\.\d\d on average.*noseSneerRight.*--order"):
+        build([four_arrays_folder(tmp_path / "shifted", scores)], tmp_path / "data")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["shifted"]
+
+
 def _named(path: Path, rows: Rows, **extra: Any) -> Path:
     seen = ~rows.rest
     np.savez(

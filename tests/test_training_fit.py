@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("pyarrow", reason="data sets need the extra train")
 
+from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.head import FlameHead, load_head
@@ -25,6 +26,7 @@ from mp2flame.training.linear_fit import pinv_matrix
 from mp2flame.training.moments import total_moments
 from mp2flame.training.network import NetworkSettings
 from mp2flame.training.readers.named import read_named_npz
+from mp2flame.training.rows import Rows
 from mp2flame.training.surface import head_symmetry
 from mp2flame.training.writer import DatasetWriter
 from tests.generated_faces import SILENT, person, write_people
@@ -156,6 +158,27 @@ def test_every_kind_beats_no_expression_on_strangers(people: Dataset, head: Flam
     assert relative["ridge"] < 0.6 * relative["pinv"]
     assert relative["landmarks"] < 0.5
     assert landmarks.for_person(rest)(rest).expression == pytest.approx(0, abs=0.5)
+
+
+def test_what_is_straight_ahead_is_told_by_turned_heads(tmp_path: Path, head: FlameHead) -> None:
+    tilt = rotations.matrix(np.array([0.1, 0.0, 0.02]))
+    rows = [person(head, name, 40, seed=1) for name in "ab"]
+
+    def seen(one: Rows, axes: np.ndarray) -> Rows:
+        turns = one.columns["head_transform"].reshape(-1, 4, 4)[:, :3, :3].astype(np.float64)
+        reported = np.tile(np.eye(4), (len(one), 1, 1))
+        reported[:, :3, :3] = axes @ turns @ tilt
+        columns = {"head_transform": reported.reshape(-1, 16), "global": rotations.from_matrix(turns)}
+        return replace(one, columns={**one.columns, **{k: v.astype(np.float32) for k, v in columns.items()}})
+
+    told = fit(write_people(tmp_path / "told", [seen(one, np.eye(3)) for one in rows], head), kind="pinv")
+    assert told.straight == pytest.approx([0.1, 0.0, 0.02], abs=1e-3)
+    # Without true rotations, or in other axes than MediaPipe's camera, nothing is claimed.
+    untold = [fit(write_people(tmp_path / "still", rows, head), kind="pinv")]
+    other = [seen(one, np.diag([1.0, -1.0, -1.0]) @ rotations.matrix(np.array([0.0, 0.9, 0.0]))) for one in rows]
+    other[1] = seen(rows[1], np.eye(3))
+    untold.append(fit(write_people(tmp_path / "other", other, head), kind="pinv"))
+    assert [mapping.straight for mapping in untold] == [None, None]
 
 
 def test_without_a_head_it_says_what_is_left_out(people: Dataset) -> None:

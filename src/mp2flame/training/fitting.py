@@ -14,6 +14,7 @@ from mp2flame.errors import InputError
 from mp2flame.mapping import FEATURES, LinearMapping, StoredMapping
 from mp2flame.mapping.landmarks import LandmarkMapping, upright
 from mp2flame.training.dataset import Dataset
+from mp2flame.training.facing import straight_metadata
 from mp2flame.training.gather import KINDS, Gathered, Kind, gather
 from mp2flame.training.landmark_fit import LandmarkSample, fit_landmarks
 from mp2flame.training.linear_fit import pinv_matrix
@@ -70,21 +71,25 @@ def fit(
     for reason, count in sorted(got.skipped.items()):
         say(f"left out: {count} {reason}")
     if kind == "pinv":
-        return _fit_pinv(setting, got)
+        return _described(_fit_pinv(setting, got), straight_metadata(data))
     if not got.sample.parts():
         raise InputError(
             f"kind {kind} needs usable frames of a subject with a rest frame; there is none: mark rest frames "
             "(mp2flame dataset build --estimate-rest), or fit with --kind pinv"
         )
     if kind == "landmarks":
-        return _with_reach(_fit_landmarks(setting, got, settings, seed), data, got)
-    return _with_reach(fit_ridge(setting, got, seed=seed), data, got)
+        return _described(_fit_landmarks(setting, got, settings, seed), _people_metadata(data, got))
+    return _described(fit_ridge(setting, got, seed=seed), _people_metadata(data, got))
 
 
-def _with_reach(mapping: _Fitted, data: Dataset, got: Gathered) -> _Fitted:
-    """The mapping that also knows how far scores go in these people, which one person can be compared with."""
+def _described(mapping: _Fitted, more: dict[str, str]) -> _Fitted:
+    return replace(mapping, metadata={**mapping.metadata, **more})
+
+
+def _people_metadata(data: Dataset, got: Gathered) -> dict[str, str]:
+    """What these people tell: how far scores go, which one person can be compared with, and what is straight ahead."""
     people = ((rows.columns["scores"], base) for rows, base in with_rest(data, got))
-    return replace(mapping, metadata={**mapping.metadata, **reach_metadata(people)})
+    return {**reach_metadata(people), **straight_metadata(data)}
 
 
 def _gather(data: Dataset, features: tuple[str, ...], kind: Kind, *, cluster: bool) -> Gathered:
