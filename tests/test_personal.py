@@ -15,7 +15,7 @@ from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.mapping import HeadPose, LinearMapping, Mapping, Person, Preferred, Refined, load_mapping, load_person
 from mp2flame.mapping.person import PAIRED
 from mp2flame.signals import FlameParams, Observation, concatenate
-from mp2flame.training.personal.evidence import looks, reach_of, side_balance
+from mp2flame.training.personal.evidence import reach_of, side_balance
 from mp2flame.training.personal.making import make_person
 
 _LEFT, _RIGHT = MEDIAPIPE.index("eyeBlinkLeft"), MEDIAPIPE.index("eyeBlinkRight")
@@ -125,12 +125,12 @@ def test_the_balance_is_the_ratio_that_the_scores_were_made_with() -> None:
     both = rng.uniform(0, 0.5, (2000, 1))
     relative = np.zeros((2000, 52), dtype=np.float32)
     relative[:, [_SMILE, _MIRROR[_SMILE]]] = both * [1.0, 0.4]
-    balance = side_balance(relative, 1.0)
+    balance = side_balance(relative, np.arange(2000.0))
     # The garrote takes the share (0.15 / log ratio)^2 of it.
-    expected = 0.5 * np.log(0.4) * (1 - (0.15 / np.log(0.4)) ** 2) * 2000 / 2001.5
+    expected = 0.5 * np.log(0.4) * (1 - (0.15 / np.log(0.4)) ** 2) * 2000 / 2002
     assert balance[_SMILE] == pytest.approx(expected, abs=0.01)
     np.testing.assert_allclose(balance, -balance[_MIRROR] * PAIRED, atol=1e-6)
-    np.testing.assert_allclose(side_balance(relative[:, _MIRROR], 1.0), balance[_MIRROR], atol=1e-6)
+    np.testing.assert_allclose(side_balance(relative[:, _MIRROR], np.arange(2000.0)), balance[_MIRROR], atol=1e-6)
 
 
 def test_sides_that_do_not_move_together_say_nothing() -> None:
@@ -138,15 +138,20 @@ def test_sides_that_do_not_move_together_say_nothing() -> None:
     relative = np.zeros((400, 52), dtype=np.float32)
     relative[:200, _LEFT] = rng.uniform(0, 1, 200)
     relative[200:, _RIGHT] = rng.uniform(0, 0.4, 200)
-    assert not side_balance(relative, 1.0).any()
-    assert not side_balance(np.zeros((400, 52), dtype=np.float32), 1.0).any()
+    assert not side_balance(relative, np.arange(400.0)).any()
+    assert not side_balance(np.zeros((400, 52), dtype=np.float32), np.arange(400.0)).any()
 
 
 def test_little_that_was_seen_corrects_little() -> None:
+    time = np.arange(600) / 30
     relative = np.zeros((600, 52), dtype=np.float32)
     relative[::60, [_LEFT]], relative[::60, [_RIGHT]] = 0.8, 0.3
-    few, many = (side_balance(relative[:n], looks(np.arange(n) / 30)) for n in (121, 600))
-    assert 0 < abs(few[_LEFT]) < 0.7 * abs(many[_LEFT]) < 0.7 * 0.5 * np.log(0.8 / 0.3)
+    held = relative.copy()
+    held[:14] = relative[0]
+    few, once, many = (side_balance(r, time[: len(r)])[_LEFT] for r in (relative[:61], held[:61], relative))
+    assert 0 > few > 0.65 * many > many > 0.5 * np.log(0.3 / 0.8)
+    # One that is held for long is still one.
+    assert once == pytest.approx(few, rel=1e-4)
 
 
 def test_who_shows_little_is_left_alone_and_who_shows_much_is_taken_back_in_part() -> None:

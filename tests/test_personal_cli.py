@@ -26,9 +26,9 @@ _LEFT, _RIGHT = MEDIAPIPE.index("eyeBlinkLeft"), MEDIAPIPE.index("eyeBlinkRight"
 
 
 def _weakened(path: Path, source: Path) -> Path:
-    """Four times the first ten seconds, without the wink, of somebody whose left blink reads half as strong."""
+    """Eight times the first ten seconds, without the wink, of somebody whose left blink reads half as strong."""
     writer = RecordingWriter(path)
-    for start in range(0, 40, 10):
+    for start in range(0, 80, 10):
         for seen, _ in read_recording(source):
             if seen.time[0] < 10.0 - 1e-6:
                 scores = seen.scores.copy()
@@ -53,7 +53,7 @@ def test_the_road_from_a_video_to_both_lids_closed(
     replace(known, metadata={**known.metadata, "reach": str([0.9] * 52)}).save(mapping)
     assert refine(take, person, mapping=str(mapping)) == 0
     said = capsys.readouterr().out
-    assert "40 seconds of a face; at rest from 0.0 s on" in said
+    assert "80 seconds of a face; at rest from 0.0 s on" in said
     assert "eyeBlinkLeft" in said
     assert f"wrote {person}; use it with: mp2flame drive VIDEO --rest {person}" in said
     lids = {}
@@ -185,7 +185,7 @@ def test_it_helps_people_whose_truth_is_known(shared_data: Path, tmp_path: Path)
             seen = rows.observation()
             scores = np.clip(rest.scores + (seen.scores - rest.scores) * gains, 0, 1)
             seen = replace(seen, scores=scores.astype(np.float32))
-            minute = replace(seen[first], time=np.arange(len(first), dtype=np.float64) * 0.1)
+            minute = replace(seen[first], time=np.arange(len(first), dtype=np.float64) * 0.5)
             person = make_person(minute, rest=rest)
             for name, own in (("rest", mapping.for_person(rest)), ("person", person.refine(mapping))):
                 got = compare(head, own(seen[second]), rows[second].params())

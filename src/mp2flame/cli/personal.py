@@ -21,6 +21,7 @@ __all__ = ["refine"]
 
 _LIVE_SECONDS: Final = 60.0
 _SHORT_SECONDS: Final = 30.0
+_LATE_SECONDS: Final = 5.0
 _WORTH_TELLING: Final = 0.05
 
 
@@ -102,5 +103,10 @@ def _tell(person: Person, mapping: Mapping) -> None:
         out.print("left and right agree and no score goes unusually far: only the rest is taken over")
     if mapping.reach is None:
         err.print("[yellow]note:[/] this mapping does not tell how far scores go in other people: left and right alone")
+    if begin > _LATE_SECONDS:
+        err.print(
+            f"[yellow]note:[/] the rest was taken from {begin:.1f} s on, for the beginning is not as calm: if that is not your "
+            "face at rest, film again and begin with two seconds of looking straight, face relaxed"
+        )
     if person.seconds < _SHORT_SECONDS:
         err.print(f"[yellow]note:[/] {person.seconds:.0f} seconds are little to go by; a minute tells more")

@@ -11,7 +11,7 @@ from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.mapping.person import PAIRED
 from mp2flame.signals import N_SCORES
 
-__all__ = ["REACH_PERCENTILE", "looks", "reach_of", "side_balance"]
+__all__ = ["REACH_PERCENTILE", "reach_of", "side_balance"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -20,21 +20,14 @@ REACH_PERCENTILE: Final = 98
 """Higher than nearly all of a minute, yet some thirty frames of it lie above: one bad frame moves nothing."""
 
 _MIRROR = mirror_permutation(MEDIAPIPE)
-# A face changes too slowly for a camera's frames to be independent: at most this many a second count.
-_LOOKS_A_SECOND = 10.0
+# What a face does and holds is seen once, however many frames it fills; a look is the strongest frame of this long.
+_LOOK_SECONDS = 0.5
 
 # Chosen by errors on held-out people, see docs/personal.md.
 _FIRES = 0.05
-_ENOUGH_LOOKS = 1.5
+_ENOUGH_LOOKS = 2.0
 _NATURAL = 0.15
 _LARGEST = 1.8
-
-
-def looks(time: Float64) -> float:
-    """How many independent looks at a face frames at these times are worth, for each of them: 0..1."""
-    if len(time) < 2:
-        return 1.0
-    return float(min(1.0, _LOOKS_A_SECOND * np.median(np.diff(time))))
 
 
 def reach_of(relative: Float32) -> Float32:
@@ -43,7 +36,17 @@ def reach_of(relative: Float32) -> Float32:
     return reach
 
 
-def side_balance(relative: Float32, worth: float) -> Float32:
+def _looks(level: Float64, time: Float64) -> NDArray[np.intp]:
+    """Of each half second, or part of one, in which `level` (N,) is up: the frame where it is highest."""
+    rows = np.flatnonzero(level > _FIRES)
+    if not len(rows):
+        return rows
+    slot = np.floor(time[rows] / _LOOK_SECONDS)
+    starts = np.flatnonzero(np.r_[True, (np.diff(rows) > 1) | (np.diff(slot) != 0)])
+    return np.array([part[np.argmax(level[part])] for part in np.split(rows, starts[1:])])
+
+
+def side_balance(relative: Float32, time: Float64) -> Float32:
     """What makes left and right equally strong, from moments in which both sides move together.
 
     For each pair of scores the line through the origin that fits left against right best, in the total least squares
@@ -53,7 +56,7 @@ def side_balance(relative: Float32, worth: float) -> Float32:
 
     Args:
         relative: (N, 52) scores relative to rest.
-        worth: independent looks for each frame, see `looks`.
+        time: (N,) seconds.
 
     Returns:
         (52,) natural logarithms of factors; the two of a pair add up to zero.
@@ -62,14 +65,14 @@ def side_balance(relative: Float32, worth: float) -> Float32:
     for left in np.flatnonzero(PAIRED & (np.arange(N_SCORES) < _MIRROR)):
         right = _MIRROR[left]
         both = relative[:, [left, right]].astype(np.float64)
-        both = both[both.max(axis=1) > _FIRES]
+        both = both[_looks(both.max(axis=1), time)]
         (a, shared), (_, b) = both.T @ both
         if shared <= 0:
             continue
         angle = 0.5 * np.arctan2(2 * shared, a - b)
         ratio = float(np.clip(np.log(np.tan(angle)), -_LARGEST, _LARGEST))
         together = (shared / np.sqrt(a * b)) ** 4
-        seen = len(both) * worth / (len(both) * worth + _ENOUGH_LOOKS)
+        seen = len(both) / (len(both) + _ENOUGH_LOOKS)
         odd = max(0.0, 1 - (_NATURAL / max(abs(ratio), 1e-9)) ** 2)
         balance[left] = 0.5 * ratio * odd * together * seen
         balance[right] = -balance[left]

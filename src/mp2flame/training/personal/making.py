@@ -10,7 +10,7 @@ from mp2flame.errors import InputError
 from mp2flame.mapping.person import Person
 from mp2flame.mapping.rest import robust_rest
 from mp2flame.signals import Observation
-from mp2flame.training.personal.evidence import looks, reach_of, side_balance
+from mp2flame.training.personal.evidence import reach_of, side_balance
 from mp2flame.training.personal.resting import rest_rows
 
 __all__ = ["FEWEST_SECONDS", "make_person", "seconds_seen"]
@@ -59,7 +59,7 @@ def make_person(observation: Observation, *, rest: Observation | None = None) ->
     relative = seen.scores - robust_rest(still)
     return Person(
         rest=still,
-        balance=side_balance(relative, looks(seen.time)),
+        balance=side_balance(relative, seen.time),
         reach=reach_of(relative),
         seconds=seconds,
     )

@@ -19,15 +19,20 @@ REST_SECONDS: Final = 1.0
 
 _STEP = 0.1
 _COVERED = 0.8
-_MOVED = np.array([name.startswith(("jaw", "mouth", "eyeBlink")) for name in MEDIAPIPE])
-# A second this little more active than the calmest one of all is as good a rest: then the earlier one is taken.
-_AS_CALM = 0.15
+# Gaze wanders at rest, too.
+_TOLD = np.array([not name.startswith(("eyeLook", "_")) for name in MEDIAPIPE])
+_TREMOR_WEIGHT = 2.0
+# A second this little further off than the best of all is as good a rest: then the earliest is taken.
+_AS_GOOD = 0.3
 
 
 def rest_rows(seen: Observation) -> NDArray[np.intp]:
-    """Which frames show the face at rest: the earliest still second about as inactive as any in the video.
+    """Which frames show the face at rest: the earliest still second about as usual for this face as any.
 
-    A held smile is still, too; so of all still seconds those count whose jaw, mouth and lids are raised least.
+    A held smile is still, too, and how strong the scores are does not tell: at rest they differ from person to person,
+    and some expressions read less than a rest does. But a face comes back to its rest between whatever it does, and at
+    rest it is stiller than otherwise. So seconds are compared by how far their scores are from the video's median and
+    by how much they tremble; and rest is asked for at the beginning.
 
     Args:
         seen: frames with a face, in rising time.
@@ -36,16 +41,18 @@ def rest_rows(seen: Observation) -> NDArray[np.intp]:
         InputError: the face is never still for a second.
     """
     time = seen.time
+    usual = np.median(seen.scores, axis=0)
     windows: list[tuple[float, NDArray[np.intp]]] = []
     for start in np.arange(time[0], time[-1], _STEP):
         rows = np.flatnonzero((time >= start) & (time < start + REST_SECONDS))
         if len(rows) and time[rows[-1]] - time[rows[0]] >= _COVERED * REST_SECONDS and is_calm(seen[rows]):
-            activity = float(np.median(seen.scores[rows], axis=0)[_MOVED].sum())
-            windows.append((activity, rows))
+            low, middle, high = np.percentile(seen.scores[rows][:, _TOLD], [25, 50, 75], axis=0)
+            off = np.abs(middle - usual[_TOLD]).sum() + _TREMOR_WEIGHT * (high - low).max()
+            windows.append((float(off), rows))
     if not windows:
         raise InputError(
             "the face is never still for a second with the mouth closed, so its rest cannot be told: begin the video "
             "with two seconds of looking straight into the camera, face relaxed, and do as you like after that"
         )
-    calmest = min(activity for activity, _ in windows)
-    return next(rows for activity, rows in windows if activity <= calmest + _AS_CALM)
+    best = min(off for off, _ in windows)
+    return next(rows for off, rows in windows if off <= best + _AS_GOOD)
