@@ -47,6 +47,8 @@ class Person:
         n, e = len(self.values), self.values.shape[1] - N_ROTATIONS
         truth = np.concatenate([np.zeros_like(self.values[:1]), self.values])
         columns = {**self.seen, "expression": truth[:, :e], "jaw": truth[:, e : e + 3], "eyes": truth[:, e + 3 :]}
+        # The camera goes round; the head itself never turns.
+        columns |= {name: np.zeros((n + 1, 3), dtype=np.float32) for name in ("neck", "global")}
         return Rows(
             subject=f"{self.number:05d}",
             sequence=np.full(n + 1, "renders", dtype=object),
