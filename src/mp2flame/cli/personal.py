@@ -105,8 +105,8 @@ def _tell(person: Person, mapping: Mapping) -> None:
         err.print("[yellow]note:[/] this mapping does not tell how far scores go in other people: left and right alone")
     if begin > _LATE_SECONDS:
         err.print(
-            f"[yellow]note:[/] the rest was taken from {begin:.1f} s on, for the beginning is not as calm: if that is not your "
-            "face at rest, film again and begin with two seconds of looking straight, face relaxed"
+            f"[yellow]note:[/] the rest was taken from {begin:.1f} s on, for the beginning is not as calm. If that is "
+            "not your face at rest, film again, and begin with two seconds of looking straight, face relaxed"
         )
     if person.seconds < _SHORT_SECONDS:
         err.print(f"[yellow]note:[/] {person.seconds:.0f} seconds are little to go by; a minute tells more")
