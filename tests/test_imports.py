@@ -36,7 +36,8 @@ ALLOWED: dict[str, set[str]] = {
     "pipeline": _NOUNS | {"sources.base", "mapping.base", "mapping", "filters.base", "head", "sinks.base"},
     "viewer": _NOUNS | {"sinks.base"},
     "live": _NOUNS | {"rotations", "sources", "mapping", "filters", "head", "sinks", "formats", "pipeline", "viewer"},
-    "training": _NOUNS | {"rotations", "mapping", "head", "sources", "formats", "render", "performance", "fetch"},
+    "training": _NOUNS
+    | {"rotations", "mapping", "head", "sources", "formats", "render", "performance", "fetch", "sinks", "pipeline.rest"},
 }
 
 # Outside packages: the only modules that may import them.

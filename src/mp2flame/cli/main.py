@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from mp2flame import __version__
+from mp2flame.cli.calibrate import Calibrate
 from mp2flame.cli.console import err, out
 from mp2flame.cli.dataset import Dataset
 from mp2flame.cli.demo import Demo
@@ -19,6 +20,7 @@ from mp2flame.cli.fetch import Fetch
 from mp2flame.cli.fit import Fit
 from mp2flame.cli.head import Head
 from mp2flame.cli.live import Live
+from mp2flame.cli.track import Track
 from mp2flame.cli.transfer import Transfer
 from mp2flame.errors import Mp2FlameError
 
@@ -28,9 +30,11 @@ Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Drive, tyro.conf.subcommand("drive")]
     | Annotated[Live, tyro.conf.subcommand("live")]
+    | Annotated[Track, tyro.conf.subcommand("track")]
     | Annotated[Dataset, tyro.conf.subcommand("dataset")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
+    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Transfer, tyro.conf.subcommand("transfer")]
     | Annotated[Head, tyro.conf.subcommand("head")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
@@ -53,12 +57,14 @@ def main(args: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         out.print(f"mp2flame {__version__}")
         return 0
-    command: Demo | Drive | Live | Dataset | Fit | Evaluate | Transfer | Head | Fetch | Doctor = tyro.cli(
-        Command,
-        prog="mp2flame",
-        description=_DESCRIPTION,
-        args=words,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+    command: Demo | Drive | Live | Track | Dataset | Fit | Evaluate | Calibrate | Transfer | Head | Fetch | Doctor = (
+        tyro.cli(
+            Command,
+            prog="mp2flame",
+            description=_DESCRIPTION,
+            args=words,
+            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
+        )
     )
     try:
         return command.run()

@@ -5,13 +5,22 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mp2flame.training.building import build
+    from mp2flame.training.calibration.calibrating import calibrate
     from mp2flame.training.dataset import Dataset
     from mp2flame.training.evaluation import evaluate
     from mp2flame.training.fitting import fit
+    from mp2flame.training.tracking.tracking import track
 
-__all__ = ["Dataset", "build", "evaluate", "fit"]
+__all__ = ["Dataset", "build", "calibrate", "evaluate", "fit", "track"]
 
-_HOMES = {"Dataset": "dataset", "build": "building", "evaluate": "evaluation", "fit": "fitting"}
+_HOMES = {
+    "Dataset": "dataset",
+    "build": "building",
+    "calibrate": "calibration.calibrating",
+    "evaluate": "evaluation",
+    "fit": "fitting",
+    "track": "tracking.tracking",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -12,6 +12,7 @@ from mp2flame.training.readers.checkpoints import read_checkpoints
 from mp2flame.training.readers.named import FOUR_ARRAYS, read_four_arrays, read_named_npz
 from mp2flame.training.readers.paired import read_own_recording, read_speech
 from mp2flame.training.readers.sequence import TrackedSequence
+from mp2flame.training.readers.tracked import PERSON_FILE, is_tracked_person, read_tracked_person
 from mp2flame.training.readers.trackers import (
     read_head_tracker_folder,
     read_imavatar,
@@ -24,7 +25,7 @@ __all__ = ["EXPECTED", "read_input"]
 EXPECTED = (
     "flame-head-tracker's folder, VHAP's tracked_flame_params_*.npz or NeRF export, IMAvatar's or PointAvatar's "
     "flame_params.json, a folder of .frame files, the four data_*.npy arrays, an .npz with scores and expression, "
-    "BEAT's or LAM's .json with EMAGE's .npz as JSON=NPZ, or a recording (.jsonl)"
+    "BEAT's or LAM's .json with EMAGE's .npz as JSON=NPZ, what mp2flame track wrote, or a recording (.jsonl)"
 )
 
 
@@ -81,7 +82,9 @@ def _wanted() -> str:
 
 
 def _read_folder(path: Path, second: Path | None, order: str | None) -> Iterator[TrackedSequence]:
-    if all((path / name).is_file() for name in FOUR_ARRAYS):
+    if is_tracked_person(path):
+        yield from read_tracked_person(path)
+    elif all((path / name).is_file() for name in FOUR_ARRAYS):
         yield from read_four_arrays(path)
     elif (path / "transforms.json").is_file():
         yield from read_nerf_export(path)
@@ -120,7 +123,7 @@ def _read_many(path: Path, order: str | None) -> Iterator[TrackedSequence]:
 
 def _is_known(folder: Path) -> bool:
     """Whether a folder in a folder of inputs is one of them; folders of pictures beside them are not."""
-    marks = ("transforms.json", "flame_params.json", *FOUR_ARRAYS[:1])
+    marks = (PERSON_FILE, "transforms.json", "flame_params.json", *FOUR_ARRAYS[:1])
     if any((folder / mark).is_file() for mark in marks) or any(folder.glob("tracked_flame_params*.npz")):
         return True
     numbered = numbered_files(folder)

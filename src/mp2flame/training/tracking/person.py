@@ -1,0 +1,182 @@
+"""Who somebody is: identity, focal length, and how MediaPipe misses this very person, from a few frames.
+
+Letters: M views, K landmarks, S' identity coefficients, F = 3K, W videos.
+
+A view is a frame whose expression is known: at rest, or tracked before. The unknowns are found by Gauss-Newton as the
+maximum a posteriori: identity coefficients are normal with unit variance, the logarithm of a focal length is normal
+about that of a usual camera, rotation and place of the head are free in each view but for how people face a camera.
+Views of one person share what MediaPipe misses of that person, so M of them together count as one. What then remains
+of the misses is kept: it is taken off every other frame of the video.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame import rotations
+from mp2flame.training.tracking.equations import Lens, Sight, miss_derivatives, misses, uprights, views
+from mp2flame.training.tracking.layout import Layout
+from mp2flame.training.tracking.posing import Points
+from mp2flame.training.tracking.response import Precision, Response
+
+__all__ = ["Person", "View", "know_person", "usual_focal"]
+
+Float64 = NDArray[np.float64]
+
+_STEPS: Final = 12
+_SETTLED: Final = 1e-5
+_FOCAL_SPREAD: Final = 0.25
+"""Standard deviation of the logarithm of the focal length about the usual one."""
+_USUAL: Final = 1.4
+"""Focal length of a usual camera in units of the picture's longer side: an opening angle of 39 degrees."""
+_FACING: Final = np.array([0.07, 0.12, 0.05])
+"""Standard deviation, radians, of how people at rest are turned to the camera: up or down, aside, leaning."""
+_FREE: Final = 1e3
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """A frame from which a person is known."""
+
+    landmarks: NDArray[np.floating]
+    """(K, 3) normalised."""
+    row: Float64
+    """(D,) its unknowns: the face as it is known, rotation and translation where to start from."""
+    video: int = 0
+    """Which of the person's videos it is from."""
+    at_rest: bool = True
+    """The face is at rest, looking at the camera."""
+
+
+@dataclass(frozen=True, eq=False)
+class Person:
+    """What is the same in all frames of a person."""
+
+    identity: Float64
+    """(S',) identity coefficients."""
+    size: float
+    """Of the head, relative to the mean identity's."""
+    lenses: tuple[Lens, ...]
+    """Of each video's camera."""
+    own: Float64
+    """(W, F) metres: what the response to view and face does not foretell of how MediaPipe misses this person."""
+
+
+def usual_focal(size: tuple[int, int]) -> float:
+    """Focal length in pixels of a usual camera with pictures of this size."""
+    return _USUAL * max(size)
+
+
+class _Problem:
+    """Views of one person, linearised: columns identity (S'), then six of each view, then each video's log focal."""
+
+    def __init__(
+        self, points: Points, layout: Layout, response: Response, shown: Sequence[View], lenses: Sequence[Lens]
+    ) -> None:
+        self._points, self._layout, self._response, self._lenses = points, layout, response, tuple(lenses)
+        self._rows = np.stack([view.row for view in shown])
+        self._landmarks = np.stack([view.landmarks for view in shown])
+        self.video = np.array([view.video for view in shown])
+        self.s = len(response.of_identity)
+        self.width = self.s + 6 * len(shown) + len(lenses)
+        self.start = np.concatenate([np.zeros(self.s), self._rows[:, -6:].ravel(), np.zeros(len(lenses))])
+
+    def lenses(self, values: Float64) -> tuple[Lens, ...]:
+        """The lenses at these values."""
+        change = np.exp(values[len(values) - len(self._lenses) :])
+        return tuple(Lens(lens.focal * float(by), lens.size) for lens, by in zip(self._lenses, change, strict=True))
+
+    def relative_size(self, identity: Float64) -> tuple[float, Float64]:
+        """How large the head is where the mean identity's is 1, and (S',) how that grows."""
+        points = self._points.chosen(slice(0, self.s))
+        usual = float(points.sizes(np.zeros((1, self.s)))[0][0])
+        size, growth = points.sizes(identity[None])
+        return float(size[0]) / usual, growth[0] / usual
+
+    def linearise(self, values: Float64) -> tuple[Float64, Float64]:
+        """Misses (M, F) that nothing explains, for a head of the usual size, and derivatives (M, columns, F)."""
+        s, m = self.s, len(self._rows)
+        identity, pose = values[:s], values[s : s + 6 * m].reshape(m, 6)
+        rows = np.concatenate([self._rows[:, :-6], pose], axis=1)
+        lenses = self.lenses(values)
+        scenes = [Sight.through(lenses[v], x[None]) for v, x in zip(self.video, self._landmarks, strict=True)]
+        tangents = np.concatenate([scene.tangents for scene in scenes])
+        face = rows[:, : self._layout.n_expression]
+        coefficients = np.concatenate([np.tile(identity, (m, 1)), face], axis=1)
+        joint = (self._layout.joint,)
+        posed = self._points.differentiate(coefficients, self._layout.poses(rows), pose[:, 3:], joint)
+        turns = rotations.matrix(pose[:, :3])
+        upright = uprights(turns).swapaxes(1, 2)
+        shift = np.broadcast_to(np.eye(3)[None, :, None], (m, 3, tangents.shape[1], 3))
+        moves = np.concatenate([posed.by_coefficient[:, :s], posed.by_rotation, shift], axis=1)
+        zoom = _zoom(posed.positions, tangents)[:, None]
+        change = np.concatenate([miss_derivatives(moves, tangents), zoom], axis=1) @ upright[:, None]
+        size, growth = self.relative_size(identity)
+        seen = (misses(posed.positions, tangents) @ upright).reshape(m, -1) / size
+        change = change.reshape(m, s + 7, -1) / size
+        change[:, :s] -= self._response.of_identity + growth[:, None] / size * seen[:, None]
+        known = self._response.of_view(views(turns)) + rows[:, : self._layout.n_face] @ self._response.of_face
+        return seen - known - identity @ self._response.of_identity, change
+
+    def spread_out(self, change: Float64) -> Float64:
+        """(M, width, F) derivatives by all unknowns, of those (M, S' + 7, F) by each view's own."""
+        s, m = self.s, len(change)
+        result = np.zeros((m, self.width, change.shape[2]))
+        result[:, :s] = change[:, :s]
+        for i, video in enumerate(self.video):
+            result[i, s + 6 * i : s + 6 * i + 6] = change[i, s : s + 6]
+            result[i, s + 6 * m + video] = change[i, s + 6]
+        return result
+
+
+def _zoom(positions: Float64, tangents: Float64) -> Float64:
+    """(M, K, 3) how misses change with the logarithm of the focal length: a longer lens sees smaller angles."""
+    depth = -positions[..., 2:]
+    change = -tangents * depth
+    change[..., 2] = -tangents[..., 2] * depth.mean(axis=1)
+    change[..., 2] -= change[..., 2].mean(axis=1, keepdims=True)
+    return change
+
+
+def know_person(
+    points: Points,
+    layout: Layout,
+    response: Response,
+    shown: Sequence[View],
+    lenses: Sequence[Lens],
+    *,
+    focal_known: bool,
+) -> Person:
+    """Identity, lenses and own misses of a person.
+
+    Args:
+        points: the landmarks of the head's mean identity; identity (S'), then expression (E) moves them.
+        layout: of the views' rows.
+        response: what MediaPipe does with this head.
+        shown: at least one view of each video.
+        lenses: of each video; the search starts there.
+        focal_known: keep the lenses as they are.
+    """
+    problem, m = _Problem(points, layout, response, shown, lenses), len(shown)
+    facing = [_FACING if view.at_rest else np.full(3, _FREE) for view in shown]
+    poses = np.concatenate([np.concatenate([turn, np.full(3, _FREE)]) for turn in facing])
+    focal = np.full(len(lenses), 1e-6 if focal_known else _FOCAL_SPREAD)
+    weight = np.concatenate([np.ones(problem.s), poses, focal]) ** -2.0
+    values, precision = problem.start, Precision(response.absolute)
+    for _ in range(_STEPS):
+        residual, change = problem.linearise(values)
+        matrix, right = precision.normal(problem.spread_out(change), residual)
+        step = np.linalg.solve(matrix.sum(axis=0) / m + np.diag(weight), -right.sum(axis=0) / m - weight * values)
+        values = values + step
+        if np.abs(step).max() < _SETTLED:
+            break
+    identity = values[: problem.s]
+    size = problem.relative_size(identity)[0]
+    left = problem.linearise(values)[0] + identity @ response.of_identity
+    own = [size * left[problem.video == video].mean(axis=0) for video in range(len(lenses))]
+    return Person(identity, size, problem.lenses(values), np.stack(own))

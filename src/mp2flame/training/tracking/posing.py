@@ -1,0 +1,235 @@
+"""Points fixed to a head's surface as a function of its parameters, with analytic derivatives.
+
+Letters: N frames, K points, J = 5 joints, C coefficients, P = 36 pose correctives.
+
+The model is that of `mp2flame.head.skinning`, for the points alone. A point is a fixed sum of posed vertices, and a
+posed vertex is a sum over joints, so each point needs only its share of every joint's vertices: K x J positions that
+are linear in coefficients and correctives, and K x J weights.
+
+Derivatives of rotations go by the left Jacobian of SO(3) (Barfoot 2017, "State Estimation for Robotics", section 7.1):
+a change d of an axis-angle vector turns its rotation R into (I + [Jl d]x) R.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mp2flame import rotations
+from mp2flame.head.landmarks import LandmarkEmbedding
+
+if TYPE_CHECKING:
+    from mp2flame.head import FlameHead
+
+__all__ = ["Points", "PosedPoints", "rotation_derivatives"]
+
+Float64 = NDArray[np.float64]
+
+_SERIES_BELOW = 0.05
+
+
+def rotation_derivatives(axis_angle: ArrayLike) -> Float64:
+    """(..., 3, 3, 3): how the rotation matrix of an axis-angle vector (..., 3) changes with each of its numbers."""
+    vector = np.asarray(axis_angle, dtype=np.float64)
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    square = angle * angle
+    series = 1 / 6 - square / 120 + square * square / 5040
+    exact = (1 - np.sinc(angle / np.pi)) / np.maximum(square, _SERIES_BELOW**2)
+    cross = _cross(vector)
+    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    jacobian = np.eye(3) + b * cross + np.where(angle < _SERIES_BELOW, series, exact) * (cross @ cross)
+    # Column i of the Jacobian is the axis that the rotation goes on about when number i grows.
+    axes = np.swapaxes(jacobian, -1, -2)
+    turned: Float64 = _cross(axes) @ rotations.matrix(vector)[..., None, :, :]
+    return turned
+
+
+def _cross(vector: Float64) -> Float64:
+    """(..., 3, 3) cross-product matrices of vectors (..., 3)."""
+    cross = np.zeros((*vector.shape, 3))
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
+    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
+    return cross
+
+
+@dataclass(frozen=True, eq=False)
+class PosedPoints:
+    """The points of N frames."""
+
+    positions: Float64
+    """(N, K, 3) metres."""
+    by_coefficient: Float64
+    """(N, C, K, 3) metres for one unit of each coefficient."""
+    by_rotation: Float64
+    """(N, 3M, K, 3) metres for a radian of each number of the M joints that were asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """K points of a head; C coefficients move them, those of expression, of identity, or both."""
+
+    base: Float64
+    """(K, J, 3) metres: each joint's share of every point, all coefficients zero."""
+    directions: Float64
+    """(C, K, J, 3) metres for one unit of each coefficient."""
+    correctives: Float64
+    """(P, K, J, 3) metres."""
+    weights: Float64
+    """(K, J) how much of each point a joint carries."""
+    joints: Float64
+    """(J, 3) metres, all coefficients zero."""
+    joint_directions: Float64
+    """(C, J, 3)."""
+    parents: tuple[int, ...]
+    """J parent joints, -1 for the root."""
+
+    @classmethod
+    def of_head(cls, head: FlameHead, embedding: LandmarkEmbedding) -> Points:
+        """The landmarks of a head's mean identity; its coefficients are identity (S), then expression (E)."""
+        arrays = head.arrays
+        corners = embedding.corners(head.faces)
+        share = embedding.barycentric[:, :, None] * arrays.weights[corners].astype(np.float64)
+
+        def carried(values: NDArray[np.float32]) -> Float64:
+            """Vertices (V, 3, X) as shares (X, K, J, 3)."""
+            result: Float64 = np.einsum("kcj,kcdx->xkjd", share, values[corners].astype(np.float64), optimize=True)
+            return result
+
+        regressor = arrays.regressor.astype(np.float64)
+        return cls(
+            base=carried(arrays.v_template[..., None])[0],
+            directions=carried(arrays.shapedirs),
+            correctives=carried(arrays.posedirs),
+            weights=share.sum(axis=1),
+            joints=regressor @ arrays.v_template,
+            joint_directions=np.einsum("jv,vdx->xjd", regressor, arrays.shapedirs, optimize=True),
+            parents=arrays.parents,
+        )
+
+    def chosen(self, columns: slice | NDArray[np.integer]) -> Points:
+        """The same points moved by some of the coefficients only; the others stay zero."""
+        return replace(self, directions=self.directions[columns], joint_directions=self.joint_directions[columns])
+
+    def baked(self, coefficients: ArrayLike) -> Points:
+        """The same points with the first coefficients (B,) fixed at these values and gone from the list."""
+        fixed = np.asarray(coefficients, dtype=np.float64)
+        b = len(fixed)
+        return replace(
+            self.chosen(slice(b, None)),
+            base=self.base + np.tensordot(fixed, self.directions[:b], axes=1),
+            joints=self.joints + np.tensordot(fixed, self.joint_directions[:b], axes=1),
+        )
+
+    def sizes(self, coefficients: Float64) -> tuple[Float64, Float64]:
+        """Metres (N,), the root mean square distance of the points at rest from their middle, and (N, C) how it grows.
+
+        Args:
+            coefficients: (N, C).
+        """
+        rest = self.base.sum(axis=1) + np.tensordot(coefficients, self.directions.sum(axis=2), axes=1)
+        rest -= rest.mean(axis=1, keepdims=True)
+        size = np.sqrt((rest**2).sum(axis=2).mean(axis=1))
+        growth = np.einsum("nkd,ckd->nc", rest, self.directions.sum(axis=2), optimize=True)
+        return size, growth / (size[:, None] * rest.shape[1])
+
+    def pose(self, coefficients: Float64, poses: Float64, translation: Float64) -> Float64:
+        """(N, K, 3) metres: where the points are.
+
+        Args:
+            coefficients: (N, C).
+            poses: (N, J, 3) axis-angle, radians, of each joint in its parent's frame.
+            translation: (N, 3) metres.
+        """
+        return self._assembled(self._stage(coefficients, poses)) + translation[:, None]
+
+    def _assembled(self, stage: _Stage) -> Float64:
+        """(N, K, 3) the sum over joints of each one's share, turned and put into its place."""
+        turned = np.einsum("njde,nkje->nkd", stage.world, stage.shares, optimize=True)
+        result: Float64 = turned + self.weights @ stage.places
+        return result
+
+    def differentiate(
+        self, coefficients: Float64, poses: Float64, translation: Float64, moving: tuple[int, ...]
+    ) -> PosedPoints:
+        """The points and how they move; arguments as for `pose`.
+
+        Args:
+            coefficients: (N, C).
+            poses: (N, J, 3).
+            translation: (N, 3).
+            moving: the joints by whose rotation to differentiate.
+        """
+        stage = self._stage(coefficients, poses)
+        turns = [self._by_rotation(joint, rotation_derivatives(poses[:, joint]), stage) for joint in moving]
+        positions = self._assembled(stage) + translation[:, None]
+        return PosedPoints(positions, self._by_coefficient(stage.world), np.concatenate(turns, axis=1))
+
+    def _stage(self, coefficients: Float64, poses: Float64) -> _Stage:
+        local = rotations.matrix(poses)
+        joints = self.joints + np.tensordot(coefficients, self.joint_directions, axes=1)
+        world, places = local.copy(), joints.copy()
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            world[:, joint] = world[:, parent] @ local[:, joint]
+            offset = (joints[:, joint] - joints[:, parent])[..., None]
+            places[:, joint] = places[:, parent] + (world[:, parent] @ offset)[..., 0]
+        bent = (local[:, 1:] - np.eye(3)).reshape(len(poses), -1)
+        shares = self.base + np.tensordot(bent, self.correctives, axes=1)
+        shares += np.tensordot(coefficients, self.directions, axes=1)
+        shares -= self.weights[..., None] * joints[:, None]
+        return _Stage(local, world, joints, places, shares)
+
+    def _by_coefficient(self, world: Float64) -> Float64:
+        n, (c, k, j, _) = len(world), self.directions.shape
+        own = self.directions - self.weights[..., None] * self.joint_directions[:, None]
+        result = np.zeros((n, c, k, 3))
+        for joint in range(j):
+            if self.weights[:, joint].any():
+                flat = own[:, :, joint].reshape(-1, 3)
+                result += (flat @ world[:, joint].swapaxes(1, 2)).reshape(n, c, k, 3)
+        places = np.zeros((n, c, j, 3)) + self.joint_directions
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            offset = self.joint_directions[:, joint] - self.joint_directions[:, parent]
+            places[:, :, joint] = places[:, :, parent] + offset @ world[:, parent].swapaxes(1, 2)
+        result += self.weights @ places
+        return result
+
+    def _by_rotation(self, moved: int, change: Float64, stage: _Stage) -> Float64:
+        """(N, 3, K, 3) by the three numbers of one joint's axis-angle, whose rotation changes by (N, 3, 3, 3)."""
+        n = len(change)
+        turned = np.zeros((n, 3, *stage.world.shape[1:]))
+        places = np.zeros((n, 3, len(self.parents), 3))
+        for joint, parent in enumerate(self.parents):
+            if joint == moved:
+                turned[:, :, joint] = change if parent < 0 else stage.world[:, None, parent] @ change
+            if parent >= 0:
+                offset = (stage.joints[:, joint] - stage.joints[:, parent])[:, None, :, None]
+                places[:, :, joint] = places[:, :, parent] + (turned[:, :, parent] @ offset)[..., 0]
+                if joint != moved:
+                    turned[:, :, joint] = turned[:, :, parent] @ stage.local[:, None, joint]
+        result: Float64 = np.einsum("najde,nkje->nakd", turned, stage.shares, optimize=True)
+        result += self.weights @ places
+        if moved > 0:
+            rows = self.correctives[9 * (moved - 1) : 9 * moved]
+            bent = np.tensordot(change.reshape(n, 3, 9), rows, axes=1)
+            result += np.einsum("njde,nakje->nakd", stage.world, bent, optimize=True)
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """Where the joints of N frames are, and what they carry."""
+
+    local: Float64
+    """(N, J, 3, 3) each joint's rotation in its parent's frame."""
+    world: Float64
+    """(N, J, 3, 3) and in the world."""
+    joints: Float64
+    """(N, J, 3) at rest, metres."""
+    places: Float64
+    """(N, J, 3) posed, without the head's translation."""
+    shares: Float64
+    """(N, K, J, 3) each joint's share of every point, relative to the joint."""

@@ -1,0 +1,196 @@
+"""All frames of one video, solved together.
+
+Letters: N frames with a face, K landmarks, D unknowns of a frame, E expression coefficients.
+
+Gauss-Newton on the maximum a posteriori: every frame's landmarks under the learned error model, a prior on its face,
+and ties to its neighbours in time. The prior is normal with the covariance that faces have, times a scale that each
+frame has of its own: calm frames are believed to be calm, lively ones lively. The scale is integrated out by
+expectation-maximisation, which makes the prior a Student t (Liu and Rubin 1995, "ML estimation of the t distribution
+using EM"). Landmarks that miss by much more than they ever do are not believed (iteratively reweighted least squares).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame import rotations
+from mp2flame.training.tracking.equations import Lens, Scene, Sight, face_equations, face_misses
+from mp2flame.training.tracking.layout import Layout
+from mp2flame.training.tracking.posing import Points
+from mp2flame.training.tracking.response import Precision
+from mp2flame.training.tracking.smoothing import solve_chain, tied
+
+__all__ = ["Moments", "Path", "solve_path", "start_rows"]
+
+Float64 = NDArray[np.float64]
+
+_STEPS: Final = 4
+_DOUBT_AFTER: Final = 2
+"""Steps before misses are looked at: far from the solution all of them are large."""
+_WINDOW, _OVERLAP = 450, 30
+"""Frames solved together, and how many of the neighbouring windows' are solved along with them."""
+_FREEDOM: Final = 3.0
+"""Degrees of freedom of the prior's Student t."""
+_WALK: Final = (0.1, 0.02, 0.035, 0.05, 0.01)
+"""How much unknowns change in a thirtieth of a second: expression, jaw, eyes, the head's rotation, its translation."""
+_LOOSE: Final = 1e-6
+_OFF: Final = 4.5
+"""Deviations by which a landmark misses that is not believed."""
+_DOUBTED: Final = 0.02
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """When frames were seen."""
+
+    time: Float64
+    """(N,) seconds."""
+    shot: NDArray[np.int64]
+    """(N,) numbers; frames of different shots are not tied to each other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The solution."""
+
+    rows: Float64
+    """(N, D) unknowns."""
+    misfit: Float64
+    """(N,) root mean square miss in standard deviations of the error model; about 1 or less where all is well."""
+    pixels: Float64
+    """(N,) root mean square distance of believed landmarks from where the model puts them, pixels."""
+    believed: Float64
+    """(N,) share of the landmarks that were believed."""
+
+
+def start_rows(points: Points, layout: Layout, lens: Lens, seen: NDArray[np.floating], reported: Float64) -> Float64:
+    """Rows (N, D) to start from: a face at rest, turned as MediaPipe reports, as far away as it is large.
+
+    Args:
+        points: a person's landmarks.
+        layout: of the rows.
+        lens: of the camera.
+        seen: (N, K, 3) normalised landmarks.
+        reported: (N, 3, 3) rotations.
+    """
+    rows = np.zeros((len(seen), layout.width))
+    rows[:, layout.n_face : layout.n_face + 3] = rotations.from_matrix(reported)
+    still = points.pose(rows[:, : layout.n_expression], layout.poses(rows), np.zeros((len(seen), 3)))
+    tangents = Sight.through(lens, seen).tangents[..., :2]
+    spread = [np.sqrt(((x - x.mean(axis=1, keepdims=True)) ** 2).sum(axis=(1, 2))) for x in (still[..., :2], tangents)]
+    depth = spread[0] / np.maximum(spread[1], 1e-9)
+    place = np.concatenate([tangents.mean(axis=1) * depth[:, None], -depth[:, None]], axis=1)
+    rows[:, -3:] = place - still.mean(axis=1)
+    return rows
+
+
+def solve_path(
+    scene: Scene,
+    seen: NDArray[np.floating],
+    reported: Float64,
+    moments: Moments,
+    *,
+    on_frame: Callable[[], None] | None = None,
+) -> Path:
+    """Solve the frames of one video that show one person's face.
+
+    Args:
+        scene: what is known.
+        seen: (N, K, 3) normalised landmarks.
+        reported: (N, 3, 3) the head's rotations as MediaPipe gives them, to start from.
+        moments: when they were seen.
+        on_frame: called once for each frame that is done.
+    """
+    n, width = len(seen), scene.layout.width
+    path = Path(np.zeros((n, width)), np.zeros(n), np.zeros(n), np.zeros(n))
+    for start, stop in _windows(n):
+        first, last = max(0, start - _OVERLAP), min(n, stop + _OVERLAP)
+        part = slice(first, last)
+        kept = slice(start - first, stop - first)
+        solved = _solve(scene, seen[part], reported[part], _ties(scene.layout, moments.time[part], moments.shot[part]))
+        for name in ("rows", "misfit", "pixels", "believed"):
+            getattr(path, name)[start:stop] = getattr(solved, name)[kept]
+        for _ in range(stop - start if on_frame is not None else 0):
+            assert on_frame is not None
+            on_frame()
+    return path
+
+
+def _windows(n: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, n, _WINDOW):
+        yield start, min(start + _WINDOW, n)
+
+
+def _solve(scene: Scene, seen: NDArray[np.floating], reported: Float64, ties: Float64) -> Path:
+    layout, spread = scene.layout, scene.response.relative
+    sight = Sight.through(scene.lens, seen, _inside(seen))
+    rows = start_rows(scene.points, layout, scene.lens, seen, reported)
+    scale = np.ones(len(rows))
+    deviation = spread.deviation.reshape(-1, 3)
+    for step in range(_STEPS):
+        matrix, right = face_equations(scene, rows, sight)
+        _believe(matrix, right, rows, layout, scale)
+        rows = rows + solve_chain(*tied(matrix, right, rows, ties), ties)
+        scale = _scales(matrix, rows, layout)
+        if step >= _DOUBT_AFTER - 1:
+            sight = Sight(sight.tangents, _inside(seen) * _doubts(scene, rows, sight, deviation))
+    return _judged(scene, rows, sight)
+
+
+def _believe(matrix: Float64, right: Float64, rows: Float64, layout: Layout, scale: Float64) -> None:
+    """Add the prior, times each frame's own (N,) scale, to normal equations in place."""
+    n = layout.n_face
+    face, pose = np.arange(n), np.arange(n, layout.width)
+    prior = scale[:, None] * layout.face_deviation**-2.0
+    matrix[:, face, face] += prior
+    right[:, :n] += prior * rows[:, :n]
+    matrix[:, pose, pose] += _LOOSE
+
+
+def _scales(matrix: Float64, rows: Float64, layout: Layout) -> Float64:
+    """(N,) the prior's scale that each frame's face asks for; `matrix` holds the prior already."""
+    n, weight = layout.n_face, layout.face_deviation**-2.0
+    # Half of the uncertainty that frames would have alone: their neighbours know the rest.
+    alone = np.diagonal(np.linalg.inv(matrix), axis1=1, axis2=2)[:, :n]
+    energy = (rows[:, :n] ** 2 + 0.5 * alone) @ weight
+    return (n + _FREEDOM) / (energy + _FREEDOM)
+
+
+def _ties(layout: Layout, time: Float64, shot: NDArray[np.int64]) -> Float64:
+    """(N - 1, D) inverse variance of changes between neighbours."""
+    walk = np.repeat(_WALK, [layout.n_expression, 3, 6, 3, 3])
+    # Pauses tie loosely; frames at one and the same time would be tied without end.
+    thirtieths = np.maximum(30 * np.diff(time), 0.1)
+    result: Float64 = (np.diff(shot) == 0)[:, None] / (walk**2 * thirtieths[:, None])
+    return result
+
+
+def _inside(seen: NDArray[np.floating]) -> Float64:
+    """(N, K) 1 in the picture, 0 beside it: what MediaPipe does not see it makes up."""
+    x, y = seen[..., 0], seen[..., 1]
+    inside: Float64 = ((x >= 0) & (x <= 1) & (y >= 0) & (y <= 1)).astype(np.float64)
+    return inside
+
+
+def _doubts(scene: Scene, rows: Float64, sight: Sight, deviation: Float64) -> Float64:
+    """(N, K) 1 for landmarks to believe, nearly 0 for others."""
+    left = face_misses(scene, rows, sight)
+    off = np.sqrt(((left.reshape(len(rows), -1, 3)[..., :2] / deviation[:, :2]) ** 2).mean(axis=2))
+    return np.where(off > _OFF, _DOUBTED, 1.0)
+
+
+def _judged(scene: Scene, rows: Float64, sight: Sight) -> Path:
+    left = face_misses(scene, rows, sight)
+    misfit = np.sqrt(Precision(scene.response.relative).square(left) / left.shape[1])
+    aside = left.reshape(len(rows), -1, 3)[..., :2]
+    depth = -(scene.points.pose(rows[:, : scene.layout.n_expression], scene.layout.poses(rows), rows[:, -3:])[..., 2])
+    square = ((aside * scene.lens.focal / depth[..., None]) ** 2).sum(axis=2)
+    trusted = sight.trust > 0.5
+    count = np.maximum(trusted.sum(axis=1), 1)
+    pixels = np.sqrt((square * trusted).sum(axis=1) / count)
+    return Path(rows, misfit, pixels, trusted.mean(axis=1))

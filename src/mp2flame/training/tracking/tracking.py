@@ -1,0 +1,81 @@
+"""From videos of one person to parameters of a head."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mp2flame.errors import InputError
+from mp2flame.fetch import landmarker_path
+from mp2flame.training.tracking.footage import Footage, watch
+from mp2flame.training.tracking.people import HeadPose, Tracked, track_person
+from mp2flame.training.tracking.preparation import Study, study_head
+
+if TYPE_CHECKING:
+    from mp2flame.head import FlameHead
+
+__all__ = ["look_at", "track"]
+
+
+def track(
+    videos: str | Path | Sequence[str | Path],
+    head: FlameHead | Study,
+    *,
+    landmarker: Path | None = None,
+    head_pose: HeadPose = "global_orient",
+    focal: float | None = None,
+    mirror: bool = False,
+    on_picture: Callable[[], None] | None = None,
+    on_frame: Callable[[], None] | None = None,
+) -> list[Tracked]:
+    """Track one person through videos: one identity, and expression, jaw, eyes, rotation and place of every frame.
+
+    Before a head is used for the first time it is rendered and looked at by MediaPipe, which takes one or two minutes
+    and is kept in the cache folder.
+
+    Args:
+        videos: a video, a picture, a folder of pictures, or several of them that show the same person.
+        head: the head, or what `study_head` learned of it.
+        landmarker: MediaPipe's `face_landmarker.task`; None for the one that is fetched.
+        head_pose: the joint that turns the head; `none` leaves it unturned in its own place.
+        focal: focal length in pixels; None estimates it for each video.
+        mirror: the pictures are mirrored.
+        on_picture: called after each picture of the head that is learned from.
+        on_frame: called twice for each frame: when it was watched and when it was solved.
+
+    Returns:
+        One result for each video.
+
+    Raises:
+        InputError: MediaPipe cannot see the head when it is rendered, the head has no expression, or a video no face.
+        MissingFileError: a video does not exist.
+        MissingExtraError: PyVista, MediaPipe or PyAV is not installed.
+    """
+    paths = [videos] if isinstance(videos, str | Path) else list(videos)
+    if not paths:
+        raise InputError("expected at least one video; got none")
+    bundle = landmarker_path(landmarker)
+    footage = [look_at(path, bundle, mirror=mirror, on_frame=on_frame) for path in paths]
+    study = head if isinstance(head, Study) else study_head(head, bundle, on_picture=on_picture)
+    return track_person(study, footage, head_pose=head_pose, focal=focal, on_frame=on_frame)
+
+
+def look_at(
+    path: str | Path, landmarker: Path, *, mirror: bool = False, on_frame: Callable[[], None] | None = None
+) -> Footage:
+    """Watch a file or folder of pixels.
+
+    Raises:
+        InputError: it shows no face, or is live.
+        MissingFileError: it does not exist.
+    """
+    from mp2flame.sources import open_source
+
+    with open_source(path, landmarker=landmarker, mirror=mirror) as source:
+        if source.live or not hasattr(source, "detector"):
+            raise InputError(f"expected a video or pictures to track; got {path}: drive a head with it instead")
+        try:
+            return watch(source, on_frame=on_frame)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
