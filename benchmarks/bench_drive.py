@@ -2,13 +2,17 @@
 
     python benchmarks/bench_drive.py FILM --landmarker face_landmarker.task
 
-The film is played several times in a row, so that the start weighs as little as in a film of a minute. Also prints
-the resident memory after a quarter and at the end.
+Both clocks start before MediaPipe does and stop when it is closed: the bare loop's covers the landmarker, the film and
+every frame; ours covers `open_source`, the mapping, the sink, `drive` with filters and the person's rest, and the file
+written. Imports, and loading the head, are in neither. The film is played once, as it is, so that the start weighs
+what it weighs; `--times 4` plays it four times in a row. Also prints the resident memory after a quarter and at the
+end of a film.
 """
 
 from __future__ import annotations
 
 import argparse
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -22,9 +26,14 @@ from mp2flame import default_filters, drive, head_surface, load_head, open_sink,
 from mp2flame.mapping import HeadPose, default_mapping
 from mp2flame.sinks.encoders import Mp4Encoder
 
+_WANTED = 0.93
+
 
 def bare(film: Path, landmarker: Path) -> tuple[int, float]:
-    """Start MediaPipe, decode and detect, nothing else: frames and seconds."""
+    """Start MediaPipe, decode and detect, nothing else: frames and seconds.
+
+    As its users write it: one thread, PyAV's threads for the codec.
+    """
     vision = mp.tasks.vision
     options = vision.FaceLandmarkerOptions(
         base_options=mp.tasks.BaseOptions(model_asset_path=str(landmarker)),
@@ -90,26 +99,40 @@ def memory(film: Path, landmarker: Path, folder: Path) -> tuple[float, float, in
     return marks[len(marks) // 4], marks[-1], report.frames
 
 
-def main() -> None:
-    """Print the ratio of frame rates and the growth of memory."""
+def _spread(rates: list[float]) -> str:
+    return f"{median(rates):6.1f} ({min(rates):.1f} to {max(rates):.1f})"
+
+
+def main() -> int:
+    """Print the ratio of frame rates and the growth of memory; 0 where the median ratio is high enough."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("film", type=Path)
     parser.add_argument("--landmarker", type=Path, required=True)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--times", type=int, default=4, help="how often the film is played in a row")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--times", type=int, default=1, help="how often the film is played in a row")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        film = long_film(options.film, folder / "film.mp4", options.times)
-        runs = [(bare(film, options.landmarker), driven(film, options.landmarker, folder))
-                for _ in range(options.rounds)]  # fmt: skip
-        rates = [[frames / seconds for frames, seconds in column] for column in zip(*runs, strict=True)]
-        peer, ours = (median(column) for column in rates)
-        ratio = median(b / a for a, b in zip(*rates, strict=True))
-        print(f"bare loop {peer:.1f} fps, drive to .npz {ours:.1f} fps, ratio {ratio:.3f} (at least 0.93)")
+        film = options.film if options.times == 1 else long_film(options.film, folder / "film.mp4", options.times)
+        bare(film, options.landmarker), driven(film, options.landmarker, folder)  # not counted: files into memory
+        runs = []
+        for number in range(options.rounds):
+            # Who comes first changes, so that neither always finds the machine as the other leaves it.
+            roads = [lambda: bare(film, options.landmarker), lambda: driven(film, options.landmarker, folder)]
+            first = number % 2
+            results = {first: roads[first](), 1 - first: roads[1 - first]()}
+            runs.append([frames / seconds for frames, seconds in (results[0], results[1])])
+        peer, ours = (list(column) for column in zip(*runs, strict=True))
+        ratios = sorted(b / a for a, b in runs)
+        print(f"clock: from before MediaPipe starts until it is closed; {options.rounds} rounds, each in turn")
+        print(f"bare loop        {_spread(peer)} fps")
+        print(f"drive to .npz    {_spread(ours)} fps")
+        print(f"drive / bare     {median(ratios):.3f} ({ratios[0]:.3f} to {ratios[-1]:.3f}), best against best "
+              f"{max(ours) / max(peer):.3f}; wanted at least {_WANTED}")  # fmt: skip
         quarter, end, frames = memory(film, options.landmarker, folder)
     print(f"memory after a quarter of {frames} frames {quarter:.0f} MB, at the end {end:.0f} MB")
+    return 0 if median(ratios) >= _WANTED else 1
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())
