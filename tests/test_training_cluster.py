@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -17,9 +20,10 @@ pytest.importorskip("pyarrow", reason="data sets need the extra train")
 
 import ray
 
-from mp2flame.errors import FormatError
+from mp2flame.errors import FormatError, InputError
 from mp2flame.head import FlameHead, load_head
-from mp2flame.training.cluster import gather_on_cluster
+from mp2flame.mapping import LinearMapping, load_mapping
+from mp2flame.training.cluster import cluster, gather_on_cluster
 from mp2flame.training.dataset import Dataset
 from mp2flame.training.fitting import fit
 from mp2flame.training.gather import gather
@@ -145,3 +149,33 @@ def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_work
     assert sum(told) == 80
     for name, column in alone.results(tasks)[0].items():
         np.testing.assert_array_equal(spread.results(tasks)[0][name], column)
+
+
+@pytest.mark.parametrize("address", ["{free}", "ray://{free}"])
+def test_an_address_where_nothing_listens_is_told_at_once(address: str) -> None:
+    with socket.socket() as taken:
+        # Bound and not listening: nobody else gets the port, and a connection to it is refused.
+        taken.bind(("127.0.0.1", 0))
+        place = address.format(free=f"127.0.0.1:{taken.getsockname()[1]}")
+        with pytest.raises(InputError, match="nothing listens there"), cluster(place):
+            pass
+
+
+@pytest.mark.parametrize("address", ["nowhere", "host:port", ":6379", "host:99999"])
+def test_an_address_without_host_or_port_is_told(address: str) -> None:
+    with pytest.raises(InputError, match="host:port"), cluster(address):
+        pass
+
+
+def test_the_command_line_fits_on_a_running_cluster(people: Dataset, two_workers: None, tmp_path: Path) -> None:
+    # A process of its own, as a user's is: this one holds the connection that the other tests use.
+    address = ray.get_runtime_context().gcs_address
+    command = [sys.executable, "-c", "from mp2flame.cli.main import main; raise SystemExit(main())"]
+    command += ["fit", str(people.path), "--kind", "pinv", "-o", str(tmp_path / "m.safetensors")]
+    done = subprocess.run([*command, "--cluster", address], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "12 subjects" in done.stdout
+    spread, alone = load_mapping(tmp_path / "m.safetensors"), fit(people, kind="pinv")
+    assert isinstance(spread, LinearMapping)
+    assert isinstance(alone, LinearMapping)
+    np.testing.assert_allclose(spread.matrix, alone.matrix, rtol=1e-4, atol=1e-4)

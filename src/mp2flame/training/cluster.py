@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,7 @@ __all__ = ["ClusterExtraction", "cluster", "gather_on_cluster"]
 
 # A task is tried again when the worker or the machine that had it is gone; errors of the task itself are raised.
 _RETRIES = 5
+_KNOCK_SECONDS = 5.0
 
 
 @contextmanager
@@ -33,6 +35,7 @@ def cluster(address: str) -> Iterator[None]:
     Raises:
         InputError: nothing answers there.
     """
+    _knock(address)
     options: dict[str, Any] = {} if address == "local" else {"address": address}
     try:
         ray.init(include_dashboard=False if address == "local" else None, log_to_driver=False, **options)
@@ -42,6 +45,26 @@ def cluster(address: str) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Open a connection to the address where it is a host and a port: Ray itself tries for minutes.
+
+    Raises:
+        InputError: it has no port, or nothing listens there.
+    """
+    if address in ("local", "auto"):
+        return
+    host, _, port = address.rpartition("://")[2].partition("/")[0].rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise InputError(f"expected a Ray cluster as host:port, ray://host:port, auto or local; got {address!r}")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+    except OSError as error:
+        raise InputError(
+            f"expected a Ray cluster at {address}; nothing listens there ({error}): start one with `ray start --head`, "
+            "or name its address"
+        ) from error
 
 
 def _collect(pending: list[Any], advance: Callable[[Any], None]) -> list[Any]:
