@@ -101,6 +101,8 @@ def footage(
     n = len(params)
     moving = np.abs(params.expression).max(axis=1) > 1e-6
     scores = np.where(moving[:, None], rng.uniform(0, 0.9, size=(n, N_SCORES)), 0.01)
+    # What a real MediaPipe hardly ever reports.
+    scores[:, [0, -2, -1]] = 1e-5
     transform = np.tile(np.eye(4), (n, 1, 1))
     transform[:, :3, :3] = rotations.matrix(params.global_orient)
     if landmarks is None:
