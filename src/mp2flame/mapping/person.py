@@ -47,7 +47,7 @@ PAIRED: Final[NDArray[np.bool_]] = np.array(
 _BLINK = np.array([name.startswith("eyeBlink") for name in MEDIAPIPE])
 _EYE = np.array([name.startswith("eye") for name in MEDIAPIPE])
 
-# Chosen by errors on held-out people, see docs/personal.md.
+# Chosen by errors on people that mappings were not fitted on, see docs/personal.md.
 _SILENT = 0.05
 _BLINK_SHARE = 0.7
 _HIGH_SHARE = 0.45

@@ -23,7 +23,7 @@ _MIRROR = mirror_permutation(MEDIAPIPE)
 # What a face does and holds is seen once, however many frames it fills; a look is the strongest frame of this long.
 _LOOK_SECONDS = 0.5
 
-# Chosen by errors on held-out people, see docs/personal.md.
+# Chosen by errors on people that mappings were not fitted on, see docs/personal.md.
 _FIRES = 0.05
 _ENOUGH_LOOKS = 2.0
 _NATURAL = 0.15
