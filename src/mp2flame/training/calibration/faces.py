@@ -29,17 +29,17 @@ Float64 = NDArray[np.float64]
 
 _MOVES: Final = 2e-5
 """Metres that a vertex must move at one unit of a coefficient for the coefficient to count as one."""
-_OWN: Final = 0.25
+_OWN: Final = 0.2
 """Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw."""
-_OWN_SPREAD: Final = (0.2, 0.9)
+_OWN_SPREAD: Final = (0.4, 1.0)
 """Least and largest standard deviation of the coefficients in those; each face has one of its own."""
-_NOISE: Final = 0.15
-"""Standard deviation added to coefficients elsewhere, so that faces are not only sums of the 52 shapes."""
+_NOISE: Final = (0.05, 0.6)
+"""The same of what is added to the named shapes elsewhere: no person's smile is the sum of the 52 shapes of another."""
 _JAW_NOISE: Final = (0.010, 0.005, 0.002)
 """The same for the jaw, radians."""
 _MANNER: Final = 0.2
 """How much people differ in how far each of their shapes goes, as the standard deviation of a logarithm."""
-_CLOSED: Final = 0.25
+_CLOSED: Final = 0.10
 """Share of open jaws whose lips meet all the same, as in m, b and p."""
 _SHRINK: Final = 0.85
 _SHRINKS: Final = 10
@@ -115,7 +115,7 @@ class Drawer:
         kept = np.array([name.startswith(_WITHOUT_SHAPES) for name in ARKIT])
         weights[np.ix_(own, ~kept)] = 0
         manner = np.exp(rng.normal(scale=_MANNER, size=len(ARKIT)))
-        spread = np.where(own, rng.uniform(*_OWN_SPREAD, size=n), _NOISE)
+        spread = np.where(own, rng.uniform(*_OWN_SPREAD, size=n), rng.uniform(*_NOISE, size=n))
         noise = rng.normal(size=(n, self.n_expression)) * spread[:, None]
         jaw = rng.normal(size=(n, 3)) * _JAW_NOISE
         extra = np.concatenate([noise, jaw, np.zeros((n, 6))], axis=1)

@@ -99,6 +99,6 @@ def sample_weights(n: int, rng: np.random.Generator, wanted: NDArray[np.floating
                 _raise_group(row, stems, one_sided, each, rng)
         if rng.random() < 0.7:
             _gaze(row, rng)
-        if row[_PLACE["jawOpen"]] > 0 and rng.random() < 0.2:
+        if row[_PLACE["jawOpen"]] > 0 and rng.random() < 0.1:
             row[_PLACE["mouthClose"]] = row[_PLACE["jawOpen"]] * rng.uniform(0.3, 1.0)
     return rows

@@ -64,7 +64,7 @@ class Session:
 def read_person(path: Path) -> Person | None:
     """A person that was kept; None if there is none or the file was cut off."""
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return Person.from_arrays(dict(arrays))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

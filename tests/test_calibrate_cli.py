@@ -1,0 +1,121 @@
+"""`mp2flame calibrate`: what it refuses and with which words, and the pair of files that drive takes by one name."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mp2flame import load_head
+from mp2flame.cli import main
+from mp2flame.errors import InputError
+from mp2flame.mapping import LinearMapping, Preferred, load_mapping, load_preferred
+
+
+def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
+    """The exit code, and what was printed on both streams as one line of words."""
+    code = main([str(word) for word in words])
+    captured = capsys.readouterr()
+    return code, " ".join((captured.out + captured.err).split())
+
+
+def test_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["calibrate", "--help"])
+    assert stopped.value.code == 0
+    said = " ".join(capsys.readouterr().out.split())
+    for word in ("--head", "--kind", "--quick", "--person", "--report", "--keep-work"):
+        assert word in said
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["-o", "m.safetensors"], "expected --head FILE to make a mapping for a head, or --person VIDEO"),
+        (["-o", "m.safetensors", "--head", "builtin", "--person", "me.mp4"], "for a person; got both"),
+        (["-o", "m.npz", "--head", "builtin"], "expected an output that ends in .safetensors; got m.npz"),
+        (["-o", "no/m.safetensors", "--head", "builtin"], "the folder no does not exist"),
+        (["-o", "m.safetensors", "--head", "builtin", "--workers", "0"], "expected at least one worker; got 0"),
+        (
+            ["-o", "m.safetensors", "--head", "builtin", "--report", "r.pdf"],
+            "expected reports that end in .html or .json; got r.pdf",
+        ),
+    ],
+)
+def test_what_cannot_work_is_said_before_any_work(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, text = _run(capsys, "calibrate", *words)
+    assert code == 1
+    assert said in text
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_head_without_expression_components_is_refused(
+    landmarker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyvista")
+    pytest.importorskip("mediapipe")
+    pytest.importorskip("pyarrow")
+    from mp2flame.head import save_head
+
+    head = load_head("builtin")
+    stilled = head.arrays.shapedirs.copy()
+    stilled[:, :, head.n_shape :] = 0
+    path = tmp_path / "still.safetensors"
+    save_head(replace(head, arrays=replace(head.arrays, shapedirs=stilled)), path)
+    code, said = _run(
+        capsys, "calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--landmarker", landmarker
+    )
+    assert code == 1
+    assert "expected a head whose expression components move it" in said
+    assert "there is nothing to calibrate" in said
+
+
+def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_picture_saved(
+    landmarker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyvista")
+    pytest.importorskip("mediapipe")
+    pytest.importorskip("pyarrow")
+    from mp2flame.head import save_head
+
+    head = load_head("builtin")
+    # A black head shows no face.
+    assert head.vertex_colors is not None
+    path = tmp_path / "black.safetensors"
+    save_head(replace(head, arrays=replace(head.arrays, vertex_colors=np.zeros_like(head.vertex_colors))), path)
+    code, said = _run(
+        capsys,
+        *("calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--work", tmp_path / "work"),
+        *("--landmarker", landmarker),
+    )
+    assert code == 1
+    assert "expected a head that MediaPipe can see; it finds no face in a picture of this one" in said
+    (picture,) = (tmp_path / "work").glob("unseen-*.png")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.name in said
+    assert not (tmp_path / "m.safetensors").exists()
+
+
+def test_the_pair_of_files_is_taken_by_the_first_name(tmp_path: Path) -> None:
+    scores, landmarks = load_mapping("builtin"), load_mapping("builtin-landmarks")
+    scores.save(tmp_path / "mine.safetensors")
+    assert isinstance(load_preferred(tmp_path / "mine.safetensors"), LinearMapping)
+    landmarks.save(tmp_path / "mine-landmarks.safetensors")
+    pair = load_preferred(tmp_path / "mine.safetensors")
+    assert isinstance(pair, Preferred)
+    assert pair.n_expression == scores.n_expression
+    assert not isinstance(load_preferred(tmp_path / "mine-landmarks.safetensors"), Preferred)
+    assert isinstance(load_preferred("builtin"), Preferred)
+
+
+def test_a_stranger_beside_a_mapping_is_not_taken_for_its_pair(tmp_path: Path) -> None:
+    other = LinearMapping(matrix=np.zeros((52, 59), dtype=np.float32), metadata={"head_version": "other"})
+    load_mapping("builtin").save(tmp_path / "mine.safetensors")
+    other.save(tmp_path / "mine-landmarks.safetensors")
+    with pytest.raises(InputError, match=r"mine-landmarks.safetensors is taken for .* and does not"):
+        load_preferred(tmp_path / "mine.safetensors")
