@@ -151,7 +151,7 @@ def _videos(folder: Path, *names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-_SETTING = Setting("builtin", None, Path("none"), "global_orient", FOCAL, False, ())
+_SETTING = Setting("builtin", None, Path("none"), "global_orient", FOCAL, None, False, ())
 
 
 def test_who_is_finished_is_not_tracked_again(watched: list[str], tmp_path: Path) -> None:

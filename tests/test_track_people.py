@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mp2flame.errors import InputError
-from mp2flame.signals import FlameParams, concatenate
+from mp2flame.errors import HeadMismatchError, InputError
+from mp2flame.mapping import Mapping
+from mp2flame.signals import FlameParams, Observation, concatenate
 from mp2flame.training.comparison import angle_between, compare
 from mp2flame.training.tracking.footage import Footage, find_rest
 from mp2flame.training.tracking.people import Tracked, track_person
@@ -186,6 +187,43 @@ def test_a_rest_in_the_middle_is_found(study: Study, truth: FlameParams) -> None
     rest = find_rest(footage(study, turned))
     assert rest is not None
     assert np.median(np.abs(turned.expression[rest]).max(axis=1)) == 0
+
+
+def test_a_mapping_is_where_faces_are_looked_for(study: Study, truth: FlameParams) -> None:
+    right, wrong = _Said(study, truth), _Said(study, replace(truth, jaw_pose=truth.jaw_pose + np.float32(0.2)))
+    without, good, bad = (
+        track_person(study, [footage(study, truth, noise=1.2e-3)], focal=FOCAL, mapping=mapping)[0].params
+        for mapping in (None, right, wrong)
+    )
+    errors = [np.abs(got.jaw_pose[:, 0] - truth.jaw_pose[:, 0]).mean() for got in (without, good, bad)]
+    assert errors[1] < errors[0]
+    assert errors[1] < errors[2]
+    foreign = _Said(study, truth)
+    foreign._hash = "0" * 64
+    with pytest.raises(HeadMismatchError, match="made for"):
+        track_person(study, [footage(study, truth)], mapping=foreign)
+
+
+class _Said(Mapping):
+    """A mapping that knows the answer."""
+
+    def __init__(self, study: Study, answer: FlameParams) -> None:
+        self._answer = answer
+        self._hash = study.head.hash
+
+    @property
+    def n_expression(self) -> int:
+        return self._answer.n_expression
+
+    @property
+    def head_hash(self) -> str:
+        return self._hash
+
+    def __call__(self, observation: Observation) -> FlameParams:
+        return self._answer
+
+    def for_person(self, rest: Observation) -> _Said:
+        return self
 
 
 def test_videos_without_a_face_are_refused(study: Study, truth: FlameParams) -> None:

@@ -44,6 +44,8 @@ class Track:
     """Which joint the head's rotation goes to; none leaves the head in its own place."""
     focal: float | None = None
     """Focal length of the camera in pixels; estimated if not given."""
+    mapping: str | None = None
+    """A mapping for this head (see `mp2flame calibrate`), which makes faces closer; for the built-in head its own."""
     n_shape: int | None = None
     """How many of the head's shape directions are identity, for heads that are not as wide as FLAME."""
     landmarker: Path | None = None
@@ -64,6 +66,10 @@ class Track:
         head = load_head(self.head, n_shape=self.n_shape)
         return self._to_files(head, files) if files else self._to_folder(head)
 
+    @property
+    def _mapping(self) -> str | None:
+        return "builtin-landmarks" if self.mapping is None and self.head == "builtin" else self.mapping
+
     def _files(self) -> tuple[Path, ...]:
         """The outputs, if they are files; none if there is one and it is a folder."""
         if not self.output:
@@ -83,6 +89,7 @@ class Track:
 
     def _to_files(self, head: FlameHead, files: tuple[Path, ...]) -> int:
         from mp2flame.fetch import landmarker_path
+        from mp2flame.mapping import load_mapping
         from mp2flame.training.tracking.batch import video_pictures
         from mp2flame.training.tracking.results import check_targets, save_files
         from mp2flame.training.tracking.tracking import track
@@ -97,6 +104,7 @@ class Track:
                 landmarker=bundle,
                 head_pose=self.head_pose,
                 focal=self.focal,
+                mapping=None if self._mapping is None else load_mapping(self._mapping),
                 mirror=self.mirror,
                 on_frame=bar.advance,
             )[0]
@@ -137,6 +145,7 @@ class Track:
             landmarker=bundle,
             head_pose=self.head_pose,
             focal=self.focal,
+            mapping=self._mapping,
             mirror=self.mirror,
             suffixes=tuple(".overlay.mp4" if kind == "overlay" else f".{kind}" for kind in self.kinds),
         )

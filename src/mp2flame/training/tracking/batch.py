@@ -15,6 +15,7 @@ from threadpoolctl import threadpool_limits
 
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
+from mp2flame.mapping import load_mapping
 from mp2flame.sources.opening import VIDEO_SUFFIXES
 from mp2flame.training.tracking.people import HeadPose
 from mp2flame.training.tracking.preparation import Study, study_head
@@ -35,6 +36,8 @@ class Setting:
     landmarker: Path
     head_pose: HeadPose
     focal: float | None
+    mapping: str | None
+    """What `load_mapping` takes."""
     mirror: bool
     suffixes: tuple[str, ...]
     """Of the files for each video, besides recording and residuals."""
@@ -130,6 +133,7 @@ def _one(job: Job, folder: Path, setting: Setting) -> Outcome:
         landmarker=setting.landmarker,
         head_pose=setting.head_pose,
         focal=setting.focal,
+        mapping=None if setting.mapping is None else load_mapping(setting.mapping),
         mirror=setting.mirror,
     )
     names = _names(videos)

@@ -13,10 +13,12 @@ from mp2flame import rotations
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
+from mp2flame.mapping import Mapping, check_head
+from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.signals import N_LANDMARKS, FlameParams, Observation
 from mp2flame.training.tracking.equations import Lens, Scene
 from mp2flame.training.tracking.footage import Footage, find_rest
-from mp2flame.training.tracking.layout import Layout, identity_width, moving_expression
+from mp2flame.training.tracking.layout import Layout, face_rows, identity_width, moving_expression
 from mp2flame.training.tracking.person import Person, View, know_person, usual_focal
 from mp2flame.training.tracking.posing import Points
 from mp2flame.training.tracking.preparation import Study
@@ -68,6 +70,7 @@ def track_person(
     *,
     head_pose: HeadPose = "global_orient",
     focal: float | None = None,
+    mapping: Mapping | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> list[Tracked]:
     """Track one person through videos that share the identity.
@@ -77,14 +80,19 @@ def track_person(
         videos: what was seen.
         head_pose: the joint that turns the head; `none` leaves it unturned in its own place.
         focal: focal length in pixels; None estimates it for each video.
+        mapping: of this head; where it is given, faces are believed to be near what it says.
         on_frame: called for each frame that is solved.
 
     Raises:
         InputError: no video shows a face, or the focal length is not above 0.
+        HeadMismatchError: the mapping is another head's.
     """
+    head = study.head
+    if mapping is not None:
+        check_head(mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression)
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise InputError(f"expected a focal length above 0 pixels; got {focal}")
-    tracker = _Tracker(study, head_pose, focal)
+    tracker = _Tracker(study, head_pose, focal, mapping)
     return tracker.track(videos, on_frame)
 
 
@@ -110,7 +118,8 @@ class _Take:
 class _Tracker:
     """One head, ready to be tracked with."""
 
-    def __init__(self, study: Study, head_pose: HeadPose, focal: float | None) -> None:
+    def __init__(self, study: Study, head_pose: HeadPose, focal: float | None, mapping: Mapping | None) -> None:
+        self._mapping = mapping
         self._head, self._focal, self._head_pose = study.head, focal, head_pose
         self._response, self._index = study.response, study.embedding.landmark_index
         self._layout = Layout(moving_expression(study.head), 1 if head_pose == "neck_pose" else 0)
@@ -176,7 +185,8 @@ class _Tracker:
         rows = np.flatnonzero(video.seen.found)
         moments = Moments(video.seen.time[rows], video.shot[rows])
         seen, reported = self._landmarks(video, rows), _reported(video, rows)
-        path = solve_path(self._scene(person, take.number), seen, reported, moments, on_frame=on_frame)
+        scene, hoped = self._scene(person, take.number), self._mapped(take, rows)
+        path = solve_path(scene, seen, reported, moments, expected=hoped, on_frame=on_frame)
         if take.rest is None:
             remarks.append(_NO_REST)
         good = _own_shots(moments, path, self._layout, take.main, remarks)
@@ -204,6 +214,18 @@ class _Tracker:
             lens=person.lenses[take.number],
             remarks=tuple(remarks),
         )
+
+    def _mapped(self, take: _Take, rows: NDArray[np.intp]) -> Float64 | None:
+        """(N, E + 9) the faces that the mapping gives; None without one."""
+        if self._mapping is None:
+            return None
+        mapping = self._mapping if take.rest is None else self._mapping.for_person(take.video.seen[take.rest])
+        given = face_rows(mapping(take.video.seen[rows]))
+        e, width = self._layout.n_expression, given.shape[1] - N_ROTATIONS
+        faces = np.zeros((len(rows), self._layout.n_face))
+        faces[:, : min(e, width)] = given[:, : min(e, width)]
+        faces[:, e:] = given[:, width:]
+        return faces
 
     def _params(self, video: Footage, rows: NDArray[np.intp], solved: Float64, person: Person) -> FlameParams:
         n, e = len(video.seen), self._layout.n_expression

@@ -6,7 +6,8 @@ Gauss-Newton on the maximum a posteriori: every frame's landmarks under the lear
 and ties to its neighbours in time. The prior is normal with the covariance that faces have, times a scale that each
 frame has of its own: calm frames are believed to be calm, lively ones lively. The scale is integrated out by
 expectation-maximisation, which makes the prior a Student t (Liu and Rubin 1995, "ML estimation of the t distribution
-using EM"). Landmarks that miss by much more than they ever do are not believed (iteratively reweighted least squares).
+using EM"). Where a mapping for the head is at hand, the prior is about what it gives, and narrower. Landmarks that
+miss by much more than they ever do are not believed (iteratively reweighted least squares).
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ _WINDOW, _OVERLAP = 450, 30
 """Frames solved together, and how many of the neighbouring windows' are solved along with them."""
 _FREEDOM: Final = 3.0
 """Degrees of freedom of the prior's Student t."""
+_MAPPED: Final = 0.15
+"""How far a face may be from what a mapping gives, where there is one, in deviations of lively faces."""
 _WALK: Final = (0.1, 0.02, 0.035, 0.05, 0.01)
 """How much unknowns change in a thirtieth of a second: expression, jaw, eyes, the head's rotation, its translation."""
 _LOOSE: Final = 1e-6
@@ -95,6 +98,7 @@ def solve_path(
     reported: Float64,
     moments: Moments,
     *,
+    expected: Float64 | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> Path:
     """Solve the frames of one video that show one person's face.
@@ -104,6 +108,7 @@ def solve_path(
         seen: (N, K, 3) normalised landmarks.
         reported: (N, 3, 3) the head's rotations as MediaPipe gives them, to start from.
         moments: when they were seen.
+        expected: (N, E + 9) faces that a mapping gives, the prior's middle; None is the face at rest.
         on_frame: called once for each frame that is done.
     """
     n, width = len(seen), scene.layout.width
@@ -112,7 +117,10 @@ def solve_path(
         first, last = max(0, start - _OVERLAP), min(n, stop + _OVERLAP)
         part = slice(first, last)
         kept = slice(start - first, stop - first)
-        solved = _solve(scene, seen[part], reported[part], _ties(scene.layout, moments.time[part], moments.shot[part]))
+        hoped = None if expected is None else expected[part]
+        solved = _solve(
+            scene, seen[part], reported[part], hoped, _ties(scene.layout, moments.time[part], moments.shot[part])
+        )
         for name in ("rows", "misfit", "pixels", "believed"):
             getattr(path, name)[start:stop] = getattr(solved, name)[kept]
         for _ in range(stop - start if on_frame is not None else 0):
@@ -126,29 +134,34 @@ def _windows(n: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + _WINDOW, n)
 
 
-def _solve(scene: Scene, seen: NDArray[np.floating], reported: Float64, ties: Float64) -> Path:
+def _solve(
+    scene: Scene, seen: NDArray[np.floating], reported: Float64, expected: Float64 | None, ties: Float64
+) -> Path:
     layout, spread = scene.layout, scene.response.relative
     sight = Sight.through(scene.lens, seen, _inside(seen))
     rows = start_rows(scene.points, layout, scene.lens, seen, reported)
-    scale = np.ones(len(rows))
+    middle = np.zeros((len(rows), layout.n_face)) if expected is None else expected
+    rows[:, : layout.n_face] = middle
+    scale = np.full(len(rows), 1.0 if expected is None else _MAPPED**-2.0)
     deviation = spread.deviation.reshape(-1, 3)
     for step in range(_STEPS):
         matrix, right = face_equations(scene, rows, sight)
-        _believe(matrix, right, rows, layout, scale)
+        _believe(matrix, right, rows[:, : layout.n_face] - middle, layout, scale)
         rows = rows + solve_chain(*tied(matrix, right, rows, ties), ties)
-        scale = _scales(matrix, rows, layout)
+        if expected is None:
+            scale = _scales(matrix, rows, layout)
         if step >= _DOUBT_AFTER - 1:
             sight = Sight(sight.tangents, _inside(seen) * _doubts(scene, rows, sight, deviation))
     return _judged(scene, rows, sight)
 
 
-def _believe(matrix: Float64, right: Float64, rows: Float64, layout: Layout, scale: Float64) -> None:
-    """Add the prior, times each frame's own (N,) scale, to normal equations in place."""
+def _believe(matrix: Float64, right: Float64, away: Float64, layout: Layout, scale: Float64) -> None:
+    """Add the prior to normal equations in place, for faces (N, E + 9) away from its middle, times (N,) scales."""
     n = layout.n_face
     face, pose = np.arange(n), np.arange(n, layout.width)
     prior = scale[:, None] * layout.face_deviation**-2.0
     matrix[:, face, face] += prior
-    right[:, :n] += prior * rows[:, :n]
+    right[:, :n] += prior * away
     matrix[:, pose, pose] += _LOOSE
 
 

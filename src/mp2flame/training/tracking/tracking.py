@@ -14,6 +14,7 @@ from mp2flame.training.tracking.preparation import Study, study_head
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
+    from mp2flame.mapping import Mapping
 
 __all__ = ["look_at", "track"]
 
@@ -25,6 +26,7 @@ def track(
     landmarker: Path | None = None,
     head_pose: HeadPose = "global_orient",
     focal: float | None = None,
+    mapping: Mapping | None = None,
     mirror: bool = False,
     on_picture: Callable[[], None] | None = None,
     on_frame: Callable[[], None] | None = None,
@@ -40,6 +42,7 @@ def track(
         landmarker: MediaPipe's `face_landmarker.task`; None for the one that is fetched.
         head_pose: the joint that turns the head; `none` leaves it unturned in its own place.
         focal: focal length in pixels; None estimates it for each video.
+        mapping: of this head, as `calibrate` makes one; with it faces come out closer.
         mirror: the pictures are mirrored.
         on_picture: called after each picture of the head that is learned from.
         on_frame: called twice for each frame: when it was watched and when it was solved.
@@ -49,6 +52,7 @@ def track(
 
     Raises:
         InputError: MediaPipe cannot see the head when it is rendered, the head has no expression, or a video no face.
+        HeadMismatchError: the mapping is another head's.
         MissingFileError: a video does not exist.
         MissingExtraError: PyVista, MediaPipe or PyAV is not installed.
     """
@@ -58,7 +62,7 @@ def track(
     bundle = landmarker_path(landmarker)
     footage = [look_at(path, bundle, mirror=mirror, on_frame=on_frame) for path in paths]
     study = head if isinstance(head, Study) else study_head(head, bundle, on_picture=on_picture)
-    return track_person(study, footage, head_pose=head_pose, focal=focal, on_frame=on_frame)
+    return track_person(study, footage, head_pose=head_pose, focal=focal, mapping=mapping, on_frame=on_frame)
 
 
 def look_at(
