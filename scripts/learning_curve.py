@@ -1,0 +1,83 @@
+"""How a calibrated mapping's error falls with the number of pictures: a table and a chart.
+
+    mp2flame calibrate --head builtin -o mine.safetensors --work pictures --keep-work
+    python -m scripts.learning_curve pictures --head builtin -o docs/pictures/calibration.png
+
+Mappings are fitted on the first 25, 50, 100 and so on of the people that a calibration left, and measured on its
+held-out ones; with `--data`, also on a data set of the same head that was made otherwise.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+from typing import Literal
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+
+from mp2flame.head import FlameHead, load_head
+from mp2flame.training.calibration.shards import read_person
+from mp2flame.training.dataset import Dataset
+from mp2flame.training.evaluation import evaluate
+from mp2flame.training.fitting import fit
+from mp2flame.training.writer import DatasetWriter
+
+_KINDS: dict[str, Literal["ridge", "landmarks"]] = {"scores": "ridge", "landmarks and scores": "landmarks"}
+
+
+def subset(work: Path, count: int, head: FlameHead, folder: Path) -> tuple[Dataset, int]:
+    """The first people of a calibration as a data set, and how many frames they have."""
+    frames = 0
+    with DatasetWriter(folder, head_version=head.version, head_hash=head.hash) as writer:
+        for path in sorted(work.glob("person-*.npz"))[:count]:
+            person = read_person(path)
+            if person is not None and len(person.values):
+                writer.add(person.rows())
+                frames += len(person.values)
+        writer.finish({"sources": [f"renders of the {head.version} head"]})
+    return Dataset(folder), frames
+
+
+def chart(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
+    """Frames against error, a line for each mapping."""
+    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
+    for name, points in curves.items():
+        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+    axes.set_xscale("log")
+    axes.set_xlabel("frames fitted on")
+    axes.set_ylabel("face distance, of no expression")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=130)
+
+
+def main() -> None:
+    """Fit, measure, print, draw."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="what calibrate --work --keep-work left")
+    parser.add_argument("--head", required=True)
+    parser.add_argument("--people", type=int, nargs="+", default=[25, 50, 100, 200, 300])
+    parser.add_argument("--data", type=Path, help="another data set to measure on")
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    options = parser.parse_args()
+    mpl.use("agg")
+    head = load_head(options.head)
+    (work,) = {path.parent for path in options.work.rglob("person-*.npz")}
+    measured = {"held out": work / "held-out"} | ({"other data": options.data} if options.data else {})
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for count in options.people:
+        with tempfile.TemporaryDirectory() as name:
+            data, frames = subset(work, count, head, Path(name) / "data")
+            for label, kind in _KINDS.items():
+                mapping = fit(data, kind=kind, head=head)
+                for where, truth in measured.items():
+                    face = evaluate({label: mapping}, truth, head).measures[label].figures()["face"]
+                    curves.setdefault(f"{label}, {where}", []).append((frames, face))
+                    print(f"{count} people, {frames} frames, {label}, {where}: {face:.3f}", flush=True)
+    chart(curves, options.output)
+
+
+if __name__ == "__main__":
+    main()
