@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from mp2flame.head import FlameHead
+from mp2flame.signals import FlameParams
 from mp2flame.training.regions import EYE_DISTANCE, head_regions
 from mp2flame.training.surface import split
 
@@ -28,7 +29,8 @@ _REACH: Final = 0.006
 """What lies deeper than this behind the nearest surface is behind it, not in it."""
 _LIP_TOLERANCE: Final = 0.0025
 """Lips are soft: where they press, meshes made of shapes overlap by this much without looking wrong."""
-_LID_TOLERANCE: Final = 0.0015
+_LID_TOLERANCE: Final = 0.0012
+_LID_MOST: Final = 0.004
 _EYE_JOINTS: Final = (3, 4)
 _LID_VERTICES: Final = 160
 """Of each eye at most so many are held against the ball."""
@@ -41,9 +43,11 @@ class Contact:
 
     Args:
         head: the head, at any identity; what is found holds for all of its identities.
+        shapes: expressions that are right as they are, such as ARKit's shapes one by one: lids that these lay deeper
+            than they are at rest, as where the fold of a closing lid goes in, may be as deep in any face.
     """
 
-    def __init__(self, head: FlameHead) -> None:
+    def __init__(self, head: FlameHead, shapes: FlameParams) -> None:
         mean = head.with_shape(np.zeros(0))
         neutral = mean.neutral_vertices.astype(np.float64)
         joints = mean.joints()[list(_EYE_JOINTS)].astype(np.float64)
@@ -56,6 +60,8 @@ class Contact:
         self._lids = [_thinned(lids[nearest == side]) for side in range(2)]
         carried = mean.arrays.weights[:, _EYE_JOINTS] > 0.5
         self._balls = [np.flatnonzero(carried[:, side]) for side in range(2)]
+        shaped = np.stack([self._lid_depths(frame, joints) for frame in mean(shapes)])
+        self._allowed = np.clip(shaped, 0, _LID_MOST * self._scale).max(axis=0, initial=0)
 
     def cuts(self, person: FlameHead, vertices: Float32) -> NDArray[np.bool_]:
         """(N,) whether each frame's face cuts into itself by more than soft skin may, beyond what it does at rest.
@@ -67,7 +73,7 @@ class Contact:
         centres = person.joints()[list(_EYE_JOINTS)].astype(np.float64)
         rest = person.neutral_vertices
         lips = np.array([self._lip_depth(frame) for frame in vertices]) - self._lip_depth(rest)
-        at_rest = np.maximum(self._lid_depths(rest, centres), 0)
+        at_rest = np.maximum(self._lid_depths(rest, centres), self._allowed)
         lids = np.array([(self._lid_depths(frame, centres) - at_rest).max(initial=0) for frame in vertices])
         result: NDArray[np.bool_] = (lips > _LIP_TOLERANCE * self._scale) | (lids > _LID_TOLERANCE * self._scale)
         return result

@@ -27,7 +27,7 @@ __all__ = ["Drawer", "Faces", "live_coefficients"]
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_MOVES: Final = 2e-5
+_MOVES: Final = 1e-6
 """Metres that a vertex must move at one unit of a coefficient for the coefficient to count as one."""
 _OWN: Final = 0.2
 """Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw."""
@@ -98,7 +98,7 @@ class Drawer:
         joined = join(shapes)
         kept = np.r_[0 : self.n_expression, joined.shape[1] - N_ROTATIONS : joined.shape[1]]
         self._shapes = joined[:, kept].astype(np.float64)
-        self._contact = Contact(head)
+        self._contact = Contact(head, shapes)
         self._gaps = head_gaps(head, head_regions(head))
 
     def draw(self, person: FlameHead, n: int, rng: np.random.Generator, wanted: Float64 | None = None) -> Faces:
