@@ -29,6 +29,8 @@ Float64 = NDArray[np.float64]
 _REACH: Final = 0.08
 """How far off the registered surface a vertex may be and still follow it, in eye distances."""
 _ON_RIM: Final = 1 - 1e-6
+_AT_RIM: Final = 0.016
+"""Nearer than this a vertex whose counterpart is on the rim has not left the surface, in eye distances."""
 
 
 @lru_cache(maxsize=1)
@@ -101,4 +103,5 @@ def correspond(head: FlameHead, embedding: LandmarkEmbedding) -> Correspondence:
     )
     near = nearest.distance < _REACH * target.eye_distance
     rim = (source.rim[source.triangles[nearest.triangle]] * nearest.barycentric).sum(axis=1) > _ON_RIM
-    return Correspondence(source, target, registered, nearest, near & ~rim, rim & ~near)
+    at_rim = rim & (nearest.distance < _AT_RIM * target.eye_distance)
+    return Correspondence(source, target, registered, nearest, near & (~rim | at_rim), rim & ~near)
