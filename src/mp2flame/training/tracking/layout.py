@@ -53,6 +53,12 @@ class Layout:
         return self.n_expression + N_ROTATIONS
 
     @property
+    def eyes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The columns of the left eye's axis-angle, and of the right one's."""
+        left = self.n_expression + 3 + np.arange(3)
+        return left, left + 3
+
+    @property
     def moving(self) -> tuple[int, ...]:
         """The joints that turn, in the order of the columns."""
         return (JAW, LEFT_EYE, RIGHT_EYE, self.joint)

@@ -41,6 +41,8 @@ _MAPPED: Final = 0.15
 """How far a face may be from what a mapping gives, where there is one, in deviations of lively faces."""
 _WALK: Final = (0.1, 0.02, 0.035, 0.05, 0.01)
 """How much unknowns change in a thirtieth of a second: expression, jaw, eyes, the head's rotation, its translation."""
+_VERGENCE: Final = 0.04
+"""How far the eyes' turns may differ, radians: they converge a little, and squint seldom."""
 _LOOSE: Final = 1e-6
 _OFF: Final = 4.5
 """Deviations by which a landmark misses that is not believed."""
@@ -147,6 +149,7 @@ def _solve(
     for step in range(_STEPS):
         matrix, right = face_equations(scene, rows, sight)
         _believe(matrix, right, rows[:, : layout.n_face] - middle, layout, scale)
+        _pair_eyes(matrix, right, rows, layout)
         rows = rows + solve_chain(*tied(matrix, right, rows, ties), ties)
         if expected is None:
             scale = _scales(matrix, rows, layout)
@@ -163,6 +166,17 @@ def _believe(matrix: Float64, right: Float64, away: Float64, layout: Layout, sca
     matrix[:, face, face] += prior
     right[:, :n] += prior * away
     matrix[:, pose, pose] += _LOOSE
+
+
+def _pair_eyes(matrix: Float64, right: Float64, rows: Float64, layout: Layout) -> None:
+    """Add to normal equations in place that both eyes look the same way."""
+    left, other = layout.eyes
+    tie = _VERGENCE**-2.0
+    apart = tie * (rows[:, left] - rows[:, other])
+    for own, across, sign in ((left, other, 1), (other, left, -1)):
+        matrix[:, own, own] += tie
+        matrix[:, own, across] -= tie
+        right[:, own] += sign * apart
 
 
 def _scales(matrix: Float64, rows: Float64, layout: Layout) -> Float64:
