@@ -37,7 +37,7 @@ ALLOWED: dict[str, set[str]] = {
     "viewer": _NOUNS | {"sinks.base"},
     "live": _NOUNS | {"rotations", "sources", "mapping", "filters", "head", "sinks", "formats", "pipeline", "viewer"},
     "training": _NOUNS
-    | {"rotations", "mapping", "head", "sources", "formats", "render", "performance", "fetch", "sinks", "pipeline.rest"},
+    | {"rotations", "mapping", "head", "sources", "formats", "render", "performance", "fetch", "sinks"},
 }
 
 # Outside packages: the only modules that may import them.

@@ -33,7 +33,7 @@ _SCRIPT = (
     KeyPose(1.2, sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
     KeyPose(1.4, sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
 )
-_PLAN, _FEW = Plan(people=8, pictures=3), Script(people=20, pictures=3)
+_PLAN, _FEW = Plan(people=8, pictures=3), Script(people=14, pictures=3)
 _COVERED = slice(12, 15)
 
 
@@ -43,10 +43,10 @@ def study(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     head = mp2flame.load_head("builtin")
     seen: list[int] = []
     learned = study_head(head, landmarker, plan=_PLAN, script=_FEW, folder=folder, on_picture=lambda: seen.append(1))
-    assert len(seen) == 8 * 3 + 20 * 3
+    assert len(seen) == 8 * 3 + 14 * 3
     # What was learned is not learned again.
     again = study_head(head, landmarker, plan=_PLAN, script=_FEW, folder=folder, on_picture=lambda: seen.append(1))
-    assert len(seen) == 8 * 3 + 20 * 3
+    assert len(seen) == 8 * 3 + 14 * 3
     np.testing.assert_allclose(again.response.bias, learned.response.bias, atol=1e-6)
     return learned
 
@@ -54,7 +54,7 @@ def study(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
 def _acted(head: mp2flame.FlameHead, seed: int) -> tuple[FlameParams, list[NDArray[np.uint8]]]:
     """The truth and the pictures of a performance at 12 frames per second."""
     params, _ = perform(head.blendshapes(), fps=12, script=_SCRIPT)
-    person = head.with_shape(np.random.default_rng(seed).normal(size=20))
+    person = head.with_shape(np.random.default_rng(seed).normal(scale=0.6, size=20))
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=(480, 360), view_angle=30.0) as renderer:
         renderer.look(person.joints()[3:5].mean(axis=0) - [0, 0.03, 0], distance=0.6)
         pictures = [renderer.render(person(params[i])[0]) for i in range(len(params))]
@@ -91,7 +91,7 @@ def test_a_film_of_the_head_is_tracked(
     assert result.params.found.all()
     assert result.rest.sum() >= 10
     figures = compare(study.head, result.params, acted[0])
-    # Learned from sixty pictures; hundreds make it closer.
+    # Learned from forty pictures; hundreds make it closer.
     assert figures.regions["face"].relative < 0.8
     assert figures.jaw_relative < 0.6
     assert figures.head_degrees < 5
