@@ -29,16 +29,20 @@ Float64 = NDArray[np.float64]
 
 _MOVES: Final = 1e-6
 """Metres that a vertex must move at one unit of a coefficient for the coefficient to count as one."""
-_OWN: Final = 0.2
-"""Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw."""
+_OWN: Final = (0.2, 0.1)
+"""Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw.
+
+This and some settings below are pairs: for shapes carried over from another head, which are only roughly what faces do,
+and for the head's own, which are known.
+"""
 _OWN_SPREAD: Final = (0.4, 1.0)
 """Least and largest standard deviation of the coefficients in those; each face has one of its own."""
-_NOISE: Final = (0.05, 0.6)
-"""The same of what is added to the named shapes elsewhere: no person's smile is the sum of the 52 shapes of another."""
+_NOISE: Final = ((0.05, 0.6), (0.02, 0.2))
+"""The same of what is added to the named shapes elsewhere; a pair."""
 _JAW_NOISE: Final = (0.010, 0.005, 0.002)
 """The same for the jaw, radians."""
-_MANNER: Final = 0.2
-"""How much people differ in how far each of their shapes goes, as the standard deviation of a logarithm."""
+_MANNER: Final = (0.2, 0.1)
+"""How much people differ in how far each of their shapes goes, as the standard deviation of a logarithm; a pair."""
 _CLOSED: Final = 0.10
 """Share of open jaws whose lips meet all the same, as in m, b and p."""
 _SHRINK: Final = 0.85
@@ -95,6 +99,7 @@ class Drawer:
         if len(shapes) != len(ARKIT):
             raise InputError(f"expected {len(ARKIT)} shapes, one for each ARKit name; got {len(shapes)}")
         self.n_expression = live_coefficients(head)
+        self._known = int(head.arrays.blendshapes is not None)
         joined = join(shapes)
         kept = np.r_[0 : self.n_expression, joined.shape[1] - N_ROTATIONS : joined.shape[1]]
         self._shapes = joined[:, kept].astype(np.float64)
@@ -111,11 +116,11 @@ class Drawer:
             wanted: (52,) how much more often than usual each shape shall come; None is as usual.
         """
         weights = sample_weights(n, rng, wanted).astype(np.float64)
-        own = rng.random(n) < _OWN
+        own = rng.random(n) < _OWN[self._known]
         kept = np.array([name.startswith(_WITHOUT_SHAPES) for name in ARKIT])
         weights[np.ix_(own, ~kept)] = 0
-        manner = np.exp(rng.normal(scale=_MANNER, size=len(ARKIT)))
-        spread = np.where(own, rng.uniform(*_OWN_SPREAD, size=n), rng.uniform(*_NOISE, size=n))
+        manner = np.exp(rng.normal(scale=_MANNER[self._known], size=len(ARKIT)))
+        spread = np.where(own, rng.uniform(*_OWN_SPREAD, size=n), rng.uniform(*_NOISE[self._known], size=n))
         noise = rng.normal(size=(n, self.n_expression)) * spread[:, None]
         jaw = rng.normal(size=(n, 3)) * _JAW_NOISE
         extra = np.concatenate([noise, jaw, np.zeros((n, 6))], axis=1)
