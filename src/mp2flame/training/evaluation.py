@@ -22,6 +22,7 @@ from mp2flame.training.measures import Measures, Ruler, mirrored, told
 from mp2flame.training.rows import Rows
 from mp2flame.training.setting import check_head as check_data_head
 from mp2flame.training.surface import Symmetry, head_symmetry
+from mp2flame.training.threads import one_blas_thread
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -106,13 +107,15 @@ def evaluate(
     mirror = None if symmetry is None else _Mirror(symmetry, swap)
     measures = {name: Measures() for name in (*mappings, NO_EXPRESSION)}
     without_rest = 0
-    for subject in chosen:
-        rest = data.rest(subject, columns)
-        without_rest += rest is None
-        for rows in data.batches([*columns, *_TRUTH], subjects=[subject]):
-            _still(ruler, measures[NO_EXPRESSION], rows, head.n_expression)
-            for name, mapping in mappings.items():
-                _one(ruler, measures[name], mapping, rows=rows, rest=rest, mirror=mirror)
+    # The products are small: more threads than one would spin in each other's way on a busy machine.
+    with one_blas_thread():
+        for subject in chosen:
+            rest = data.rest(subject, columns)
+            without_rest += rest is None
+            for rows in data.batches([*columns, *_TRUTH], subjects=[subject]):
+                _still(ruler, measures[NO_EXPRESSION], rows, head.n_expression)
+                for name, mapping in mappings.items():
+                    _one(ruler, measures[name], mapping, rows=rows, rest=rest, mirror=mirror)
     return Evaluation(measures, chosen, head, without_rest)
 
 
