@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
@@ -112,8 +111,7 @@ _studied: dict[tuple[str, int | None, Path], Study] = {}
 def _work(task: tuple[Job, Path, Setting]) -> Outcome:
     job, folder, setting = task
     try:
-        with threadpool_limits(limits=1, user_api="blas"):
-            return _one(job, folder, setting)
+        return _one(job, folder, setting)
     except Mp2FlameError as error:
         return Outcome(error=str(error))
 

@@ -8,6 +8,7 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from mp2flame import rotations
 from mp2flame.errors import InputError
@@ -93,7 +94,9 @@ def track_person(
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise InputError(f"expected a focal length above 0 pixels; got {focal}")
     tracker = _Tracker(study, head_pose, focal, mapping)
-    return tracker.track(videos, on_frame)
+    # Matrices of single frames are too small for threads, which would only wait for each other.
+    with threadpool_limits(limits=1, user_api="blas"):
+        return tracker.track(videos, on_frame)
 
 
 @dataclass(frozen=True, eq=False)
