@@ -45,7 +45,7 @@ class Track:
     focal: float | None = None
     """Focal length of the camera in pixels; estimated if not given."""
     mapping: str | None = None
-    """A mapping for this head (see `mp2flame calibrate`), which makes faces closer; for the built-in head its own."""
+    """A mapping for this head (see `mp2flame calibrate`) to look for faces near; for the built-in head its own."""
     n_shape: int | None = None
     """How many of the head's shape directions are identity, for heads that are not as wide as FLAME."""
     landmarker: Path | None = None

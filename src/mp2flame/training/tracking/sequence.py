@@ -37,7 +37,7 @@ _WINDOW, _OVERLAP = 450, 30
 """Frames solved together, and how many of the neighbouring windows' are solved along with them."""
 _FREEDOM: Final = 3.0
 """Degrees of freedom of the prior's Student t."""
-_MAPPED: Final = 0.15
+_MAPPED: Final = 0.35
 """How far a face may be from what a mapping gives, where there is one, in deviations of lively faces."""
 _WALK: Final = (0.1, 0.02, 0.035, 0.05, 0.01)
 """How much unknowns change in a thirtieth of a second: expression, jaw, eyes, the head's rotation, its translation."""

@@ -42,7 +42,7 @@ def track(
         landmarker: MediaPipe's `face_landmarker.task`; None for the one that is fetched.
         head_pose: the joint that turns the head; `none` leaves it unturned in its own place.
         focal: focal length in pixels; None estimates it for each video.
-        mapping: of this head, as `calibrate` makes one; with it faces come out closer.
+        mapping: of this head, as `calibrate` makes one; faces are then looked for near what it says.
         mirror: the pictures are mirrored.
         on_picture: called after each picture of the head that is learned from.
         on_frame: called twice for each frame: when it was watched and when it was solved.
