@@ -45,7 +45,7 @@ class Track:
     focal: float | None = None
     """Focal length of the camera in pixels; estimated if not given."""
     mapping: str | None = None
-    """A mapping for this head (see `mp2flame calibrate`) to look for faces near; for the built-in head its own."""
+    """A mapping for this head (see `mp2flame calibrate`) to look for faces near what it says."""
     n_shape: int | None = None
     """How many of the head's shape directions are identity, for heads that are not as wide as FLAME."""
     landmarker: Path | None = None
@@ -65,10 +65,6 @@ class Track:
                 raise MissingFileError(f"no video {video}")
         head = load_head(self.head, n_shape=self.n_shape)
         return self._to_files(head, files) if files else self._to_folder(head)
-
-    @property
-    def _mapping(self) -> str | None:
-        return "builtin-landmarks" if self.mapping is None and self.head == "builtin" else self.mapping
 
     def _files(self) -> tuple[Path, ...]:
         """The outputs, if they are files; none if there is one and it is a folder."""
@@ -104,7 +100,7 @@ class Track:
                 landmarker=bundle,
                 head_pose=self.head_pose,
                 focal=self.focal,
-                mapping=None if self._mapping is None else load_mapping(self._mapping),
+                mapping=None if self.mapping is None else load_mapping(self.mapping),
                 mirror=self.mirror,
                 on_frame=bar.advance,
             )[0]
@@ -145,7 +141,7 @@ class Track:
             landmarker=bundle,
             head_pose=self.head_pose,
             focal=self.focal,
-            mapping=self._mapping,
+            mapping=self.mapping,
             mirror=self.mirror,
             suffixes=tuple(".overlay.mp4" if kind == "overlay" else f".{kind}" for kind in self.kinds),
         )
