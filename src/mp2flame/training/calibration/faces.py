@@ -29,8 +29,9 @@ Float64 = NDArray[np.float64]
 
 _MOVES: Final = 1e-6
 """Metres that a vertex must move at one unit of a coefficient for the coefficient to count as one."""
-_OWN: Final = (0.2, 0.1)
-"""Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw.
+_OWN: Final = (0.6, 0.1)
+"""Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw; of
+shapes carried over, only how they turn eyes and jaw.
 
 This and some settings below are pairs: for shapes carried over from another head, which are only roughly what faces do,
 and for the head's own, which are known.
@@ -125,6 +126,10 @@ class Drawer:
         jaw = rng.normal(size=(n, 3)) * _JAW_NOISE
         extra = np.concatenate([noise, jaw, np.zeros((n, 6))], axis=1)
         closed = rng.random(n) < _CLOSED
+        if not self._known:
+            # Carried-over shapes are rough; here the coefficients alone say what faces do.
+            extra[own, : self.n_expression] -= (weights[own] * manner) @ self._shapes[:, : self.n_expression]
+            closed &= ~own
         weights = self._closed(person, weights, manner, extra, closed)
         values = self._values(weights, manner, extra)
         return self._apart(person, values.astype(np.float32), weights.astype(np.float32))
