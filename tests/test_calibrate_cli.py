@@ -67,9 +67,7 @@ def test_a_head_without_expression_components_is_refused(
     stilled[:, :, head.n_shape :] = 0
     path = tmp_path / "still.safetensors"
     save_head(replace(head, arrays=replace(head.arrays, shapedirs=stilled)), path)
-    code, said = _run(
-        capsys, "calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--landmarker", landmarker
-    )
+    code, said = _run(capsys, "calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--landmarker", landmarker)
     assert code == 1
     assert "expected a head whose expression components move it" in said
     assert "there is nothing to calibrate" in said
