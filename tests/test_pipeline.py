@@ -27,6 +27,7 @@ from tests.fakes import (
     MeshSink,
     observation,
 )
+from tests.live_parts import wait_for
 
 
 @pytest.fixture(autouse=True)
@@ -151,7 +152,12 @@ def test_stop_wakes_a_camera_that_no_longer_answers() -> None:
     sink = ListSink()
     source = HangingSource([observation(i) for i in range(3)])
     pipeline = Pipeline(source, FirstScores(), None, [sink])
-    threading.Timer(0.2, pipeline.stop).start()
+
+    def stop_once_taken() -> None:
+        wait_for(lambda: len(sink.frames) == 3)
+        pipeline.stop()
+
+    threading.Thread(target=stop_once_taken, daemon=True).start()
     pipeline.run()
     assert source.closed
     assert _indices(sink) == [0, 1, 2]
