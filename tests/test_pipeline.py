@@ -157,8 +157,10 @@ def test_stop_wakes_a_camera_that_no_longer_answers() -> None:
         wait_for(lambda: len(sink.frames) == 3)
         pipeline.stop()
 
-    threading.Thread(target=stop_once_taken, daemon=True).start()
+    stopper = threading.Thread(target=stop_once_taken, daemon=True)
+    stopper.start()
     pipeline.run()
+    stopper.join()
     assert source.closed
     assert _indices(sink) == [0, 1, 2]
 
