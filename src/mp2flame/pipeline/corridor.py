@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
 from typing import Literal
 
@@ -31,9 +31,7 @@ from mp2flame.sources.base import Source
 
 __all__ = ["Pipeline"]
 
-_INBOX_FILE = 8
-_INBOX_LIVE = 4
-_BATCH = 8
+_INBOX_FILE, _INBOX_LIVE, _BATCH = 8, 4, 8
 
 
 class Pipeline:
@@ -171,8 +169,9 @@ class Pipeline:
         )
 
     def _read(self) -> None:
+        observations: Iterator[Observation] = iter(())
         try:
-            observations: Iterator[Observation] = iter(self.source)
+            observations = iter(self.source)
             while not self._stopping.is_set():
                 started = time.perf_counter()
                 try:
@@ -187,6 +186,9 @@ class Pipeline:
             self._read_error = error
         finally:
             self._inbox.end()
+            # Left to whoever closes the source it might still run then, and would never end.
+            if isinstance(observations, Generator):
+                observations.close()
 
     def _take_rest(self) -> tuple[bool, Iterable[Arrived]]:
         rest, items = split_rest(self._inbox)

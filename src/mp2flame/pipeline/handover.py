@@ -36,7 +36,6 @@ def quick_turns() -> Iterator[None]:
         if _TURNS.users == 0:
             _TURNS.before = sys.getswitchinterval()
             sys.setswitchinterval(min(_TURN, _TURNS.before))
-            gc.collect()
             gc.freeze()
         _TURNS.users += 1
     try:

@@ -39,6 +39,8 @@ _DETECTOR: Final = "face_detector.tflite"
 _PAINT: Final = 127
 _POSITION: Final = attrgetter("x", "y", "z")
 Mode = Literal["video", "image", "portrait"]
+# MediaPipe waits forever when Python's search for cycles finds a task that is still open; here it does not find one.
+_OPEN: Final[set[Any]] = set()
 # What MediaPipe raises from its C++ side: a status as one of these.
 _FAILURES: Final = (RuntimeError, ValueError, OSError, NotImplementedError, IndexError)
 
@@ -173,10 +175,6 @@ class _Face:
         corners = np.concatenate([self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)])
         self.box = Box(*(corners * (width, height, width, height)).tolist())
 
-    @property
-    def is_finite(self) -> bool:
-        return all(bool(np.isfinite(array).all()) for array in (self.scores, self.landmarks, self.transform))
-
 
 class _Landmarker:
     """MediaPipe's landmarker for one face; its first picture checks what the bundle gives."""
@@ -196,6 +194,7 @@ class _Landmarker:
         try:
             with without_chatter():
                 self._task = vision.FaceLandmarker.create_from_options(options)
+            _OPEN.add(self._task)
         except _FAILURES as error:
             if type(error) is OSError:
                 # Only now did MediaPipe load its library, with all that this needs of the system.
@@ -221,10 +220,12 @@ class _Landmarker:
             _check_result(result, self._path)
             self._checked = True
         face = _Face(result, rgb.shape[1], rgb.shape[0])
-        return face if face.is_finite else None
+        finite = all(np.isfinite(array).all() for array in (face.scores, face.landmarks, face.transform))
+        return face if finite else None
 
     def close(self) -> None:
         self._task.close()
+        _OPEN.discard(self._task)
 
 
 class _Finder:
@@ -235,6 +236,7 @@ class _Finder:
             self._task = vision.FaceDetector.create_from_options(
                 vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=model))
             )
+        _OPEN.add(self._task)
         self._started = False
 
     def find(self, rgb: Picture) -> list[Box]:
@@ -247,6 +249,7 @@ class _Finder:
     def close(self) -> None:
         with without_chatter():
             self._task.close()
+        _OPEN.discard(self._task)
 
 
 def _finder_model(landmarker: Path) -> bytes:
