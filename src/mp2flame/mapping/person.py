@@ -23,6 +23,7 @@ from mp2flame.atomic import write_whole
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.mapping import tensors
+from mp2flame.mapping.around import Around
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.rest import robust_rest, seen_frames
 from mp2flame.signals import N_SCORES, FlameParams, Observation
@@ -153,7 +154,7 @@ class Person:
 
 
 @dataclass(frozen=True, eq=False)
-class Refined(Mapping):
+class Refined(Around):
     """A mapping for one person whose scores are corrected before they are mapped.
 
     Args:
@@ -162,34 +163,13 @@ class Refined(Mapping):
         gains: (52,) factors of what is above or below rest.
     """
 
-    mapping: Mapping
     rest: Float32
     gains: Float32
-
-    @property
-    def n_expression(self) -> int:
-        """E of the mapping inside."""
-        return self.mapping.n_expression
-
-    @property
-    def head_hash(self) -> str | None:
-        """The hash of the head that the mapping inside was made for."""
-        return self.mapping.head_hash
-
-    @property
-    def head_version(self) -> str | None:
-        """The version of the head that the mapping inside was made for."""
-        return self.mapping.head_version
 
     @property
     def straight(self) -> Float64 | None:
         """(3,) as the mapping inside."""
         return self.mapping.straight
-
-    @property
-    def reach(self) -> Float64 | None:
-        """(52,) as the mapping inside."""
-        return self.mapping.reach
 
     def __call__(self, observation: Observation) -> FlameParams:
         """FLAME parameters of every frame, from corrected scores."""
