@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "calibrate"]
 
-_EDITION: Final = 2
+_EDITION: Final = 3
 """Goes up when pictures would come out otherwise, so that kept ones are not mixed with new ones."""
 
 _KINDS: Final[dict[str, Kind]] = {"scores": "ridge", "landmarks": "landmarks"}
