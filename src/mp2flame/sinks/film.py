@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import PartFile, writing
-from mp2flame.errors import InputError, MissingExtraError, SinkError
-from mp2flame.signals import FlameParams, Observation
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.errors import InputError, MissingExtraError
+from mp2flame.signals import Observation
+from mp2flame.sinks.base import HeadSurface
+from mp2flame.sinks.filming import FilmingSink, Picture
 
 try:
     from PIL import Image, ImageDraw, ImageFont
@@ -19,12 +19,9 @@ except ImportError as error:  # pragma: no cover - exercised by the bare-install
     raise MissingExtraError("pillow", "render", "write films") from error
 
 if TYPE_CHECKING:
-    from mp2flame.render import MeshRenderer
     from mp2flame.sinks.encoders import Encoder
 
 __all__ = ["FilmSink", "head_distance"]
-
-Picture = NDArray[np.uint8]
 
 _HEIGHTS = {".mp4": (256, 720), ".gif": (160, 320)}
 """Least and largest height in pixels by suffix; in between it is the picture's own."""
@@ -36,7 +33,7 @@ _BACKGROUND = (236, 238, 241)
 _LIGHTS = (((-0.4, 0.6, 1.0), 0.8), ((0.8, 0.2, 0.8), 0.42), ((0.0, -0.5, 0.9), 0.22))
 
 
-class FilmSink(Sink):
+class FilmSink(FilmingSink):
     """Films the head in `.mp4` (H.264, every frame at its own time) or `.gif` (looping, at most 15 pictures a second).
 
     Without a picture (a recording, a stream of blendshapes) the film shows the head alone. The camera is placed once,
@@ -54,92 +51,25 @@ class FilmSink(Sink):
         SinkError: the folder cannot be written to.
     """
 
-    needs_vertices: ClassVar[bool] = True
-    needs_picture: ClassVar[bool] = True
+    suffixes: ClassVar[tuple[str, ...]] = tuple(_HEIGHTS)
 
     def __init__(self, path: str | Path, *, head: HeadSurface, height: int | None = None) -> None:
-        # What is missing shows now, and not after the first frame.
-        import mp2flame.render
-        import mp2flame.sinks.encoders  # noqa: F401 - as above
-
-        self._path = Path(path)
-        self._suffix = self._path.suffix.lower()
-        if self._suffix not in _HEIGHTS:
-            raise InputError(f"expected a film .mp4 or .gif; got {self._path.name}")
         if height is not None and height < 2:
             raise InputError(f"expected a height of at least 2 pixels; got {height}")
-        self._head = head
+        super().__init__(path, head=head)
         self._height = height
-        self._part = PartFile(self._path)
-        self._n_frames = 0
-        self._open = True
-        self._first_time = 0.0
         self._picture_width = 0
-        # Made by the first frame, in the thread that writes: a render window belongs to one thread.
-        self._renderer: MeshRenderer | None = None
-        self._encoder: Encoder | None = None
         self._mark: Picture | None = None
         self._vertices = head.rest_vertices
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a film shows vertices
-        """Film one frame.
-
-        Raises:
-            SinkError: the film cannot be written, or is closed.
-            InputError: there are no vertices.
-        """
-        if not self._open:
-            raise SinkError(f"cannot write {self._path}: it is closed")
+    def _check(self, observation: Observation, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a film goes without a picture
         if vertices is None:
             raise InputError("a film shows the head and needs its vertices; got None")
-        try:
-            with writing(self._path, self._lost()):
-                if self._encoder is None:
-                    self._encoder = self._begin(observation)
-                canvas = self._compose(observation, vertices)
-                self._encoder.add(canvas, float(observation.time[0]) - self._first_time)
-        except SinkError:
-            self.abort()
-            raise
-        self._n_frames += 1
-
-    def close(self) -> None:
-        """Finish the film and give it its name; safe to call twice.
-
-        Raises:
-            SinkError: it cannot be completed, or there was no frame; nothing is left under its name.
-        """
-        if not self._open:
-            return
-        try:
-            if self._encoder is None:
-                raise SinkError(f"{self._path} was not made: there was no frame to film")
-            with writing(self._path, self._lost()):
-                self._encoder.close()
-                self._part.publish()
-                self._encoder = None
-        finally:
-            self.abort()
-
-    def abort(self) -> None:
-        """Let go; nothing is left behind. Safe to call twice."""
-        self._open = False
-        if self._encoder is not None:
-            self._encoder.abort()
-            self._encoder = None
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
-        self._part.discard()
-
-    def _lost(self) -> str:
-        return f"its {self._n_frames} frames are lost and nothing was left under that name"
 
     def _begin(self, observation: Observation) -> Encoder:
         from mp2flame.render import MeshRenderer
         from mp2flame.sinks.encoders import GifEncoder, Mp4Encoder
 
-        self._first_time = float(observation.time[0])
         height = self._height or _fitting_height(observation.picture, self._suffix)
         height -= height % 2
         if observation.picture is not None:
@@ -160,9 +90,10 @@ class FilmSink(Sink):
         self._mark = _no_face_mark(height)
         return (GifEncoder if self._suffix == ".gif" else Mp4Encoder)(self._part.part, size)
 
-    def _compose(self, observation: Observation, vertices: NDArray[np.float32]) -> Picture:
+    def _compose(self, observation: Observation, vertices: NDArray[np.float32] | None) -> Picture:
         assert self._renderer is not None
         assert self._height is not None
+        assert vertices is not None
         # A mapping without a filter gives no pose where there is no face: the head stays as it was.
         if np.isfinite(vertices).all():
             self._vertices = vertices
