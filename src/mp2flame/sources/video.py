@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator
-from contextlib import closing, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-
 from mp2flame.errors import FormatError, MissingFileError, SourceError
+from mp2flame.sources.decoding import Damage, Decoder, reason_of
 from mp2flame.sources.extras import importing
-from mp2flame.sources.frames import CLOSE, FrameReader, Picture, RisingTimes, TimedPicture
+from mp2flame.sources.frames import CLOSE, FrameReader, RisingTimes, TimedPicture
 
 with importing("av", "read video files"):
     import av
-    from av.sidedata.sidedata import Type as SideData
-    from av.video.reformatter import VideoReformatter
 
 __all__ = ["VideoReader"]
 
@@ -51,6 +49,9 @@ class VideoReader(FrameReader):
         self._path = path
         self._remarks: tuple[str, ...] = ()
         self._rises = True
+        self._kept: Decoder | None = None
+        self._closed = False
+        self._lock = threading.Lock()
         if not path.exists():
             raise MissingFileError(f"no video file {path}")
         if path.is_dir():
@@ -79,24 +80,24 @@ class VideoReader(FrameReader):
         Raises:
             FormatError: no picture at all could be read.
         """
+        return self._pictures(keep=False)
+
+    def _pictures(self, *, keep: bool) -> Generator[TimedPicture, None, None]:
         self._remarks = ()
         rate = self._header.frame_rate or _DEFAULT_RATE
         times = RisingTimes(1 / rate)
-        damage = _Damage()
+        damage = Damage()
         end = 0.0
         count = 0
-        with closing(self._open()) as container:
-            stream = self._stream(container)
-            stream.thread_type = "AUTO"
-            converter = _Converter(stream)
-            for frame in _decode(container, stream, damage):
+        with self._decoder(keep=keep) as decoder:
+            for frame in decoder.frames(damage):
                 time = times(frame.time)
                 end = time + float((frame.duration or 0) * (frame.time_base or 0) or 1 / rate)
                 count += 1
                 # Kept up to date, for a reader that stops early.
                 self._remarks = damage.remarks()
                 self._rises = times.corrected == 0
-                yield time, converter(frame)
+                yield time, decoder.picture(frame)
         if count == 0:
             raise FormatError(f"the video {self._path} holds no frames that can be read{damage.reason()}")
         self._remarks = (*damage.remarks(), *self._closing_remarks(count, end, times))
@@ -104,25 +105,57 @@ class VideoReader(FrameReader):
     def begin_at(self, seconds: float) -> Generator[TimedPicture, None, None]:
         """Timed pictures from the first one at or after a moment, decoded from the nearest key frame before it.
 
-        A file whose times had to be corrected, or does not say where it begins, is read from its beginning.
+        A file whose times had to be corrected, or does not say where it begins, is read from its beginning. The file
+        stays open for the next time, until `close`.
 
         Raises:
             FormatError: the file is no longer what it was.
         """
-        with closing(self._open()) as container:
-            stream = self._stream(container)
-            if seconds > 0 and self._rises and stream.start_time is not None and stream.time_base is not None:
-                stream.thread_type = "AUTO"
-                converter = _Converter(stream)
-                start = float(stream.start_time * stream.time_base)
-                with suppress(av.FFmpegError):
-                    container.seek(int((start + seconds) / stream.time_base), stream=stream)
-                for frame in _decode(container, stream, _Damage()):
-                    time = -1.0 if frame.time is None else frame.time - start
-                    if time >= seconds - CLOSE:
-                        yield time, converter(frame)
-                return
-        yield from super().begin_at(seconds)
+        if seconds > 0 and self._rises:
+            with self._decoder(keep=True) as decoder:
+                start = decoder.start
+                if start is not None:
+                    with suppress(av.FFmpegError):
+                        decoder.seek(start + seconds)
+                    for frame in decoder.frames(Damage()):
+                        time = -1.0 if frame.time is None else frame.time - start
+                        if time >= seconds - CLOSE:
+                            yield time, decoder.picture(frame)
+                    return
+        for time, picture in self._pictures(keep=True):
+            if time >= seconds - CLOSE:
+                yield time, picture
+
+    def close(self) -> None:
+        """Let go of the file, if a player's next time was awaited."""
+        with self._lock:
+            self._closed = True
+            if self._kept is not None:
+                self._kept.close()
+            self._kept = None
+
+    @contextmanager
+    def _decoder(self, *, keep: bool) -> Iterator[Decoder]:
+        """The file from its beginning; with `keep` as it was left the last time, and kept for the next.
+
+        A decoder has threads, and memory with each: opened anew for every loop of a film they would add up.
+        """
+        with self._lock:
+            decoder, self._kept = (self._kept, None) if keep else (None, self._kept)
+        if decoder is not None and not decoder.rewound():
+            decoder.close()
+            decoder = None
+        if decoder is None:
+            container = self._open()
+            decoder = Decoder(container, self._stream(container))
+        try:
+            yield decoder
+        finally:
+            with self._lock:
+                if keep and not self._closed and self._kept is None:
+                    self._kept = decoder
+                else:
+                    decoder.close()
 
     def _closing_remarks(self, count: int, end: float, times: RisingTimes) -> Iterator[str]:
         promised = self._header.seconds
@@ -141,7 +174,7 @@ class VideoReader(FrameReader):
             raise SourceError(f"the video {self._path} may not be read: {error.strerror}") from error
         except (av.FFmpegError, OSError, ValueError) as error:
             raise FormatError(
-                f"{self._path} is not a video that can be read, or its index is cut off ({_reason(error)}); "
+                f"{self._path} is not a video that can be read, or its index is cut off ({reason_of(error)}); "
                 "`ffmpeg -i` on it says more"
             ) from error
 
@@ -155,88 +188,6 @@ class VideoReader(FrameReader):
                 f"the pictures in {self._path} are coded in a way that FFmpeg does not know, or its index is cut off"
             )
         return pictures[0]
-
-
-class _Damage:
-    """What could not be decoded."""
-
-    def __init__(self) -> None:
-        self.packets = 0
-        self.stopped: str | None = None
-        self.last = ""
-
-    def remarks(self) -> tuple[str, ...]:
-        found = []
-        if self.packets:
-            found.append(f"{self.packets} damaged parts of the video were skipped ({self.last})")
-        if self.stopped is not None:
-            found.append(f"the video breaks off ({self.stopped}); what was read before is kept")
-        return tuple(found)
-
-    def reason(self) -> str:
-        reason = self.stopped or self.last
-        return f" ({reason})" if reason else ""
-
-
-def _decode(container: Any, stream: Any, damage: _Damage) -> Iterator[Any]:
-    """Frames in order of presentation; damaged packets are skipped and counted."""
-    packets = container.demux(stream)
-    while True:
-        try:
-            packet = next(packets, None)
-        except (av.FFmpegError, OSError) as error:
-            damage.stopped = _reason(error)
-            return
-        if packet is None:
-            return
-        try:
-            frames = packet.decode()
-        except (av.FFmpegError, OSError) as error:
-            damage.packets += 1
-            damage.last = _reason(error)
-            continue
-        yield from frames
-
-
-class _Converter:
-    """Frames to upright RGB pictures with square pixels."""
-
-    def __init__(self, stream: Any) -> None:
-        self._reformatter = VideoReformatter()
-        self._aspect = float(stream.sample_aspect_ratio or 1)
-        self._matrix: tuple[int, int, int, int] | None = None
-
-    def __call__(self, frame: Any) -> Picture:
-        if self._matrix is None:
-            self._matrix = _display_matrix(frame)
-        width = round(frame.width * self._aspect) if self._aspect > 0 else frame.width
-        rgb = self._reformatter.reformat(frame, width=max(width, 1), format="rgb24")
-        picture: Picture = rgb.to_ndarray()  # type: ignore[assignment]
-        return _turned(picture, self._matrix)
-
-
-def _display_matrix(frame: Any) -> tuple[int, int, int, int]:
-    """The 2 x 2 part (a, b, c, d) of the frame's display matrix: x' = a x + c y, y' = b x + d y."""
-    data = frame.side_data.get(SideData.DISPLAYMATRIX)
-    if data is None:
-        return 1, 0, 0, 1
-    a, b, _, c, d = np.frombuffer(data, dtype=np.int32)[:5].tolist()
-    return a, b, c, d
-
-
-def _turned(picture: Picture, matrix: tuple[int, int, int, int]) -> Picture:
-    """The picture turned by quarters and flipped as the matrix asks; other angles to the nearest quarter."""
-    a, b, c, d = matrix
-    if abs(b) > abs(a):
-        picture = picture.transpose(1, 0, 2)
-        x, y = c, b
-    else:
-        x, y = a, d
-    if x < 0:
-        picture = picture[:, ::-1]
-    if y < 0:
-        picture = picture[::-1]
-    return np.ascontiguousarray(picture)
 
 
 def _read_header(container: Any, stream: Any) -> _Header:
@@ -253,7 +204,3 @@ def _read_header(container: Any, stream: Any) -> _Header:
 def _is_cover(stream: Any) -> bool:
     """The picture on the sleeve of an audio file."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or str(error) or type(error).__name__
