@@ -13,8 +13,7 @@ from mediapipe.tasks.python import vision
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError
 from mp2flame.signals import concatenate
-from mp2flame.sources import detector as detector_module
-from mp2flame.sources import open_source
+from mp2flame.sources import open_source, results
 from mp2flame.sources.detector import FaceDetector
 from tests.films import Pixels, performance_frames, scene, watch, write_film
 
@@ -192,7 +191,7 @@ def test_foreign_and_truncated_landmarkers(landmarker: Path, tmp_path: Path, per
 def test_other_blendshape_names_are_refused(
     detector: FaceDetector, performance: list[Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector_module, "MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:]))
+    monkeypatch.setattr(results, "MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:]))
     with pytest.raises(FormatError, match="gives 52, with jawOpen in the place of jawRight"):
         detector.detect(performance[0], 0.0)
 

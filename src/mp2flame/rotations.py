@@ -43,23 +43,30 @@ def matrix(axis_angle: ArrayLike) -> _Float:
     return result
 
 
+def _products(m: _Float) -> _Float:
+    """Four times the products (..., 4, 4) of a unit quaternion's components, less one on the diagonal; linear in m."""
+    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
+    products = np.zeros((*m.shape[:-2], 4, 4))
+    products[..., 0, 0] = trace
+    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
+        products[..., i + 1, i + 1] = 2 * m[..., i, i] - trace
+        products[..., 0, i + 1] = products[..., i + 1, 0] = m[..., k, j] - m[..., j, k]
+        products[..., j + 1, k + 1] = products[..., k + 1, j + 1] = m[..., j, k] + m[..., k, j]
+    return products
+
+
+# (9, 16) the same as one matrix product.
+_PRODUCTS = _products(np.eye(9).reshape(9, 3, 3)).reshape(9, 16)
+
+
 def _quaternion(rotation: _Float) -> _Float:
     """Unit quaternions (..., 4), w first and not negative, by Shepperd's choice of the largest component."""
-    m = rotation
-    trace = m[..., 0, 0] + m[..., 1, 1] + m[..., 2, 2]
-    diagonal = np.stack([m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]], axis=-1)
-    squares = np.concatenate([trace[..., None], diagonal * 2 - trace[..., None]], axis=-1) + 1
-    outer = np.zeros((*m.shape[:-2], 4, 4))
-    for i in range(4):
-        outer[..., i, i] = squares[..., i]
-    for i, (j, k) in enumerate(((1, 2), (2, 0), (0, 1))):
-        outer[..., 0, i + 1] = outer[..., i + 1, 0] = m[..., k, j] - m[..., j, k]
-        outer[..., j + 1, k + 1] = outer[..., k + 1, j + 1] = m[..., j, k] + m[..., k, j]
-    best = np.argmax(squares, axis=-1)[..., None, None]
-    row: _Float = np.take_along_axis(outer, best, axis=-2)[..., 0, :]
-    row /= np.linalg.norm(row, axis=-1, keepdims=True)
-    row *= np.where(row[..., :1] < 0, -1.0, 1.0)
-    return row
+    products = (rotation.reshape(-1, 9) @ _PRODUCTS).reshape(-1, 4, 4) + np.eye(4)
+    largest = products.diagonal(axis1=1, axis2=2).argmax(axis=1)
+    row: _Float = products[np.arange(len(products)), largest]
+    row /= np.sqrt((row * row).sum(axis=1, keepdims=True))
+    row[row[:, 0] < 0] *= -1
+    return row.reshape(*rotation.shape[:-2], 4)
 
 
 def from_matrix(rotation: ArrayLike) -> _Float:
@@ -74,10 +81,11 @@ def from_matrix(rotation: ArrayLike) -> _Float:
     if m.shape[-2:] != (3, 3):
         raise InputError(f"expected rotation matrices (..., 3, 3); got {m.shape}")
     quaternion = _quaternion(m)
-    sine = np.linalg.norm(quaternion[..., 1:], axis=-1, keepdims=True)
+    vector = quaternion[..., 1:]
+    sine = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
     angle = 2 * np.arctan2(sine, quaternion[..., :1])
     scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
-    result: _Float = quaternion[..., 1:] * scale
+    result: _Float = vector * scale
     return result
 
 
@@ -94,7 +102,9 @@ def inverse(axis_angle: ArrayLike) -> _Float:
 def nearest_rotation(linear: ArrayLike) -> _Float:
     """The rotations (..., 3, 3) nearest to 3 x 3 matrices in the Frobenius norm (orthogonal Procrustes, by SVD)."""
     u, _, vt = np.linalg.svd(np.asarray(linear, dtype=np.float64))
-    flip = np.ones(u.shape[:-1])
-    flip[..., 2] = np.sign(np.linalg.det(u @ vt))
-    result: _Float = (u * flip[..., None, :]) @ vt
+    result: _Float = u @ vt
+    mirrored = np.linalg.det(result) < 0
+    if mirrored.any():
+        u[mirrored, :, 2] *= -1
+        result = u @ vt
     return result

@@ -31,9 +31,6 @@ _SCORE_LIMIT = 10.0
 
 def _array(owner: str, name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
     """`value` as a read-only array of this dtype; a None in `shape` stands for any length."""
-    # What another noun holds needs no second look.
-    if type(value) is np.ndarray and not value.flags.writeable and value.dtype == dtype and value.shape == shape:
-        return value
     try:
         array = np.asarray(value, dtype=dtype)
     except (TypeError, ValueError) as error:
@@ -44,9 +41,10 @@ def _array(owner: str, name: str, value: ArrayLike, dtype: Any, shape: tuple[int
     if not fits:
         wanted = "(" + ", ".join("N" if want is None else str(want) for want in shape) + ("," * (len(shape) == 1)) + ")"
         raise InputError(f"{owner}.{name} must have shape {wanted}; got {array.shape}")
-    view: NDArray[Any] = array.view()
-    view.flags.writeable = False
-    return view
+    if array.flags.writeable:
+        array = array.view()
+        array.flags.writeable = False
+    return array
 
 
 def _set(instance: object, **values: object) -> None:
@@ -103,7 +101,7 @@ class Observation:
                 _set(self, **{name: _seen_rows(name, _array("Observation", name, value, np.float32, shape), found)})
         if self.scores is None:
             raise InputError(f"Observation.scores must have shape ({n}, {N_SCORES}); got None")
-        if np.abs(self.scores[found]).max(initial=0.0) > _SCORE_LIMIT:
+        if (np.abs(self.scores) > _SCORE_LIMIT).any():
             raise InputError("Observation.scores must be about 0..1; got values above 10: divide percentages by 100")
         if self.image_size is not None:
             _set(self, image_size=_array("Observation", "image_size", self.image_size, np.int64, (2,)))
@@ -144,14 +142,14 @@ class Observation:
 
 def _seen_rows(name: str, array: Float32, found: NDArray[np.bool_]) -> Float32:
     """`array` with NaN where no face was found; found rows must be finite."""
+    if found.all() and np.isfinite(array).all():
+        return array
     if not np.isfinite(array[found]).all():
         bad = int(np.flatnonzero(found & ~np.isfinite(array).reshape(len(array), -1).all(axis=1))[0])
         raise InputError(
             f"Observation.{name} must be finite where a face was found; got NaN or infinity in row {bad}: "
             "mark such frames with found=False"
         )
-    if found.all():
-        return array
     cleaned = np.where(found.reshape(-1, *[1] * (array.ndim - 1)), array, np.float32(np.nan))
     cleaned.flags.writeable = False
     return cleaned
@@ -196,10 +194,10 @@ class FlameParams:
         n = len(time)
         expression = _array("FlameParams", "expression", self.expression, np.float32, (n, None))
         _set(self, time=time, found=found, expression=expression)
+        zeros = np.zeros((n, 3), dtype=np.float32)
         for name in _POSES:
             value = getattr(self, name)
-            value = np.zeros((n, 3), dtype=np.float32) if value is None else value
-            _set(self, **{name: _array("FlameParams", name, value, np.float32, (n, 3))})
+            _set(self, **{name: _array("FlameParams", name, zeros if value is None else value, np.float32, (n, 3))})
         channels = ("expression", *_POSES)  # One look at all together: a live frame has no time for seven.
         sound = np.isfinite(np.concatenate([getattr(self, name) for name in channels], axis=1)).all()
         for name in () if sound else channels:

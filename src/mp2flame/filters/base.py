@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from mp2flame.filters.rows import Rows, from_rows, to_rows
 from mp2flame.signals import FlameParams
 
 __all__ = ["Filter"]
@@ -15,9 +16,19 @@ class Filter(ABC):
     Feeding a sequence at once or in pieces gives the same result. Times are read from the sample, never from a clock.
     """
 
-    @abstractmethod
     def __call__(self, params: FlameParams) -> FlameParams:
         """Filter N frames that follow those seen before.
+
+        Raises:
+            InputError: time runs backwards, or the number of coefficients changed since the last call.
+        """
+        rows = to_rows(params)
+        self.step(rows)
+        return from_rows(params, rows)
+
+    @abstractmethod
+    def step(self, rows: Rows) -> None:
+        """Filter N frames where they are.
 
         Raises:
             InputError: time runs backwards, or the number of coefficients changed since the last call.

@@ -7,7 +7,7 @@ from mp2flame.filters.base import Filter
 from mp2flame.filters.hold import Hold
 from mp2flame.filters.limits import Limits
 from mp2flame.filters.one_euro import OneEuro
-from mp2flame.signals import FlameParams
+from mp2flame.filters.rows import Rows
 
 __all__ = ["Chain", "default_filters"]
 
@@ -24,20 +24,19 @@ class Chain(Filter):
             raise InputError("expected at least one filter for a chain; got none")
         self._filters = filters
 
-    def __call__(self, params: FlameParams) -> FlameParams:
-        """Filter N frames that follow those seen before.
+    def step(self, rows: Rows) -> None:
+        """Filter N frames where they are.
 
         Raises:
             InputError: time runs backwards, or the number of coefficients changed since the last call.
         """
-        for step in self._filters:
-            params = step(params)
-        return params
+        for part in self._filters:
+            part.step(rows)
 
     def reset(self) -> None:
         """Reset every filter."""
-        for step in self._filters:
-            step.reset()
+        for part in self._filters:
+            part.reset()
 
 
 def default_filters(*, smoothing: float = 1.0) -> Chain:

@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.filters.base import Filter
-from mp2flame.filters.rows import Order, from_rows, to_rows
+from mp2flame.filters.rows import Order, Rows
 from mp2flame.filters.settings import check_settings
-from mp2flame.signals import FlameParams
 
 __all__ = ["Hold"]
 
@@ -65,21 +64,21 @@ class Hold(Filter):
         self._return = return_seconds
         self._state: _State | None = None
 
-    def __call__(self, params: FlameParams) -> FlameParams:
-        """Fill N frames that follow those seen before; all of them come out finite.
+    def step(self, rows: Rows) -> None:
+        """Fill N frames where they are; all of them come out finite.
 
         Raises:
             InputError: time runs backwards, or the number of coefficients changed since the last call.
         """
-        order = Order.after(None if self._state is None else self._state.order, params)
+        order = Order.after(None if self._state is None else self._state.order, rows)
         state = _State(order) if self._state is None else self._state
-        rows = to_rows(params)
-        seen = params.found & np.isfinite(rows).all(axis=1)
-        for index, time in enumerate(params.time.tolist()):
-            state = self._seen(state, time, rows[index]) if seen[index] else self._missing(state, time, rows.shape[1])
-            rows[index] = state.shown
+        values = rows.values
+        seen = rows.found & np.isfinite(values).all(axis=1)
+        for index, time in enumerate(rows.time.tolist()):
+            row = values[index]
+            state = self._seen(state, time, row) if seen[index] else self._missing(state, time, len(row))
+            row[:] = state.shown
         self._state = replace(state, order=order)
-        return from_rows(params, rows)
 
     def _seen(self, state: _State, time: float, row: _Row) -> _State:
         back_at, surplus = state.back_at, state.surplus

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
 
 from mp2flame.filters.base import Filter
-from mp2flame.filters.rows import Order
+from mp2flame.filters.rows import VECTORS, Order, Rows
 from mp2flame.filters.settings import check_settings
-from mp2flame.signals import FlameParams
 
 __all__ = ["Limits"]
 
@@ -46,27 +44,23 @@ class Limits(Filter):
             "gaze_horizontal": gaze_horizontal,
         }
         check_settings(limits)
-        self._jaw = (
-            np.array([0.0, -jaw_side, -jaw_side], dtype=np.float32),
-            np.array([jaw_open, jaw_side, jaw_side], dtype=np.float32),
-        )
-        eye = np.array([*np.radians([gaze_vertical, gaze_horizontal]), _EYE_ROLL], dtype=np.float32)
-        self._eye = (-eye, eye)
+        jaw = [jaw_open, jaw_side, jaw_side]
+        eye = [*np.radians([gaze_vertical, gaze_horizontal]), _EYE_ROLL]
+        most = {"jaw_pose": jaw, "leye_pose": eye, "reye_pose": eye}
+        self._most = np.array([most.get(name, [np.inf] * 3) for name in VECTORS]).ravel()
+        self._least = -self._most
+        self._least[3 * VECTORS.index("jaw_pose")] = 0.0
         self._order: Order | None = None
 
-    def __call__(self, params: FlameParams) -> FlameParams:
-        """Clip N frames; rows of NaN stay NaN.
+    def step(self, rows: Rows) -> None:
+        """Clip N frames where they are; rows of NaN stay NaN.
 
         Raises:
             InputError: time runs backwards, or the number of coefficients changed since the last call.
         """
-        self._order = Order.after(self._order, params)
-        return replace(
-            params,
-            jaw_pose=np.clip(params.jaw_pose, *self._jaw),
-            leye_pose=np.clip(params.leye_pose, *self._eye),
-            reye_pose=np.clip(params.reye_pose, *self._eye),
-        )
+        self._order = Order.after(self._order, rows)
+        vectors = rows.values[:, rows.n_expression :]
+        np.clip(vectors, self._least, self._most, out=vectors)
 
     def reset(self) -> None:
         """Forget the time of the last frame."""

@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.filters.base import Filter
-from mp2flame.filters.rows import VECTORS, Order, from_rows, to_rows
+from mp2flame.filters.rows import VECTORS, Order, Rows
 from mp2flame.filters.settings import check_settings
-from mp2flame.signals import FlameParams
 
 __all__ = ["OneEuro"]
 
@@ -91,21 +90,19 @@ class OneEuro(Filter):
         self._forget_seconds = forget_seconds
         self._state: _State | None = None
 
-    def __call__(self, params: FlameParams) -> FlameParams:
-        """Filter N frames that follow those seen before.
+    def step(self, rows: Rows) -> None:
+        """Filter N frames where they are.
 
         Raises:
             InputError: time runs backwards, or the number of coefficients changed since the last call.
         """
-        order = Order.after(None if self._state is None else self._state.order, params)
+        order = Order.after(None if self._state is None else self._state.order, rows)
         state = _State(order) if self._state is None else self._state
-        gains = np.array([self._expression_speed] * params.n_expression + self._vector_speeds)
-        rows = to_rows(params)
-        for index in np.flatnonzero(np.isfinite(rows).all(axis=1)):
-            state = self._step(state, float(params.time[index]), rows[index], gains)
-            rows[index] = state.smooth
+        gains = np.array([self._expression_speed] * rows.n_expression + self._vector_speeds)
+        for index in np.flatnonzero(np.isfinite(rows.values).all(axis=1)):
+            state = self._step(state, float(rows.time[index]), rows.values[index], gains)
+            rows.values[index] = state.smooth
         self._state = _State(order, state.time, state.raw, state.smooth, state.speed)
-        return from_rows(params, rows)
 
     def _step(self, state: _State, time: float, raw: _Row, gains: _Row) -> _State:
         """The state after one row; a repeated time has no duration and changes nothing."""

@@ -14,21 +14,38 @@ from numpy.typing import NDArray
 from mp2flame.errors import InputError
 from mp2flame.signals import FlameParams
 
-__all__ = ["VECTORS", "Order", "from_rows", "to_rows"]
+__all__ = ["VECTORS", "Order", "Rows", "from_rows", "to_rows"]
 
 VECTORS: Final = ("jaw_pose", "neck_pose", "global_orient", "leye_pose", "reye_pose", "translation")
 """The channels behind the expression, three for each; the translation last."""
 
 
-def to_rows(params: FlameParams) -> NDArray[np.float64]:
-    """(N, C) every channel in float64."""
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """N frames as numbers; a filter changes `values` where they are."""
+
+    time: NDArray[np.float64]
+    """(N,) seconds."""
+    found: NDArray[np.bool_]
+    """(N,) a face was seen."""
+    values: NDArray[np.float64]
+    """(N, C) every channel."""
+
+    @property
+    def n_expression(self) -> int:
+        """E, the number of expression coefficients."""
+        return int(self.values.shape[1]) - 3 * len(VECTORS)
+
+
+def to_rows(params: FlameParams) -> Rows:
+    """Every channel of the parameters, in float64."""
     parts = [params.expression, *(getattr(params, name) for name in VECTORS)]
-    return np.concatenate(parts, axis=1, dtype=np.float64)
+    return Rows(params.time, params.found, np.concatenate(parts, axis=1, dtype=np.float64))
 
 
-def from_rows(params: FlameParams, rows: NDArray[np.float64]) -> FlameParams:
-    """`params` with its channels replaced by `rows` (N, C), in float32."""
-    values = rows.astype(np.float32)
+def from_rows(params: FlameParams, rows: Rows) -> FlameParams:
+    """`params` with its channels replaced by those of `rows`, in float32."""
+    values = rows.values.astype(np.float32)
     n = params.n_expression
     vectors: dict[str, Any] = {name: values[:, n + 3 * i : n + 3 * i + 3] for i, name in enumerate(VECTORS)}
     return replace(params, expression=values[:, :n], **vectors)
@@ -44,29 +61,29 @@ class Order:
     """E."""
 
     @classmethod
-    def after(cls, previous: Order | None, params: FlameParams) -> Order:
-        """The order after `params`, which come after `previous` (None at the start).
+    def after(cls, previous: Order | None, rows: Rows) -> Order:
+        """The order after `rows`, which come after `previous` (None at the start).
 
         Raises:
             InputError: time runs backwards, or the number of coefficients changed. Repeated times are fine.
         """
-        if previous is not None and len(params) == 1:
+        if previous is not None and len(rows.time) == 1:
             # A live frame: nothing to look for inside it.
-            time = float(params.time[0])
-            if time >= previous.time and params.n_expression == previous.n_expression:
+            time = float(rows.time[0])
+            if time >= previous.time and rows.n_expression == previous.n_expression:
                 return cls(time=time, n_expression=previous.n_expression)
-        start = params.time[:1] if previous is None else np.array([previous.time])
-        steps = np.diff(params.time, prepend=start)
+        start = rows.time[:1] if previous is None else np.array([previous.time])
+        steps = np.diff(rows.time, prepend=start)
         if (steps < 0).any():
             at = int(np.argmax(steps < 0))
-            before = start[0] if at == 0 else params.time[at - 1]
+            before = start[0] if at == 0 else rows.time[at - 1]
             raise InputError(
-                f"expected time to rise; got {params.time[at]:g} s after {before:g} s: "
+                f"expected time to rise; got {rows.time[at]:g} s after {before:g} s: "
                 "call reset() before another sequence"
             )
-        if previous is not None and params.n_expression != previous.n_expression:
+        if previous is not None and rows.n_expression != previous.n_expression:
             raise InputError(
-                f"expected {previous.n_expression} expression coefficients as before; got {params.n_expression}: "
+                f"expected {previous.n_expression} expression coefficients as before; got {rows.n_expression}: "
                 "call reset() before another sequence"
             )
-        return cls(time=float(params.time[-1]), n_expression=params.n_expression)
+        return cls(time=float(rows.time[-1]), n_expression=rows.n_expression)

@@ -62,7 +62,8 @@ class HeadPose(Around):
         """
         params = self.mapping(observation)
         found = observation.found
-        angles = np.where(found[:, None], np.float32(0), np.float32(np.nan)).repeat(3, axis=1)
+        angles = np.zeros((len(found), 3), dtype=np.float32)
+        angles[~found] = np.nan
         if observation.head_transform is not None and found.any():
             rotation = _head_rotations(observation)
             if self._zero is not None:

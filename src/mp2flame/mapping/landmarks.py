@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, InputError
 from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
-from mp2flame.mapping.linear import N_ROTATIONS
+from mp2flame.mapping.linear import N_ROTATIONS, params_of_columns
 from mp2flame.mapping.rest import robust_rest
 from mp2flame.mapping.tensors import Arrays
 from mp2flame.signals import N_LANDMARKS, N_SCORES, FlameParams, Observation
@@ -36,6 +36,7 @@ N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
 _NAMES = json.dumps(MEDIAPIPE)
 _LAYER = "layer_"
 _CHUNK = 4096
+_MIDDLE: Final = np.array([0.5, 0.5, 0.0], np.float32)
 
 
 def upright(landmarks: Float32, image_size: NDArray[np.int64] | None) -> Float32:
@@ -44,7 +45,7 @@ def upright(landmarks: Float32, image_size: NDArray[np.int64] | None) -> Float32
     The unit is the picture's width. A picture of unknown size is taken as square.
     """
     ratio = 1.0 if image_size is None else float(image_size[1]) / float(image_size[0])
-    return (landmarks - np.array([0.5, 0.5, 0.0], np.float32)) * np.array([1.0, -ratio, -1.0], np.float32)
+    return (landmarks - _MIDDLE) * np.array([1.0, -ratio, -1.0], np.float32)
 
 
 def align(points: Float32, target: Float32, weights: Float32) -> Float32:
@@ -61,17 +62,17 @@ def align(points: Float32, target: Float32, weights: Float32) -> Float32:
         (N, P, 3) what is left of the difference.
     """
     # The target's weighted mean is zero, so the points' own mean drops out of the covariance.
-    weighted = weights[:, None] * target
-    covariance = weighted.T @ points
-    u, singular, vt = np.linalg.svd(covariance)
-    mirrored = np.linalg.det(u @ vt) < 0
+    u, singular, vt = np.linalg.svd((weights[:, None] * target).T @ points)
+    turn = u @ vt
+    mirrored = np.linalg.det(turn) < 0
     if mirrored.any():
         vt[mirrored, 2] *= -1
         singular[mirrored, 2] *= -1
+        turn = u @ vt
     mean = weights @ points
-    spread = ((points * points).sum(axis=2) @ weights) - (mean * mean).sum(axis=1)
+    spread = (points * points).reshape(len(points), -1) @ weights.repeat(3) - (mean * mean).sum(axis=1)
     scale = singular.sum(axis=1) / np.maximum(spread, 1e-20)
-    turn = (u @ vt).transpose(0, 2, 1) * scale[:, None, None]
+    turn = turn.transpose(0, 2, 1) * scale[:, None, None]
     result: Float32 = points @ turn
     result -= mean[:, None] @ turn + target
     return result
@@ -160,9 +161,8 @@ class LandmarkMapping(StoredMapping):
         Raises:
             InputError: the observation has no landmarks.
         """
-        n = len(observation)
-        values = np.full((n, self.n_expression + N_ROTATIONS), np.nan, dtype=np.float32)
         found = np.flatnonzero(observation.found)
+        values = np.full((len(observation), self.n_expression + N_ROTATIONS), np.nan, dtype=np.float32)
         for start in range(0, len(found), _CHUNK):
             if observation.landmarks is None:
                 raise InputError(
@@ -172,15 +172,7 @@ class LandmarkMapping(StoredMapping):
             rows = found[start : start + _CHUNK]
             points = upright(observation.landmarks[rows], observation.image_size)
             values[rows] = self._network(self.inputs(points, observation.scores[rows]))
-        expression, jaw, left, right = np.split(values, self.n_expression + np.array([0, 3, 6]), axis=1)
-        return FlameParams(
-            time=observation.time,
-            found=observation.found,
-            expression=np.ascontiguousarray(expression),
-            jaw_pose=np.ascontiguousarray(jaw),
-            leye_pose=np.ascontiguousarray(left),
-            reye_pose=np.ascontiguousarray(right),
-        )
+        return params_of_columns(observation, values)
 
     def inputs(self, points: Float32, scores: Float32) -> Float32:
         """The networks' inputs (N, K) of upright points (N, 478, 3) and scores (N, 52)."""

@@ -21,7 +21,7 @@ from mp2flame.signals import N_SCORES, FlameParams, Observation
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["FEATURES", "N_ROTATIONS", "LinearMapping", "expand_features"]
+__all__ = ["FEATURES", "N_ROTATIONS", "LinearMapping", "expand_features", "params_of_columns"]
 
 Float32 = NDArray[np.float32]
 
@@ -45,6 +45,19 @@ def expand_features(scores: Float32, features: tuple[str, ...]) -> Float32:
     if "square" in features:
         blocks["square"] = scores * magnitude
     return np.concatenate([blocks[name] for name in features], axis=1)
+
+
+def params_of_columns(observation: Observation, values: Float32) -> FlameParams:
+    """What a mapping says (N, E + 9) of these N frames, as parameters."""
+    n_expression = values.shape[1] - N_ROTATIONS
+    return FlameParams(
+        time=observation.time,
+        found=observation.found,
+        expression=np.ascontiguousarray(values[:, :n_expression]),
+        jaw_pose=np.ascontiguousarray(values[:, n_expression : n_expression + 3]),
+        leye_pose=np.ascontiguousarray(values[:, n_expression + 3 : n_expression + 6]),
+        reye_pose=np.ascontiguousarray(values[:, n_expression + 6 :]),
+    )
 
 
 def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Float32:
@@ -150,15 +163,7 @@ class LinearMapping(StoredMapping):
             values += self._offset
         if not all_found:
             values[~found] = np.nan
-        expression, jaw, left, right = np.split(values, self.n_expression + np.array([0, 3, 6]), axis=1)
-        return FlameParams(
-            time=observation.time,
-            found=found,
-            expression=np.ascontiguousarray(expression),
-            jaw_pose=np.ascontiguousarray(jaw),
-            leye_pose=np.ascontiguousarray(left),
-            reye_pose=np.ascontiguousarray(right),
-        )
+        return params_of_columns(observation, values)
 
     def for_person(self, rest: Observation) -> LinearMapping:
         """This mapping with the person's rest scores (their median over `rest`) as data in it.

@@ -11,21 +11,20 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Sequence
 from contextlib import nullcontext
-from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, MissingFileError, SourceError
-from mp2flame.signals import N_LANDMARKS, Observation
+from mp2flame.signals import Observation
 from mp2flame.sources.extras import importing
 from mp2flame.sources.faces import Box, FaceChoice
 from mp2flame.sources.frames import Picture
 from mp2flame.sources.pictures import rgb_picture
 from mp2flame.sources.quiet import without_chatter
+from mp2flame.sources.results import Face, check_result
 
 _PURPOSE: Final = "see faces in pictures"
 
@@ -37,7 +36,6 @@ __all__ = ["FaceDetector"]
 
 _DETECTOR: Final = "face_detector.tflite"
 _PAINT: Final = 127
-_POSITION: Final = attrgetter("x", "y", "z")
 Mode = Literal["video", "image", "portrait"]
 # MediaPipe waits forever when Python's search for cycles finds a task that is still open; here it does not find one.
 _OPEN: Final[set[Any]] = set()
@@ -111,7 +109,7 @@ class FaceDetector:
 
     close = reset
 
-    def _follow(self, rgb: Picture, time: float) -> _Face | None:
+    def _follow(self, rgb: Picture, time: float) -> Face | None:
         """The followed face in the next picture of a video."""
         if self._tracker is None:
             self._tracker = _Landmarker(self._landmarker, self._mode)
@@ -122,7 +120,7 @@ class FaceDetector:
         self._choice.follow(None if face is None else face.box, time)
         return face
 
-    def _look(self, rgb: Picture, face: _Face | None, time: float) -> _Face | None:
+    def _look(self, rgb: Picture, face: Face | None, time: float) -> Face | None:
         """Search the whole picture and go over to the face to follow, if that is another than `face`."""
         faces = self._find(rgb)
         if face is not None and not any(box.is_same_face(face.box) for box in faces):
@@ -147,7 +145,7 @@ class FaceDetector:
         self._tracker = fresh
         return found
 
-    def _largest(self, rgb: Picture) -> _Face | None:
+    def _largest(self, rgb: Picture) -> Face | None:
         """The largest face in a picture that stands alone."""
         if self._tracker is None:
             self._tracker = _Landmarker(self._landmarker, self._mode)
@@ -163,17 +161,6 @@ class FaceDetector:
         if self._finder is None:
             self._finder = _Finder(self._finder_model)
         return self._finder.find(rgb)
-
-
-class _Face:
-    """One face as MediaPipe returns it, in arrays."""
-
-    def __init__(self, result: Any, width: int, height: int) -> None:
-        self.scores = np.array([category.score for category in result.face_blendshapes[0]], dtype=np.float32)
-        self.landmarks = np.array(list(map(_POSITION, result.face_landmarks[0])), dtype=np.float32)
-        self.transform = np.asarray(result.facial_transformation_matrixes[0], dtype=np.float32)
-        corners = np.concatenate([self.landmarks[:, :2].min(axis=0), self.landmarks[:, :2].max(axis=0)])
-        self.box = Box(*(corners * (width, height, width, height)).tolist())
 
 
 class _Landmarker:
@@ -205,7 +192,7 @@ class _Landmarker:
                 f"{_first_line(error)}. `mp2flame fetch landmarker` gets the right one"
             ) from error
 
-    def detect(self, rgb: Picture, stamp: int) -> _Face | None:
+    def detect(self, rgb: Picture, stamp: int) -> Face | None:
         """The face in a picture; `stamp` is in milliseconds and rises."""
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb)
         try:
@@ -217,11 +204,10 @@ class _Landmarker:
         if not result.face_landmarks:
             return None
         if not self._checked:
-            _check_result(result, self._path)
+            check_result(result, self._path)
             self._checked = True
-        face = _Face(result, rgb.shape[1], rgb.shape[0])
-        finite = all(np.isfinite(array).all() for array in (face.scores, face.landmarks, face.transform))
-        return face if finite else None
+        face = Face(result, rgb.shape[1], rgb.shape[0])
+        return face if face.is_finite else None
 
     def close(self) -> None:
         self._task.close()
@@ -264,18 +250,6 @@ def _finder_model(landmarker: Path) -> bytes:
             f"expected MediaPipe's face landmarker bundle, a zip archive with {_DETECTOR}; {landmarker} is not "
             f"({_first_line(error)}): it may be cut off. `mp2flame fetch landmarker` gets the right one"
         ) from error
-
-
-def _check_result(result: Any, path: Path) -> None:
-    names = tuple(category.category_name for category in result.face_blendshapes[0])
-    if names != MEDIAPIPE:
-        first = next((pair for pair in zip(names, MEDIAPIPE, strict=False) if pair[0] != pair[1]), ("nothing", "more"))
-        raise FormatError(
-            f"expected the {len(MEDIAPIPE)} blendshapes of MediaPipe's face landmarker in their order; {path} gives "
-            f"{len(names)}, with {first[0]} in the place of {first[1]}: `mp2flame fetch landmarker` gets the right one"
-        )
-    if len(result.face_landmarks[0]) != N_LANDMARKS:
-        raise FormatError(f"expected {N_LANDMARKS} landmarks; {path} gives {len(result.face_landmarks[0])}")
 
 
 def _alone(rgb: Picture, face: Box, faces: Sequence[Box]) -> Picture:

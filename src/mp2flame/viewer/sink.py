@@ -32,6 +32,7 @@ class ViewerSink(Sink):
 
     needs_vertices: ClassVar[bool] = True
     policy: ClassVar[Literal["every", "latest"]] = "latest"
+    instant: ClassVar[bool] = True
 
     def __init__(self, page: Page, on_head: Callable[[Observation], None] = lambda _: None) -> None:
         self._page = page

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from collections.abc import Mapping, Sequence
+from math import isfinite
 from typing import Any, Final
 
 import numpy as np
@@ -28,6 +29,9 @@ _MESH_MAGIC: Final = b"MP2M"
 _FOUND, _HEAD, _PARAMS, _VERTICES = 1, 2, 4, 8
 _COLORS = 1
 _FIXED = len(ARKIT) + 16 + 3 * len(_POSES)
+_FLAME: Final = len(ARKIT) + 3 * len(_POSES)
+"""Where the expression begins among a frame's numbers: scores, poses, expression, head."""
+_ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def hello(n_expression: int, head: Mapping[str, object], *, encoding: str) -> str:
@@ -52,8 +56,9 @@ def hello(n_expression: int, head: Mapping[str, object], *, encoding: str) -> st
     )
 
 
-def _numbers(array: NDArray[Any]) -> list[float]:
-    numbers: list[float] = array.ravel().astype(np.float64).round(6).tolist()
+def _numbers(*arrays: NDArray[Any]) -> list[float]:
+    """Every number, rounded to six digits behind the point."""
+    numbers: list[float] = np.concatenate(arrays, axis=None, dtype=np.float64).round(6).tolist()
     return numbers
 
 
@@ -61,25 +66,24 @@ def json_frame(observation: Observation, params: FlameParams, sequence: int) -> 
     """A single frame as one JSON object on one line; what is not known is null."""
     head = observation.head_transform
     known = bool(observation.found[0])
+    poses = [getattr(params, pose)[0] for pose in _POSES]
+    numbers = _numbers(arkit_scores(observation), *poses, params.expression[0], *([] if head is None else [head]))
+    n_scores, end = len(ARKIT), _FLAME + params.n_expression
     flame = None
-    numbers = np.concatenate([params.expression, *(getattr(params, pose) for pose in _POSES)], axis=1)
-    if np.isfinite(numbers).all():
-        values, start = _numbers(numbers), params.n_expression
-        flame = {"expression": values[:start]}
-        flame |= {pose: values[start + 3 * index : start + 3 * index + 3] for index, pose in enumerate(_POSES)}
-    return json.dumps(
+    if all(map(isfinite, numbers[n_scores:end])):
+        flame = {"expression": numbers[_FLAME:end]}
+        flame |= {pose: numbers[at : at + 3] for pose, at in zip(_POSES, range(n_scores, _FLAME, 3), strict=True)}
+    return _ENCODER.encode(
         {
             "type": "frame",
             "version": VERSION,
             "sequence": sequence,
             "time": round(float(observation.time[0]), 6),
             "found": known,
-            "scores": dict(zip(ARKIT, _numbers(arkit_scores(observation)), strict=True)) if known else None,
-            "head_transform": _numbers(head) if known and head is not None else None,
+            "scores": dict(zip(ARKIT, numbers, strict=False)) if known else None,
+            "head_transform": numbers[end:] if known and head is not None else None,
             "flame": flame,
-        },
-        allow_nan=False,
-        separators=(",", ":"),
+        }
     )
 
 
