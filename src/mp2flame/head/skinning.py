@@ -35,7 +35,9 @@ class Basis:
     """What posing needs and identity does not change."""
 
     directions: Float32
-    """(P + E, 3V) planar: pose correctives, then expression components."""
+    """(P' + E, 3V) planar: the pose correctives that move anything, then expression components."""
+    correctives: NDArray[np.intp]
+    """(P',) which of the P pose correctives these are."""
     joint_directions: Float64
     """(E, 3J) how expression moves the joints."""
     weights: Float32
@@ -74,8 +76,10 @@ def make_basis(
     """
     n_vertices, _, n_expression = expression.shape
     by_joint = regressor @ expression.reshape(n_vertices, -1)
+    moving = np.flatnonzero(correctives.any(axis=(0, 1)))
     return Basis(
-        directions=np.concatenate([_planar(correctives), _planar(expression)]),
+        directions=np.concatenate([_planar(correctives)[moving], _planar(expression)]),
+        correctives=moving,
         joint_directions=np.ascontiguousarray(by_joint.reshape(-1, n_expression).T, dtype=np.float64),
         weights=np.ascontiguousarray(weights.T),
         parents=parents,
@@ -154,7 +158,7 @@ def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32,
         local = rotations.matrix(poses)
         joints = rest.joints + (expression @ basis.joint_directions[:width]).reshape(n, -1, 3)
         transforms = _transforms(local, joints, basis.parents)
-        correctives = (local[:, 1:] - np.eye(3)).reshape(n, -1)
+        correctives = (local[:, 1:] - np.eye(3)).reshape(n, -1)[:, basis.correctives]
         coefficients = np.concatenate([correctives, expression], axis=1, dtype=np.float32, casting="same_kind")
         vertices = coefficients @ basis.directions[: coefficients.shape[1]]
         skin = _Skinner(basis, rest, n)
