@@ -3,8 +3,9 @@
     python benchmarks/bench_live.py FILM --landmarker face_landmarker.task
 
 Latency runs from the moment at which a picture was there to the moment at which a message was with its socket, less the
-time inside MediaPipe's own call. A process of its own plays the browser and the receiver: it reads and unpacks what
-comes, without drawing it; when a message was there is printed too, on the clock that both share.
+time inside MediaPipe: its own copy of the picture, its landmarker, and once a second its search for further faces. A
+process of its own plays the browser and the receiver: it reads and unpacks what comes, without drawing it; when a
+message was there is printed too, on the clock that both share.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ import json
 import socket
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
-from mediapipe.tasks.python.vision import FaceLandmarker
+from mediapipe import Image
+from mediapipe.tasks.python.vision import FaceDetector, FaceLandmarker
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
@@ -37,24 +38,29 @@ class Arrivals:
         self.inside: dict[float, float] = {}
         self._detector = detector
         self._spent = 0.0
-        self._call = FaceLandmarker.detect_for_video
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Count the time inside every call of MediaPipe's while this is open."""
-
-        def timed(*words: Any, **options: Any) -> Any:
-            began = time.perf_counter()
-            try:
-                return self._call(*words, **options)
-            finally:
-                self._spent += time.perf_counter() - began
-
-        FaceLandmarker.detect_for_video = timed
+        """Count the time inside MediaPipe while this is open: its copy of the picture, and its two detectors."""
+        calls = ((Image, "__init__"), (FaceLandmarker, "detect_for_video"), (FaceDetector, "detect"))
+        before = [getattr(owner, name) for owner, name in calls]
+        for (owner, name), call in zip(calls, before, strict=True):
+            setattr(owner, name, self._timed(call))
         try:
             yield
         finally:
-            FaceLandmarker.detect_for_video = self._call
+            for (owner, name), call in zip(calls, before, strict=True):
+                setattr(owner, name, call)
+
+    def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*words: Any, **options: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return call(*words, **options)
+            finally:
+                self._spent += time.perf_counter() - began
+
+        return timed
 
     def detect(self, picture: np.ndarray, time_of_frame: float, *, keep_picture: bool = False) -> Observation:
         """What is seen in one picture (H, W, 3)."""
