@@ -71,6 +71,7 @@ def test_a_head_without_expression_components_is_refused(
     assert code == 1
     assert "expected a head whose expression components move it" in said
     assert "there is nothing to calibrate" in said
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_picture_saved(

@@ -17,10 +17,13 @@ from mp2flame.blendshapes import ARKIT
 from mp2flame.errors import InputError
 from mp2flame.training.calibration.contact import Contact
 from mp2flame.training.calibration.faces import Drawer, live_coefficients
+from mp2flame.training.calibration.photograph import Person
+from mp2flame.training.calibration.plausible import plausible_shapes
 from mp2flame.training.calibration.sampling import sample_weights
-from mp2flame.training.calibration.steering import blame
+from mp2flame.training.calibration.steering import blame, wanted_shapes
 from mp2flame.training.gaps import head_gaps
 from mp2flame.training.regions import head_regions
+from mp2flame.training.surface import join
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +110,44 @@ def test_blame_finds_the_shapes_that_errors_come_from() -> None:
     found = blame(errors, weights)
     used = weights.max(axis=0) > 0
     np.testing.assert_allclose(found[used], true[used], atol=0.1)
+
+
+def test_what_scores_do_not_tell_is_not_asked_for(head: mp2flame.FlameHead) -> None:
+    rng = np.random.default_rng(0)
+    shapes = join(head.blendshapes())
+    hidden = ARKIT.index("jawOpen")
+    people, errors = [], []
+    for number in range(40):
+        weights = sample_weights(40, rng)
+        scores = np.concatenate([np.zeros((1, 52)), weights + rng.normal(scale=0.02, size=weights.shape)])
+        scores[:, hidden] = 0
+        people.append(Person(number, 41, weights, weights @ shapes, {"scores": scores.astype(np.float32)}))
+        errors.append(weights[:, hidden] * np.linalg.norm(shapes[hidden]))
+    # Nearly all of the error comes from it, and hardly any of that can be mended.
+    share = blame(np.concatenate(errors), np.concatenate([one.weights for one in people]))
+    wanted = wanted_shapes(head, people)
+    assert share.argmax() == hidden
+    assert wanted[hidden] < np.sqrt(share[hidden] / share[share > 0].mean()) / 2
+    assert wanted.min() > 0
+
+
+def test_carried_over_shapes_take_the_size_that_coefficients_say(head: mp2flame.FlameHead) -> None:
+    rng = np.random.default_rng(0)
+    shapes = join(head.blendshapes()).astype(np.float64)
+    e = head.n_expression
+    sizes = np.ones((52, 1))
+    # As if geometry had got the size of everything that does not turn the jaw wrong.
+    sizes[np.abs(shapes[:, e : e + 3]).max(axis=1) < 0.02] = 3.0
+    found = [plausible_shapes(head, np.hstack([shapes[:, :e] * size, shapes[:, e:]])) for size in (1.0, sizes)]
+    turned = sizes[:, 0] == 1
+    np.testing.assert_allclose(found[0].expressions[turned], found[1].expressions[turned], atol=1e-9)
+    strong = [one.expressions[~turned] @ one.directions.T * (found[0].known > 0.9) for one in found]
+    assert np.abs(strong[0] - strong[1]).max() < 0.1 * np.abs(strong[0]).max()
+    # Faces drawn anew, from the shapes and from chance, have coefficients of about unit variance, uncorrelated.
+    weights = sample_weights(8000, np.random.default_rng(1)) * ~turned
+    for share in (0.3, 0.9):
+        drawn = share * weights @ found[0].expressions + found[0].remainder(np.full(len(weights), share), rng)
+        np.testing.assert_allclose(np.cov(drawn.T), np.eye(e), atol=0.2)
 
 
 def test_only_coefficients_that_move_the_head_count(head: mp2flame.FlameHead) -> None:

@@ -17,7 +17,7 @@ from mp2flame.atomic import writing
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import StoredMapping
-from mp2flame.training.calibration.faces import Drawer
+from mp2flame.training.calibration.faces import Drawer, live_coefficients
 from mp2flame.training.calibration.photograph import Person
 from mp2flame.training.calibration.quality import DEFAULT, Quality
 from mp2flame.training.calibration.seeing import check_seen, plain_colors, shapes_of
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "calibrate"]
 
-_EDITION: Final = 3
+_EDITION: Final = 4
 """Goes up when pictures would come out otherwise, so that kept ones are not mixed with new ones."""
 
 _KINDS: Final[dict[str, Kind]] = {"scores": "ridge", "landmarks": "landmarks"}
@@ -99,11 +99,17 @@ def calibrate(
         MissingExtraError: PyVista, MediaPipe or PyArrow is not installed.
     """
     head = load_head(head_source)
+    # What cannot work fails first.
+    live_coefficients(head)
     chosen = [_KINDS[kind] for kind in kinds]
     place = folder / _key(head, landmarker, quality, seed)
     with writing(folder, "nothing was calibrated"):
         place.mkdir(parents=True, exist_ok=True)
-    studio = _prepared(str(head_source), head, landmarker, quality, seed=seed, place=place, say=say)
+    try:
+        studio = _prepared(str(head_source), head, landmarker, quality, seed=seed, place=place, say=say)
+    except InputError:
+        _remove_empty(place, folder)
+        raise
     spans = quality.by_round()
     wanted = None
     for number, span in enumerate(spans):
@@ -124,9 +130,14 @@ def calibrate(
     evaluation = evaluate(mappings, data[1], head)
     if not keep:
         shutil.rmtree(place, ignore_errors=True)
+        _remove_empty(folder)
+    return Calibration({name: with_metrics(m, evaluation, name) for name, m in mappings.items()}, evaluation)
+
+
+def _remove_empty(*folders: Path) -> None:
+    for folder in folders:
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
-    return Calibration({name: with_metrics(m, evaluation, name) for name, m in mappings.items()}, evaluation)
 
 
 def _key(head: FlameHead, landmarker: Path, quality: Quality, seed: int) -> str:
@@ -152,7 +163,6 @@ def _prepared(
 ) -> _Studio:
     """Shapes, colours and straight ahead of a head that MediaPipe sees."""
     shapes, embedding = shapes_of(head, landmarker, say=say)
-    # What cannot work fails before the first picture.
     Drawer(head, shapes)
     colors = plain_colors(head, embedding)
     check_seen(head, landmarker, colors, place.parent)

@@ -5,7 +5,7 @@ Letters: N frames, E expression coefficients, 52 blendshapes in ARKit's order.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
@@ -17,7 +17,8 @@ from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.signals import FlameParams
 from mp2flame.training.calibration.contact import Contact
-from mp2flame.training.calibration.sampling import sample_weights
+from mp2flame.training.calibration.plausible import Plausible, plausible_shapes
+from mp2flame.training.calibration.sampling import NARROW, sample_weights
 from mp2flame.training.gaps import head_gaps
 from mp2flame.training.regions import head_regions
 from mp2flame.training.surface import join, split
@@ -29,21 +30,21 @@ Float64 = NDArray[np.float64]
 
 _MOVES: Final = 1e-6
 """Metres that a vertex must move at one unit of a coefficient for the coefficient to count as one."""
-_OWN: Final = (0.6, 0.1)
-"""Share of faces drawn from the coefficients' own distribution, without named shapes but with gaze, lids and jaw; of
-shapes carried over, only how they turn eyes and jaw.
-
-This and some settings below are pairs: for shapes carried over from another head, which are only roughly what faces do,
-and for the head's own, which are known.
-"""
+_OWN: Final = 0.1
+"""Share of faces of a head with shapes of its own that are drawn from the coefficients' own distribution, without named
+shapes but with gaze, lids and jaw."""
 _OWN_SPREAD: Final = (0.4, 1.0)
 """Least and largest standard deviation of the coefficients in those; each face has one of its own."""
-_NOISE: Final = ((0.05, 0.6), (0.02, 0.2))
-"""The same of what is added to the named shapes elsewhere; a pair."""
+_NOISE: Final = (0.02, 0.2)
+"""The same of what is added to the head's own shapes elsewhere."""
+_CHANCE: Final = (0.2, 0.8)
+"""Of carried-over shapes, which are only roughly what faces do: the least and largest share of a coefficient's standard
+deviation that is chance; each face has one of its own."""
 _JAW_NOISE: Final = (0.010, 0.005, 0.002)
-"""The same for the jaw, radians."""
+"""Standard deviation of what is added to the jaw, radians."""
 _MANNER: Final = (0.2, 0.1)
-"""How much people differ in how far each of their shapes goes, as the standard deviation of a logarithm; a pair."""
+"""How much people differ in how far each of their shapes goes, as the standard deviation of a logarithm: of shapes
+carried over, and of the head's own."""
 _CLOSED: Final = 0.10
 """Share of open jaws whose lips meet all the same, as in m, b and p."""
 _SHRINK: Final = 0.85
@@ -85,6 +86,29 @@ class Faces:
         return split(self.values)
 
 
+@dataclass(frozen=True, eq=False)
+class _Recipe:
+    """What N faces are made of."""
+
+    weights: Float64
+    """(N, 52)"""
+    manner: Float64
+    """(52,) how far this person goes in each shape."""
+    share: Float64
+    """(N, 1) what the shapes' expressions are multiplied by; jaw and eyes turn as they do."""
+    extra: Float64
+    """(N, E + 9) what comes on top."""
+
+    def of(self, rows: NDArray[np.intp]) -> _Recipe:
+        """Of some of the faces."""
+        return _Recipe(self.weights[rows], self.manner, self.share[rows], self.extra[rows])
+
+
+def _wide(expression: Float64) -> Float64:
+    """(N, E + 9): expression, and rotations of zero."""
+    return np.concatenate([expression, np.zeros((len(expression), N_ROTATIONS))], axis=1)
+
+
 class Drawer:
     """Draws faces that a head can make without cutting into itself.
 
@@ -100,10 +124,13 @@ class Drawer:
         if len(shapes) != len(ARKIT):
             raise InputError(f"expected {len(ARKIT)} shapes, one for each ARKit name; got {len(shapes)}")
         self.n_expression = live_coefficients(head)
-        self._known = int(head.arrays.blendshapes is not None)
         joined = join(shapes)
         kept = np.r_[0 : self.n_expression, joined.shape[1] - N_ROTATIONS : joined.shape[1]]
         self._shapes = joined[:, kept].astype(np.float64)
+        self._plausible: Plausible | None = None
+        if head.arrays.blendshapes is None:
+            self._plausible = plausible_shapes(head, self._shapes)
+            self._shapes[:, : self.n_expression] = self._plausible.expressions
         self._contact = Contact(head, shapes)
         self._gaps = head_gaps(head, head_regions(head))
 
@@ -117,48 +144,57 @@ class Drawer:
             wanted: (52,) how much more often than usual each shape shall come; None is as usual.
         """
         weights = sample_weights(n, rng, wanted).astype(np.float64)
-        own = rng.random(n) < _OWN[self._known]
+        if self._plausible is None:
+            recipe = self._of_own_shapes(weights, rng)
+        else:
+            recipe = self._of_carried_shapes(weights, self._plausible, rng)
+        recipe.extra[:, self.n_expression : self.n_expression + 3] = rng.normal(size=(n, 3)) * _JAW_NOISE
+        recipe = self._closed(person, recipe, rng.random(n) < _CLOSED)
+        return self._apart(person, self._values(recipe).astype(np.float32), recipe.weights.astype(np.float32))
+
+    def _of_own_shapes(self, weights: Float64, rng: np.random.Generator) -> _Recipe:
+        n = len(weights)
+        own = rng.random(n) < _OWN
         kept = np.array([name.startswith(_WITHOUT_SHAPES) for name in ARKIT])
         weights[np.ix_(own, ~kept)] = 0
-        manner = np.exp(rng.normal(scale=_MANNER[self._known], size=len(ARKIT)))
-        spread = np.where(own, rng.uniform(*_OWN_SPREAD, size=n), rng.uniform(*_NOISE[self._known], size=n))
+        manner = np.exp(rng.normal(scale=_MANNER[1], size=len(ARKIT)))
+        spread = np.where(own, rng.uniform(*_OWN_SPREAD, size=n), rng.uniform(*_NOISE, size=n))
         noise = rng.normal(size=(n, self.n_expression)) * spread[:, None]
-        jaw = rng.normal(size=(n, 3)) * _JAW_NOISE
-        extra = np.concatenate([noise, jaw, np.zeros((n, 6))], axis=1)
-        closed = rng.random(n) < _CLOSED
-        if not self._known:
-            # Carried-over shapes are rough; here the coefficients alone say what faces do.
-            extra[own, : self.n_expression] -= (weights[own] * manner) @ self._shapes[:, : self.n_expression]
-            closed &= ~own
-        weights = self._closed(person, weights, manner, extra, closed)
-        values = self._values(weights, manner, extra)
-        return self._apart(person, values.astype(np.float32), weights.astype(np.float32))
+        return _Recipe(weights, manner, np.ones((n, 1)), _wide(noise))
 
-    def _values(self, weights: Float64, manner: Float64, extra: Float64) -> Float64:
-        values: Float64 = (weights * manner) @ self._shapes + extra
+    def _of_carried_shapes(self, weights: Float64, plausible: Plausible, rng: np.random.Generator) -> _Recipe:
+        manner = np.exp(rng.normal(scale=_MANNER[0], size=len(ARKIT)))
+        share = np.sqrt(1 - rng.uniform(*_CHANCE, size=len(weights)) ** 2)
+        return _Recipe(weights, manner, share[:, None], _wide(plausible.remainder(share, rng)))
+
+    def _values(self, recipe: _Recipe) -> Float64:
+        values: Float64 = (recipe.weights * recipe.manner) @ self._shapes
+        values[:, : self.n_expression] *= recipe.share
+        values += recipe.extra
         jaw = self.n_expression
         values[:, jaw] = np.maximum(values[:, jaw], 0)
         return values
 
-    def _closed(
-        self, person: FlameHead, weights: Float64, manner: Float64, extra: Float64, closed: NDArray[np.bool_]
-    ) -> Float64:
-        """Open jaws get as much of mouthClose as brings the lips together."""
+    def _closed(self, person: FlameHead, recipe: _Recipe, closed: NDArray[np.bool_]) -> _Recipe:
+        """Some open jaws are narrowed, and get as much of mouthClose as brings the lips together."""
         opened, close = ARKIT.index("jawOpen"), ARKIT.index("mouthClose")
-        rows = np.flatnonzero(closed & (weights[:, opened] > 0.05))
+        rows = np.flatnonzero(closed & (recipe.weights[:, opened] > 0.05) & (recipe.weights[:, close] == 0))
         if not len(rows):
-            return weights
-        without, full = weights[rows].copy(), weights[rows].copy()
-        without[:, close], full[:, close] = 0, weights[rows, opened]
+            return recipe
+        part = recipe.of(rows)
+        part.weights[:, opened] *= NARROW
+        without, full = part.weights.copy(), part.weights.copy()
+        without[:, close], full[:, close] = 0, part.weights[:, opened]
         gaps = [
-            self._gaps.lip_gap(person(split(self._values(w, manner, extra[rows])))).astype(np.float64)
+            self._gaps.lip_gap(person(split(self._values(replace(part, weights=w))))).astype(np.float64)
             for w in (without, full)
         ]
         rest = float(self._gaps.lip_gap(person.neutral_vertices[None])[0])
         share = (gaps[0] - rest) / np.maximum(gaps[0] - gaps[1], 1e-4)
-        changed: Float64 = weights.copy()
-        changed[rows, close] = np.clip(share, 0, 1.2) * weights[rows, opened]
-        return changed
+        changed: Float64 = recipe.weights.copy()
+        changed[rows] = part.weights
+        changed[rows, close] = np.clip(share, 0, 1.2) * part.weights[:, opened]
+        return replace(recipe, weights=changed)
 
     def _apart(self, person: FlameHead, values: Float32, weights: Float32) -> Faces:
         """Faces that cut into themselves are made weaker until they do not."""

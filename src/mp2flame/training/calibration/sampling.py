@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
 
-__all__ = ["sample_weights"]
+__all__ = ["NARROW", "sample_weights"]
 
 _PLACE: Final = {name: index for index, name in enumerate(ARKIT)}
 
@@ -33,6 +33,9 @@ _GROUPS: Final[tuple[tuple[tuple[str, ...], float, float], ...]] = (
     (("cheekPuff", "cheekSquint", "noseSneer"), 0.20, 0.15),
 )
 _AT_REST: Final = 0.06
+NARROW: Final = 0.35
+"""What is left of an open jaw behind lips that close: lips reach over no more than parted teeth. Of a jaw that opens
+wide behind closed lips scores tell nothing, and such faces teach a regression to doubt every open jaw."""
 _MOST_OFTEN: Final = 0.7
 
 Float64 = NDArray[np.float64]
@@ -80,8 +83,8 @@ def sample_weights(n: int, rng: np.random.Generator, wanted: NDArray[np.floating
     """Random faces as weights (n, 52) in ARKit's order, 0..1.
 
     Groups of muscles that work together are drawn together: one of the smiles, frowns and stretches, mostly on both
-    sides; lips; jaw; brows; lids; gaze of both eyes together. mouthClose comes only with an open jaw, as ARKit
-    defines it. A few faces are at rest.
+    sides; lips; jaw; brows; lids; gaze of both eyes together. mouthClose comes only with a jaw that is a little open,
+    as ARKit defines it. A few faces are at rest.
 
     Args:
         n: how many.
@@ -100,5 +103,6 @@ def sample_weights(n: int, rng: np.random.Generator, wanted: NDArray[np.floating
         if rng.random() < 0.7:
             _gaze(row, rng)
         if row[_PLACE["jawOpen"]] > 0 and rng.random() < 0.1:
+            row[_PLACE["jawOpen"]] *= NARROW
             row[_PLACE["mouthClose"]] = row[_PLACE["jawOpen"]] * rng.uniform(0.3, 1.0)
     return rows

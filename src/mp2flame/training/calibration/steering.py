@@ -26,16 +26,19 @@ Float64 = NDArray[np.float64]
 
 _STRENGTH: Final = 1e-3
 _FEATURES: Final = ("scores", "signed_root", "square")
-_LEAST, _MOST = 0.6, 2.5
-"""How much rarer and more frequent than usual a shape may become."""
+_LEAST, _MOST = 0.8, 1.4
+"""How much rarer and more frequent than usual a shape may become: little, for how often faces come is half of what a
+regression learns."""
 
 
 def wanted_shapes(head: FlameHead, people: Sequence[Person]) -> Float64:
     """(52,) how much more often than usual each shape shall come, mean about 1.
 
     A ridge on rest-relative scores is fitted to one half of the people and judged on the other, and the other way
-    round. What each shape adds to the error in millimetres (see `blame`), relative to the mean of all, is how much more
-    of it is wanted; the square root tempers it.
+    round. What a face's error exceeds the error by that it has where it was fitted on itself is what more pictures can
+    mend; the rest of it is what scores do not tell, such as a jaw that opens behind closed lips, and more of that would
+    teach a regression to doubt what it sees. What each shape adds to that excess (see `blame`), relative to the mean of
+    all, is how much more of it is wanted; the square root tempers it.
 
     Args:
         head: the head.
@@ -45,19 +48,23 @@ def wanted_shapes(head: FlameHead, people: Sequence[Person]) -> Float64:
     halves = [known[0::2], known[1::2]]
     if not halves[1]:
         return np.ones(known[0].weights.shape[1] if known else 52)
-    errors, weights = [], []
     metric = _metric(head, known[0].values.shape[1])
-    for fitted, judged in (halves, halves[::-1]):
-        x, y = _pairs(fitted)
-        gram = x.T @ x
-        penalty = _STRENGTH * np.trace(gram) / len(gram)
-        matrix = np.linalg.solve(gram + penalty * np.eye(len(gram)), x.T @ y)
-        x, y = _pairs(judged)
-        errors.append(_distances(metric, (x @ matrix - y).astype(np.float32)))
-        weights.append(np.concatenate([person.weights for person in judged]))
-    share = blame(np.concatenate(errors), np.concatenate(weights))
+    pairs = [_pairs(half) for half in halves]
+    matrices = [_ridge(x, y) for x, y in pairs]
+    excess = []
+    for (x, y), inside, outside in zip(pairs, matrices, matrices[::-1], strict=True):
+        errors = [_distances(metric, (x @ matrix - y).astype(np.float32)) for matrix in (outside, inside)]
+        excess.append(errors[0] - errors[1])
+    share = blame(np.concatenate(excess), np.concatenate([p.weights for half in halves for p in half]))
     usual = share[share > 0].mean() if share.any() else 1.0
     return np.clip(np.sqrt(share / usual), _LEAST, _MOST)
+
+
+def _ridge(x: Float64, y: Float64) -> Float64:
+    gram = x.T @ x
+    penalty = _STRENGTH * np.trace(gram) / len(gram)
+    matrix: Float64 = np.linalg.solve(gram + penalty * np.eye(len(gram)), x.T @ y)
+    return matrix
 
 
 def blame(errors: Float64, weights: Float32) -> Float64:
