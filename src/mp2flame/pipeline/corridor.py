@@ -1,7 +1,7 @@
 """The one corridor: it wires rooms together, owns the threads, and counts what is lost on the way.
 
 The source is read (and faces are detected) in a thread of its own; mapping, filters and head run in the caller's
-thread, where all state lives; a sink is written in a thread of its own, or, if it never waits, right after the filters.
+thread, where all state lives; a sink is written in a thread of its own, or, if it never waits, as soon as it can be.
 """
 
 from __future__ import annotations

@@ -48,8 +48,9 @@ class Sink(ABC):
     policy: ClassVar[Literal["every", "latest"]] = "every"
     """`every`: no frame may be lost (files). `latest`: a slow sink sees the newest frame only (viewers, network)."""
     instant: ClassVar[bool] = False
-    """`write` never waits for anyone (a datagram, a mailbox): the pipeline calls it between mapping and posing, without
-    the detour of another thread. Close may be called from another thread than write, but not at the same time."""
+    """`write` never waits for anyone (a datagram, a mailbox): the pipeline calls it as soon as what it needs is there,
+    before posing where that is not the vertices, without the detour of another thread. Close may be called from another
+    thread than write, but not at the same time."""
 
     @abstractmethod
     def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:
