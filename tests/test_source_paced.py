@@ -8,6 +8,7 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -245,3 +246,31 @@ def test_a_film_begun_in_the_middle_shows_what_it_shows_there(tmp_path: Path, ki
             assert theirs is not None
             np.testing.assert_array_equal(ours, theirs)
     assert list(reader.begin_at(99.0)) == []
+
+
+def test_a_film_that_is_played_again_is_opened_once_and_let_go_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import av
+
+    from mp2flame.sources.video import VideoReader
+
+    reader = VideoReader(_film(tmp_path / "film.mp4", [n / 25 for n in range(20)]))
+    opened: list[Any] = []
+    open_file = av.open
+
+    def noted(*words: Any, **options: Any) -> Any:
+        opened.append(open_file(*words, **options))
+        return opened[-1]
+
+    monkeypatch.setattr(av, "open", noted)
+    for start in (0.0, 0.3, 0.0):
+        assert list(reader.begin_at(start))
+    half = reader.begin_at(0.0)
+    next(half)
+    half.close()
+    assert len(list(reader.begin_at(0.0))) == 20
+    assert len(opened) == 1
+    reader.close()
+    with pytest.raises(AssertionError, match="not open"):
+        next(opened[0].demux())
