@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("pyarrow", reason="data sets need the extra train")
 
+import pyarrow.parquet as pq
+
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.head import load_head
+from mp2flame.mapping.linear import FEATURES, expand_features
+from mp2flame.training.dataset import Dataset
+from mp2flame.training.gather import gather
 from mp2flame.training.linear_fit import allowed_weights, pinv_matrix, ridge_matrix
 from mp2flame.training.moments import Moments
 from mp2flame.training.surface import head_symmetry
-from tests.generated_faces import person
+from tests.generated_faces import person, write_people
 
 _MIRROR = mirror_permutation(MEDIAPIPE)
 
@@ -47,6 +54,22 @@ def test_ridge_matrix_is_the_closed_form() -> None:
         assert not matrix[~rows, column].any()
 
 
+@pytest.mark.parametrize("lean", [False, True])
+def test_sums_are_those_of_the_features_that_mappings_expand(lean: bool) -> None:
+    rng = np.random.default_rng(3)
+    scores, base = rng.random((9000, 52)).astype(np.float32), rng.random(52).astype(np.float32)
+    truth = rng.normal(size=(9000, 12)).astype(np.float32)
+    scores[:10] = base
+    moments = Moments.empty(FEATURES, 12)
+    moments.add(scores, [truth[:, :5], truth[:, 5:]], base, exact=True, lean=lean)
+    x, y = expand_features(scores - base, FEATURES).astype(np.float64), truth.astype(np.float64)
+    np.testing.assert_allclose(moments.xx, x.T @ x, rtol=1e-10, atol=1e-8)
+    np.testing.assert_allclose(moments.xy, x.T @ y, rtol=1e-10, atol=1e-8)
+    if not lean:
+        np.testing.assert_allclose(moments.yy, y.T @ y, rtol=1e-10, atol=1e-8)
+        np.testing.assert_array_equal(moments.peak, scores.max(axis=0))
+
+
 def test_moments_with_mirror_are_those_of_mirrored_frames() -> None:
     head = load_head("builtin")
     symmetry = head_symmetry(head)
@@ -63,3 +86,21 @@ def test_moments_with_mirror_are_those_of_mirrored_frames() -> None:
     np.testing.assert_allclose(mirrored.xx, both.xx, atol=1e-9)
     np.testing.assert_allclose(mirrored.xy, both.xy, atol=1e-4)
     np.testing.assert_allclose(mirrored.yy, both.yy, atol=1e-3)
+
+
+def test_a_pass_over_many_small_row_groups_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    head = load_head("builtin")
+    rows = [person(head, name, 60, seed=1, landmarks=False) for name in "abc"]
+    people = Dataset(write_people(tmp_path / "people", rows, head))
+    monkeypatch.setattr("mp2flame.training.writer._ROWS", 7)
+    cut = Dataset(write_people(tmp_path / "cut", rows, head))
+    groups = [pq.read_metadata(file).num_row_groups for s in cut.subjects for file in cut.files(s, rest=False)]
+    assert min(groups) > 5
+    whole = gather(people, people.subjects, ("scores", "square"), kind="ridge")
+    pieces = gather(cut, cut.subjects, ("scores", "square"), kind="ridge")
+    for ours, theirs in zip(pieces.folds, whole.folds, strict=True):
+        assert ours.count == theirs.count
+        np.testing.assert_allclose(ours.xx, theirs.xx, rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(ours.xy, theirs.xy, rtol=1e-5, atol=1e-3)
+    for mine, other in zip(pieces.sample.parts(), whole.sample.parts(), strict=True):
+        assert mine.joined.tobytes() == other.joined.tobytes()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -20,14 +22,15 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by the bare-install test
     raise MissingExtraError("pyarrow", "train", "read and write data sets") from error
 
-__all__ = ["FORMAT", "VERSION", "Dataset", "arrow_table", "subject_folder"]
+__all__ = ["FORMAT", "VERSION", "Dataset", "Piece", "arrow_table", "subject_folder"]
 
 FORMAT: Final = "mp2flame-dataset"
 VERSION: Final = 1
 _MANIFEST: Final = "dataset.json"
 _SUBJECT: Final = "subject="
 _REST: Final = "rest-"
-_BATCH: Final = 65_536
+# A batch is in memory once for each thread that reads.
+_BATCH_BYTES: Final = 48 << 20
 _INDEX: Final = ("sequence", "frame", "time", "found", "rest", "image_size")
 
 
@@ -120,9 +123,21 @@ class Dataset:
         Raises:
             FormatError: a file is truncated, or lacks a column.
         """
+        for piece in self.pieces(subjects=subjects, rest=rest):
+            yield from piece.batches(columns, threads=True)
+
+    def pieces(self, *, subjects: Sequence[str] | None = None, rest: bool | None = False) -> Iterator[Piece]:
+        """The same frames as `batches` has, as parts of files that threads can read beside each other.
+
+        Raises:
+            FormatError: a file is truncated.
+        """
         for subject in self.subjects if subjects is None else subjects:
             for file in self.files(subject, rest=rest):
-                yield from _read(file, subject, columns)
+                with _told(file):
+                    groups = pq.read_metadata(file).num_row_groups
+                for group in range(groups):
+                    yield Piece(file, subject, group)
 
     def rest(self, subject: str, columns: Sequence[str]) -> Rows | None:
         """The subject's rest frames that are usable; None where there is none."""
@@ -150,14 +165,41 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return dict(manifest)
 
 
-def _read(file: Path, subject: str, columns: Sequence[str]) -> Iterator[Rows]:
-    try:
-        with pq.ParquetFile(file, memory_map=True) as parquet:
+@dataclass(frozen=True)
+class Piece:
+    """A row group of a subject's file."""
+
+    file: Path
+    subject: str
+    group: int
+
+    def batches(self, columns: Sequence[str], *, threads: bool = False) -> Iterator[Rows]:
+        """Its frames, in batches of bounded size.
+
+        Args:
+            columns: which columns of numbers to read.
+            threads: decode the columns beside each other, for a caller that has no threads of its own.
+
+        Raises:
+            FormatError: the file is truncated, or lacks a column.
+        """
+        with _told(self.file), pq.ParquetFile(self.file, memory_map=True) as parquet:
             missing = [name for name in (*_INDEX, *columns) if name not in parquet.schema_arrow.names]
             if missing:
-                raise FormatError(f"{file} lacks {', '.join(missing)}: build the data set again with what has them")
-            for batch in parquet.iter_batches(_BATCH, columns=[*_INDEX, *columns]):
-                yield _rows(batch, subject, columns)
+                raise FormatError(
+                    f"{self.file} lacks {', '.join(missing)}: build the data set again with what has them"
+                )
+            read = [*_INDEX, *columns]
+            width = sum(getattr(parquet.schema_arrow.field(name).type, "list_size", 1) for name in read)
+            size = max(1, _BATCH_BYTES // (4 * width))
+            for batch in parquet.iter_batches(size, row_groups=[self.group], columns=read, use_threads=threads):
+                yield _rows(batch, self.subject, columns)
+
+
+@contextmanager
+def _told(file: Path) -> Iterator[None]:
+    try:
+        yield
     except (pa.ArrowException, OSError) as error:
         raise FormatError(f"{file} is truncated or no Parquet file: {error}") from error
 

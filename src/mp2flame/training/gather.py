@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -9,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.mapping.linear import N_ROTATIONS
-from mp2flame.training.dataset import Dataset
+from mp2flame.training.dataset import Dataset, Piece
 from mp2flame.training.moments import Moments
+from mp2flame.training.rows import Rows
 from mp2flame.training.sample import Sampler
-from mp2flame.training.threads import read_ahead
+from mp2flame.training.threads import in_threads
 
 __all__ = ["KINDS", "N_FOLDS", "Gathered", "Kind", "gather", "subject_folds"]
 
@@ -54,7 +56,7 @@ def subject_folds(subjects: tuple[str, ...]) -> dict[str, int]:
 
 
 def gather(dataset: Dataset, subjects: tuple[str, ...], features: tuple[str, ...], *, kind: Kind) -> Gathered:
-    """One pass over some subjects' frames.
+    """One pass over some subjects' frames, on all processors; what comes out is the same on any number of them.
 
     Args:
         dataset: where they are.
@@ -67,23 +69,52 @@ def gather(dataset: Dataset, subjects: tuple[str, ...], features: tuple[str, ...
     limit = _LANDMARK_SAMPLE if kind == "landmarks" else _LINEAR_SAMPLE
     empty = [Moments.empty(features, width) for _ in range(max(folds.values()) + 1)]
     gathered = Gathered(empty, Sampler(limit))
-    columns = ("scores", *_PARAMETERS, *(("landmarks",) if kind == "landmarks" else ()))
-    for subject in subjects:
-        rest = None if kind == "pinv" else dataset.rest(subject, ["scores"])
-        if rest is None and kind != "pinv":
-            gathered.skip("subjects without a rest frame", 1)
-            continue
-        base = None if rest is None else np.median(rest.columns["scores"], axis=0).astype(np.float32)
-        batches = dataset.batches(columns, subjects=[subject], rest=None if kind == "pinv" else False)
-        for batch in read_ahead(batches):
+
+    def work(item: tuple[Piece, Float32 | None]) -> _Part:
+        piece, base = item
+        part = _Part(piece.subject, Moments.empty(features, width))
+        for batch in piece.batches(("scores", *_PARAMETERS, *(("landmarks",) if kind == "landmarks" else ()))):
             good = batch.usable
-            gathered.skip("frames without a face or with NaN", int((~good).sum()))
+            part.left_out += int((~good).sum())
             rows = batch if good.all() else batch[good]
             if kind != "landmarks":
                 plain = kind == "pinv"
-                sums = gathered.folds[folds[subject]]
                 truth = [rows.columns[name] for name in _PARAMETERS]
-                sums.add(rows.columns["scores"], truth, base, exact=plain, lean=plain)
+                scores = rows.columns["scores"]
+                part.sums.include(Moments.of(features, scores, truth, base, exact=plain, lean=plain))
             if kind != "pinv":
-                gathered.sample.add(rows)
+                part.sampled.append(gathered.sample.choose(rows))
+        return part
+
+    for part in in_threads(work, _with_base(dataset, subjects, gathered, kind)):
+        gathered.skip("frames without a face or with NaN", part.left_out)
+        gathered.folds[folds[part.subject]].include(part.sums)
+        for rows in part.sampled:
+            gathered.sample.add(rows)
     return gathered
+
+
+@dataclass
+class _Part:
+    """What a piece of one subject's frames leaves."""
+
+    subject: str
+    sums: Moments
+    sampled: list[Rows] = field(default_factory=list)
+    left_out: int = 0
+
+
+def _with_base(
+    dataset: Dataset, subjects: tuple[str, ...], gathered: Gathered, kind: Kind
+) -> Iterator[tuple[Piece, Float32 | None]]:
+    """The pieces to pass over, with the rest scores of whose they are; who needs a rest and has none is left out."""
+    for subject in subjects:
+        if kind == "pinv":
+            yield from ((piece, None) for piece in dataset.pieces(subjects=[subject], rest=None))
+            continue
+        rest = dataset.rest(subject, ["scores"])
+        if rest is None:
+            gathered.skip("subjects without a rest frame", 1)
+            continue
+        base = np.median(rest.columns["scores"], axis=0).astype(np.float32)
+        yield from ((piece, base) for piece in dataset.pieces(subjects=[subject]))

@@ -42,19 +42,23 @@ class Sampler:
 
     def add(self, rows: Rows) -> None:
         """Offer frames of one subject."""
+        rows = self.choose(rows)
         if not len(rows):
             return
         keys = _keys(rows)
-        low = keys <= self._bound
-        if not low.any():
-            return
-        keys, rows = keys[low], _copied(rows, low)
         if rows.subject in self._kept:
             other, before = self._kept[rows.subject]
             keys, rows = np.concatenate([other, keys]), join_rows([before, rows])
         self._kept[rows.subject] = (keys, rows)
         if sum(len(k) for k, _ in self._kept.values()) > 2 * self._limit:
             self._shrink()
+
+    def choose(self, rows: Rows) -> Rows:
+        """Those of one subject's frames that can still be kept, in memory of their own; many threads may ask."""
+        if not len(rows):
+            return rows
+        # A view would keep the whole batch that it looks into.
+        return rows[np.flatnonzero(_keys(rows) <= self._bound)]
 
     def merge(self, other: Sampler) -> None:
         """Take in what another sampler kept."""
@@ -73,8 +77,3 @@ class Sampler:
         """What was kept, by subject in the order of the names, each subject's frames in a fixed order."""
         self._shrink()
         return [self._kept[name][1][np.argsort(self._kept[name][0], kind="stable")] for name in sorted(self._kept)]
-
-
-def _copied(rows: Rows, chosen: NDArray[np.bool_]) -> Rows:
-    """The chosen rows in memory of their own: a view would keep the whole batch that it looks into."""
-    return rows[np.flatnonzero(chosen)]

@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from functools import lru_cache
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from threadpoolctl import ThreadpoolController
 
-__all__ = ["in_threads", "one_blas_thread", "read_ahead"]
+__all__ = ["in_threads", "one_blas_thread"]
 
 _Item = TypeVar("_Item")
 _Result = TypeVar("_Result")
-
-# Batches fetched before they are needed: fetching and working take turns at being slow.
-_AHEAD: Final = 2
 
 
 @lru_cache(maxsize=1)
@@ -37,21 +34,18 @@ def one_blas_thread() -> AbstractContextManager[object]:
     return limit
 
 
-def in_threads(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[_Result]:
-    """`work` of each item, in the items' order, on as many threads as there are processors, BLAS at one thread."""
-    with one_blas_thread(), ThreadPoolExecutor(min(len(items), os.cpu_count() or 1)) as pool:
-        yield from pool.map(work, items)
+def in_threads(work: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+    """`work` of each item, in the items' order, on as many threads as there are processors, BLAS at one thread.
 
-
-def read_ahead(items: Iterable[_Item]) -> Iterator[_Item]:
-    """The same items, the next ones fetched in a thread meanwhile; at most `_AHEAD` wait at a time.
-
-    Errors of the fetch are raised where its item was due.
+    Items are taken as they are needed, so that no more results wait than there are threads. Errors of the work are
+    raised where its result was due.
     """
-    iterator = iter(items)
-    end = object()
-    with ThreadPoolExecutor(1) as pool:
-        coming: deque[Future[object]] = deque(pool.submit(next, iterator, end) for _ in range(_AHEAD))
-        while (item := coming.popleft().result()) is not end:
-            coming.append(pool.submit(next, iterator, end))
-            yield item  # type: ignore[misc]
+    threads = os.cpu_count() or 1
+    waiting: deque[Future[_Result]] = deque()
+    with one_blas_thread(), ThreadPoolExecutor(threads) as pool:
+        for item in items:
+            waiting.append(pool.submit(work, item))
+            if len(waiting) > threads:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
