@@ -97,20 +97,20 @@ def build(
         writer.state_head(version or stated, digest)
         extraction = _extraction(path.with_name(f".{path.name}.seen"), processes, cluster=cluster)
         looked = _look(extraction, sequences, landmarker, progress)
-        by_subject: dict[str, list[int]] = {}
-        for number, sequence in enumerate(sequences):
-            by_subject.setdefault(sequence.subject, []).append(number)
+        sources = sorted({sequence.source for sequence in sequences})
+        by_subject = _by_subject(sequences, looked)
+        # What is written is not kept: the dictionary alone holds what was read.
+        sequences.clear()
         for subject in sorted(by_subject):
             rows = [
-                _rows(sequences[number], looked.get(number), extraction, order=order, report=report)
-                for number in by_subject[subject]
+                _rows(sequence, tasks, extraction, order=order, report=report)
+                for sequence, tasks in by_subject.pop(subject)
             ]
             for part in _with_rest([part for part in rows if len(part)], estimate_rest):
                 check.add(part)
                 writer.add(part)
                 _count(report, part)
         check.check()
-        sources = sorted({sequence.source for sequence in sequences})
         writer.finish({"sources": sources, "left_out": report.left_out, "rest_estimated": estimate_rest})
     extraction.forget()
     return Dataset(path), report
@@ -172,6 +172,16 @@ def _look(
     return tasks
 
 
+def _by_subject(
+    sequences: Sequence[TrackedSequence], looked: dict[int, list[Task]]
+) -> dict[str, list[tuple[TrackedSequence, list[Task] | None]]]:
+    """Each subject's sequences, with the tasks of those whose pictures were looked at."""
+    grouped: dict[str, list[tuple[TrackedSequence, list[Task] | None]]] = {}
+    for number, sequence in enumerate(sequences):
+        grouped.setdefault(sequence.subject, []).append((sequence, looked.get(number)))
+    return grouped
+
+
 def _rows(
     sequence: TrackedSequence,
     tasks: list[Task] | None,
@@ -201,7 +211,7 @@ def _with_rest(parts: list[Rows], estimate: bool) -> list[Rows]:
     """A subject's rows with columns alike, and with rest frames marked where that is asked for and there are none."""
     if not parts:
         return []
-    joined = join_rows(parts)
+    joined = parts[0] if len(parts) == 1 else join_rows(parts)
     usable = np.flatnonzero(joined.usable)
     if not estimate or joined.rest.any() or not len(usable):
         return [joined]

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 __all__ = ["DatasetWriter"]
 
-# Readers hold about one row group in memory.
-_ROW_GROUP = 65_536
+# Of a row group: this writer, and every thread that reads, holds about one in memory.
+_ROWS = 65_536
+_BYTES = 48 << 20
 
 
 class DatasetWriter:
@@ -74,8 +75,11 @@ class DatasetWriter:
         with writing(self._folder.path, "nothing is kept of this data set"):
             folder.mkdir(exist_ok=True)
             path = folder / f"{kind}-{self._files:05d}.parquet"
-            table = arrow_table(rows)
-            pq.write_table(table, path, row_group_size=_ROW_GROUP, **_packing(table))
+            size = min(_ROWS, max(1, _BYTES // (4 * sum(column.shape[1] for column in rows.columns.values()))))
+            schema = arrow_table(rows[:1]).schema
+            with pq.ParquetWriter(path, schema, **_packing(schema)) as file:
+                for start in range(0, len(rows), size):
+                    file.write_table(arrow_table(rows[start : start + size]))
         self._files += 1
         self.frames += len(rows)
 
@@ -113,9 +117,9 @@ class DatasetWriter:
         self._folder.discard()
 
 
-def _packing(table: pa.Table) -> dict[str, Any]:
+def _packing(schema: pa.Schema) -> dict[str, Any]:
     """Bytes of like weight next to each other, then zstd: float32 of faces takes half the space so."""
-    lists = [field.name for field in table.schema if pa.types.is_fixed_size_list(field.type)]
+    lists = [field.name for field in schema if pa.types.is_fixed_size_list(field.type)]
     return {
         "compression": "zstd",
         "compression_level": 1,
