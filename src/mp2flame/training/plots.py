@@ -56,7 +56,10 @@ def plot(data: Dataset, folder: Path) -> list[Path]:
         drawn = {
             "scores.png": _boxes(columns["scores"], MEDIAPIPE, "score"),
             "expression.png": _boxes(
-                columns["expression"], [str(i) for i in range(columns["expression"].shape[1])], "coefficient"
+                columns["expression"],
+                [str(i) for i in range(columns["expression"].shape[1])],
+                "value",
+                "expression coefficient",
             ),
             "jaw.png": _histograms(np.degrees(columns["jaw"]), ["jaw"]),
             "eyes.png": _histograms(np.degrees(columns["eyes"]), ["left eye", "right eye"]),
@@ -78,7 +81,7 @@ def _figure(width: float, height: float, panels: int) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _boxes(values: NDArray[np.float32], names: tuple[str, ...] | list[str], label: str) -> Figure:
+def _boxes(values: NDArray[np.float32], names: tuple[str, ...] | list[str], label: str, below: str = "") -> Figure:
     """A box for each column: median, quartiles, and whiskers over 98 of 100 frames."""
     figure, axes = _figure(max(7.0, 0.17 * len(names)), 3.4, 1)
     ax = axes[0]
@@ -98,6 +101,7 @@ def _boxes(values: NDArray[np.float32], names: tuple[str, ...] | list[str], labe
     turned = len(max(names, key=len)) > 3
     ax.set_xticks(range(1, len(names) + 1, every), names[::every], rotation=90 if turned else 0, fontsize=7)
     ax.set_ylabel(label)
+    ax.set_xlabel(below)
     ax.set_xlim(0, len(names) + 1)
     return figure
 
