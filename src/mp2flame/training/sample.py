@@ -37,7 +37,9 @@ class Sampler:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._kept: dict[str, tuple[NDArray[np.uint64], Rows]] = {}
+        # Parts are joined only now and then: at every offer, that would cost more than all other work.
+        self._kept: dict[str, list[tuple[NDArray[np.uint64], Rows]]] = {}
+        self._count = 0
         self._bound = np.uint64(2**64 - 1)
 
     def add(self, rows: Rows) -> None:
@@ -45,12 +47,9 @@ class Sampler:
         rows = self.choose(rows)
         if not len(rows):
             return
-        keys = _keys(rows)
-        if rows.subject in self._kept:
-            other, before = self._kept[rows.subject]
-            keys, rows = np.concatenate([other, keys]), join_rows([before, rows])
-        self._kept[rows.subject] = (keys, rows)
-        if sum(len(k) for k, _ in self._kept.values()) > 2 * self._limit:
+        self._kept.setdefault(rows.subject, []).append((_keys(rows), rows))
+        self._count += len(rows)
+        if self._count > 2 * self._limit:
             self._shrink()
 
     def choose(self, rows: Rows) -> Rows:
@@ -62,18 +61,28 @@ class Sampler:
 
     def merge(self, other: Sampler) -> None:
         """Take in what another sampler kept."""
-        for _, rows in other._kept.values():
-            self.add(rows)
+        for parts in other._kept.values():
+            for _, rows in parts:
+                self.add(rows)
 
     def _shrink(self) -> None:
-        if sum(len(keys) for keys, _ in self._kept.values()) <= self._limit:
-            return
-        everything = np.concatenate([keys for keys, _ in self._kept.values()])
-        self._bound = np.partition(everything, self._limit - 1)[self._limit - 1]
-        kept = {name: (keys <= self._bound, keys, rows) for name, (keys, rows) in self._kept.items()}
-        self._kept = {name: (keys[low], rows[low]) for name, (low, keys, rows) in kept.items() if low.any()}
+        """Join each subject's parts, without what is beyond the limit."""
+        if self._count > self._limit:
+            everything = np.concatenate([keys for parts in self._kept.values() for keys, _ in parts])
+            self._bound = np.partition(everything, self._limit - 1)[self._limit - 1]
+        kept = {name: [self._low(keys, rows) for keys, rows in parts] for name, parts in self._kept.items()}
+        self._kept = {
+            name: [(np.concatenate([keys for keys, _ in parts]), join_rows([rows for _, rows in parts]))]
+            for name, parts in kept.items()
+            if any(len(rows) for _, rows in parts)
+        }
+        self._count = sum(len(keys) for parts in self._kept.values() for keys, _ in parts)
+
+    def _low(self, keys: NDArray[np.uint64], rows: Rows) -> tuple[NDArray[np.uint64], Rows]:
+        low = np.flatnonzero(keys <= self._bound)
+        return keys[low], rows[low]
 
     def parts(self) -> list[Rows]:
         """What was kept, by subject in the order of the names, each subject's frames in a fixed order."""
         self._shrink()
-        return [self._kept[name][1][np.argsort(self._kept[name][0], kind="stable")] for name in sorted(self._kept)]
+        return [rows[np.argsort(keys, kind="stable")] for _, [(keys, rows)] in sorted(self._kept.items())]
