@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -179,3 +180,35 @@ def test_the_command_line_fits_on_a_running_cluster(people: Dataset, two_workers
     assert isinstance(spread, LinearMapping)
     assert isinstance(alone, LinearMapping)
     np.testing.assert_allclose(spread.matrix, alone.matrix, rtol=1e-4, atol=1e-4)
+
+
+def test_the_command_line_builds_on_a_running_cluster(
+    shared_data: Path, landmarker: Path, two_workers: None, tmp_path: Path
+) -> None:
+    pytest.importorskip("mediapipe", reason="pictures need the extra track")
+    from PIL import Image
+
+    from mp2flame.sources.video import VideoReader
+
+    n, tracked = 70, tmp_path / "quinn"
+    (tracked / "image").mkdir(parents=True)
+    frames = []
+    for i, (_, picture) in zip(range(n), VideoReader(shared_data / "video" / "performance_a.mp4"), strict=False):
+        assert picture is not None
+        Image.fromarray(picture[::2, ::2]).save(tracked / "image" / f"{i + 1}.png")
+        frames.append({"file_path": f"./image/{i + 1}", "expression": [i / n] * 50, "pose": [0.0] * 15})
+    (tracked / "flame_params.json").write_text(json.dumps({"frames": frames, "shape_params": [0.0] * 100}))
+    command = [sys.executable, "-c", "from mp2flame.cli.main import main; raise SystemExit(main())"]
+    command += ["dataset", "build", str(tracked), "--landmarker", str(landmarker), "-o"]
+    address = ray.get_runtime_context().gcs_address
+    for name, more in (("spread", ["--cluster", address]), ("alone", ["--processes", "1"])):
+        done = subprocess.run([*command, str(tmp_path / name), *more], capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert f"{n} frames of 1 subjects" in done.stdout
+    columns = ["scores", "landmarks", "head_transform", "expression"]
+    (spread,), (alone,) = (Dataset(tmp_path / name).batches(columns) for name in ("spread", "alone"))
+    assert spread.found.all()
+    for column in columns:
+        np.testing.assert_array_equal(spread.columns[column], alone.columns[column])
+    # What was seen is kept beside the data set only until that is written.
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["alone", "quinn", "spread"]

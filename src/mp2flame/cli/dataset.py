@@ -70,7 +70,8 @@ class Build:
                 progress=_Advance(bar),
             )
         people = len(report.subjects)
-        out.print(f"wrote {self.output}: {report.frames} frames of {people} subjects, {report.rest} of them at rest")
+        told = f"wrote {self.output}: {report.frames} frames of {people} subjects, {report.rest} of them at rest"
+        out.print(told, soft_wrap=True)
         for reason, count in sorted(report.left_out.items()):
             out.print(f"  {count} frames: {reason}")
         return 0
