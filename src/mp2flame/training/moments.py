@@ -159,7 +159,7 @@ class Moments:
 
 
 def _write_features(out: NDArray[Any], scores: Float32, base: Float32 | None, features: tuple[str, ...]) -> None:
-    """What `mp2flame.mapping.linear.expand_features` gives, without its copies: they cost a tenth of a pass."""
+    """What `mp2flame.mapping.linear.expand_features` gives, written where it is needed."""
     relative = scores if base is None else scores - base
     magnitude = np.abs(relative) if len(features) > 1 else relative
     for place, name in enumerate(features):
