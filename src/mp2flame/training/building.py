@@ -5,28 +5,29 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
+from mp2flame.atomic import writing
 from mp2flame.blendshapes import to_mediapipe
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.training.dataset import Dataset
+from mp2flame.fetch import landmarker_path
+from mp2flame.training.dataset import Dataset, subject_folder
 from mp2flame.training.extract import Extraction, Task, tasks_of
 from mp2flame.training.readers.sequence import TrackedSequence
 from mp2flame.training.readers.telling import read_input
-from mp2flame.training.rows import Rows, join_rows
+from mp2flame.training.rows import Rows
 from mp2flame.training.sanity import OrderCheck
+from mp2flame.training.settling import settle_subject
 from mp2flame.training.writer import DatasetWriter
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["BuildReport", "build", "check_versions"]
-
-_REST_FRAMES = 10
+__all__ = ["BuildReport", "Origin", "build", "check_versions"]
 
 
 @dataclass
@@ -88,32 +89,91 @@ def build(
     """
     if not inputs:
         raise InputError("expected at least one input; got none")
-    path, report = Path(output), BuildReport()
-    check = OrderCheck(head)
+    path = Path(output)
     version, digest = (head_version or (head.version if head else "")), (head.hash if head else "")
+    extraction = _extraction(path.with_name(f".{path.name}.seen"), processes, cluster=cluster)
     with DatasetWriter(path, head_version=version, head_hash=digest) as writer:
-        sequences = [sequence for spec in inputs for sequence in read_input(spec, order=order)]
-        stated = check_versions(sequences, version, digest)
+        intake = _Intake(writer, OrderCheck(head), extraction, order)
+        waiting = _take_seen(inputs, intake, landmarker)
+        stated = check_versions(list(intake.origins), version, digest)
         writer.state_head(version or stated, digest)
-        extraction = _extraction(path.with_name(f".{path.name}.seen"), processes, cluster=cluster)
-        looked = _look(extraction, sequences, landmarker, progress)
-        sources = sorted({sequence.source for sequence in sequences})
-        by_subject = _by_subject(sequences, looked)
-        # What is written is not kept: the dictionary alone holds what was read.
-        sequences.clear()
-        for subject in sorted(by_subject):
-            rows = [
-                _rows(sequence, tasks, extraction, order=order, report=report)
-                for sequence, tasks in by_subject.pop(subject)
-            ]
-            for part in _with_rest([part for part in rows if len(part)], estimate_rest):
-                check.add(part)
-                writer.add(part)
-                _count(report, part)
-        check.check()
+        _look(extraction, [task for parts in waiting.values() for tasks in parts for task in tasks], progress)
+        for spec, parts in waiting.items():
+            _take_looked(spec, parts, intake)
+        intake.check.check()
+        report = intake.report
+        with writing(path, "nothing is kept of this data set"):
+            for subject in sorted(report.subjects):
+                folder = writer.part / subject_folder(subject)
+                report.rest += settle_subject(folder, subject, estimate_rest=estimate_rest)
+        sources = sorted({origin.source for origin in intake.origins})
         writer.finish({"sources": sources, "left_out": report.left_out, "rest_estimated": estimate_rest})
     extraction.forget()
     return Dataset(path), report
+
+
+class Origin(NamedTuple):
+    """Where a sequence is from."""
+
+    source: str
+    """The tool and the path."""
+    head_version: str
+    """The head that it is for, in words; empty where that is not stated."""
+    head_hash: str
+    """Its hash, likewise."""
+
+
+@dataclass
+class _Intake:
+    """Writes sequences as they come, and keeps of them only what must be told in the end."""
+
+    writer: DatasetWriter
+    check: OrderCheck
+    extraction: Extraction
+    order: str | None
+    report: BuildReport = field(default_factory=BuildReport)
+    origins: set[Origin] = field(default_factory=set)
+
+    def meet(self, sequence: TrackedSequence) -> None:
+        """Remember where a sequence is from."""
+        self.origins.add(Origin(sequence.source, sequence.head_version, sequence.head_hash))
+
+    def take(self, sequence: TrackedSequence, tasks: list[Task] | None) -> None:
+        """Write a sequence; with what its tasks saw, where its pictures were looked at."""
+        rows = _rows(sequence, tasks, self.extraction, order=self.order, report=self.report)
+        if len(rows):
+            self.check.add(rows)
+            self.writer.add(rows)
+            _count(self.report, rows)
+
+
+def _take_seen(
+    inputs: Sequence[str | Path], intake: _Intake, landmarker: Path | None
+) -> dict[str | Path, list[list[Task]]]:
+    """Write every sequence that has scores; what is to be looked at for each of the others, by input."""
+    waiting: dict[str | Path, list[list[Task]]] = {}
+    bundle: Path | None = None
+    for spec in dict.fromkeys(inputs):
+        for sequence in read_input(spec, order=intake.order):
+            intake.meet(sequence)
+            if "scores" in sequence.seen:
+                intake.take(sequence, None)
+                continue
+            bundle = bundle or landmarker_path(landmarker)
+            waiting.setdefault(spec, []).append(tasks_of(sequence, bundle))
+    return waiting
+
+
+def _take_looked(spec: str | Path, parts: list[list[Task]], intake: _Intake) -> None:
+    """Read an input again, and write its sequences whose pictures were looked at.
+
+    Reading twice is little work beside looking, and memory need not hold all sequences meanwhile.
+    """
+    sequences = (sequence for sequence in read_input(spec, order=intake.order) if "scores" not in sequence.seen)
+    for sequence, tasks in zip_longest(sequences, parts, fillvalue=None):
+        if sequence is None or tasks is None or sum(map(len, tasks)) != len(sequence.frame):
+            raise InputError(f"{spec} was changed while its pictures were looked at: build again")
+        intake.take(sequence, tasks)
 
 
 def _extraction(folder: Path, processes: int | None, *, cluster: bool) -> Extraction:
@@ -124,7 +184,7 @@ def _extraction(folder: Path, processes: int | None, *, cluster: bool) -> Extrac
     return Extraction(folder, processes=processes or os.cpu_count() or 1)
 
 
-def check_versions(sequences: Sequence[TrackedSequence], version: str, digest: str) -> str:
+def check_versions(sequences: Sequence[Origin | TrackedSequence], version: str, digest: str) -> str:
     """The one head that the inputs state; the empty string where none does.
 
     Raises:
@@ -146,40 +206,17 @@ def check_versions(sequences: Sequence[TrackedSequence], version: str, digest: s
     return next(iter(stated), "")
 
 
-def _look(
-    extraction: Extraction,
-    sequences: Sequence[TrackedSequence],
-    landmarker: Path | None,
-    progress: Callable[[int, int], None],
-) -> dict[int, list[Task]]:
-    """Compute what is missing from pictures; the tasks of each sequence that needed it."""
-    needy = [number for number, sequence in enumerate(sequences) if "scores" not in sequence.seen]
-    if not needy:
-        return {}
-    from mp2flame.fetch import landmarker_path
-
-    bundle = landmarker_path(landmarker)
-    tasks = {number: tasks_of(sequences[number], bundle) for number in needy}
-    total = sum(len(task) for parts in tasks.values() for task in parts)
-    done = 0
+def _look(extraction: Extraction, tasks: list[Task], progress: Callable[[int, int], None]) -> None:
+    """Compute from pictures what is missing."""
+    total, done = sum(map(len, tasks)), 0
 
     def advance(count: int) -> None:
         nonlocal done
         done += count
         progress(done, total)
 
-    extraction.run([task for parts in tasks.values() for task in parts], advance)
-    return tasks
-
-
-def _by_subject(
-    sequences: Sequence[TrackedSequence], looked: dict[int, list[Task]]
-) -> dict[str, list[tuple[TrackedSequence, list[Task] | None]]]:
-    """Each subject's sequences, with the tasks of those whose pictures were looked at."""
-    grouped: dict[str, list[tuple[TrackedSequence, list[Task] | None]]] = {}
-    for number, sequence in enumerate(sequences):
-        grouped.setdefault(sequence.subject, []).append((sequence, looked.get(number)))
-    return grouped
+    if tasks:
+        extraction.run(tasks, advance)
 
 
 def _rows(
@@ -205,28 +242,6 @@ def _rows(
         report.leave_out("NaN among the scores", int((sequence.params.found & ~rows.found).sum()))
     report.leave_out("no or NaN parameters", int((~sequence.params.found).sum()))
     return rows[np.flatnonzero(sequence.params.found)]
-
-
-def _with_rest(parts: list[Rows], estimate: bool) -> list[Rows]:
-    """A subject's rows with columns alike, and with rest frames marked where that is asked for and there are none."""
-    if not parts:
-        return []
-    joined = parts[0] if len(parts) == 1 else join_rows(parts)
-    usable = np.flatnonzero(joined.usable)
-    if not estimate or joined.rest.any() or not len(usable):
-        return [joined]
-    rest = np.zeros(len(joined), dtype=np.bool_)
-    rest[_calmest(joined, usable)] = True
-    return [replace(joined, rest=rest)]
-
-
-def _calmest(rows: Rows, usable: NDArray[np.intp]) -> NDArray[np.intp]:
-    """The usable frames whose parameters are nearest to zero, in units of their spread; at most a tenth of them."""
-    values = rows.joined[usable]
-    spread = values.std(axis=0)
-    size = np.square(values[:, spread > 0] / spread[spread > 0]).sum(axis=1)
-    count = min(_REST_FRAMES, max(1, len(usable) // 10))
-    return usable[np.argsort(size, kind="stable")[:count]]
 
 
 def _count(report: BuildReport, rows: Rows) -> None:

@@ -22,7 +22,18 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by the bare-install test
     raise MissingExtraError("pyarrow", "train", "read and write data sets") from error
 
-__all__ = ["FORMAT", "VERSION", "Dataset", "Piece", "arrow_table", "subject_folder"]
+__all__ = [
+    "FORMAT",
+    "VERSION",
+    "Dataset",
+    "Piece",
+    "arrow_table",
+    "columns_of",
+    "is_rest_file",
+    "pieces_of",
+    "rest_file",
+    "subject_folder",
+]
 
 FORMAT: Final = "mp2flame-dataset"
 VERSION: Final = 1
@@ -105,7 +116,7 @@ class Dataset:
         if subject not in self._folders:
             raise InputError(f"expected a subject among {', '.join(self.subjects[:20])}; got {subject!r}")
         files = sorted(self._folders[subject].glob("*.parquet"))
-        return [file for file in files if rest is None or file.name.startswith(_REST) == rest]
+        return [file for file in files if rest is None or is_rest_file(file) == rest]
 
     def has_column(self, name: str) -> bool:
         """Whether every subject has this column."""
@@ -135,10 +146,7 @@ class Dataset:
         """
         for subject in self.subjects if subjects is None else subjects:
             for file in self.files(subject, rest=rest):
-                with _told(file):
-                    groups = pq.read_metadata(file).num_row_groups
-                for group in range(groups):
-                    yield Piece(file, subject, group)
+                yield from pieces_of(file, subject)
 
     def rest(self, subject: str, columns: Sequence[str]) -> Rows | None:
         """The subject's rest frames that are usable; None where there is none."""
@@ -195,6 +203,34 @@ class Piece:
             size = max(1, _BATCH_BYTES // (4 * width))
             for batch in parquet.iter_batches(size, row_groups=[self.group], columns=read, use_threads=threads):
                 yield _rows(batch, self.subject, columns)
+
+
+def pieces_of(file: Path, subject: str) -> Iterator[Piece]:
+    """The row groups of one file.
+
+    Raises:
+        FormatError: it is truncated.
+    """
+    with _told(file):
+        groups = pq.read_metadata(file).num_row_groups
+    for group in range(groups):
+        yield Piece(file, subject, group)
+
+
+def columns_of(file: Path) -> list[str]:
+    """The names of a file's columns of numbers."""
+    with _told(file):
+        return [name for name in pq.read_schema(file).names if name not in _INDEX]
+
+
+def is_rest_file(file: Path) -> bool:
+    """Whether a file of a subject holds frames at rest; otherwise it holds all others."""
+    return file.name.startswith(_REST)
+
+
+def rest_file(file: Path) -> Path:
+    """The file of the rest frames that are from the same recording as the frames in `file`."""
+    return file.with_name(_REST + file.name.partition("-")[2])
 
 
 @contextmanager

@@ -54,6 +54,10 @@ class Rows:
         parts = {name: getattr(self, name)[chosen] for name in names}
         return replace(self, **parts, columns={name: column[chosen] for name, column in self.columns.items()})
 
+    def marked_rest(self) -> Rows:
+        """The same rows, all of them at rest."""
+        return replace(self, rest=np.ones(len(self), dtype=np.bool_))
+
     @property
     def joined(self) -> Float32:
         """(N, E + 9): expression, jaw, left eye, right eye, as the columns of a mapping."""

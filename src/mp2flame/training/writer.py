@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from mp2flame.training.rows import Rows
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["DatasetWriter"]
+__all__ = ["DatasetWriter", "write_rows"]
 
 # Of a row group: this writer, and every thread that reads, holds about one in memory.
 _ROWS = 65_536
@@ -71,17 +73,17 @@ class DatasetWriter:
                 self._write(rows if chosen.all() else rows[np.flatnonzero(chosen)], kind)
 
     def _write(self, rows: Rows, kind: str) -> None:
-        folder = self._folder.part / subject_folder(rows.subject)
+        folder = self.part / subject_folder(rows.subject)
         with writing(self._folder.path, "nothing is kept of this data set"):
             folder.mkdir(exist_ok=True)
-            path = folder / f"{kind}-{self._files:05d}.parquet"
-            size = min(_ROWS, max(1, _BYTES // (4 * sum(column.shape[1] for column in rows.columns.values()))))
-            schema = arrow_table(rows[:1]).schema
-            with pq.ParquetWriter(path, schema, **_packing(schema)) as file:
-                for start in range(0, len(rows), size):
-                    file.write_table(arrow_table(rows[start : start + size]))
+            write_rows(folder / f"{kind}-{self._files:05d}.parquet", [rows])
         self._files += 1
         self.frames += len(rows)
+
+    @property
+    def part(self) -> Path:
+        """The folder that is written to until the data set has its name."""
+        return self._folder.part
 
     def finish(self, notes: dict[str, Any]) -> None:
         """Write the manifest and publish the folder.
@@ -115,6 +117,19 @@ class DatasetWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._folder.discard()
+
+
+def write_rows(path: Path, parts: Iterable[Rows]) -> None:
+    """Write rows with columns alike to one file, in row groups of bounded size; without rows there is no file."""
+    with ExitStack() as stack:
+        file: pq.ParquetWriter | None = None
+        for rows in parts:
+            size = min(_ROWS, max(1, _BYTES // (4 * sum(column.shape[1] for column in rows.columns.values()))))
+            for start in range(0, len(rows), size):
+                table = arrow_table(rows[start : start + size])
+                if file is None:
+                    file = stack.enter_context(pq.ParquetWriter(path, table.schema, **_packing(table.schema)))
+                file.write_table(table)
 
 
 def _packing(schema: pa.Schema) -> dict[str, Any]:
