@@ -49,9 +49,14 @@ def _verdict(what: str, ours: float, theirs: float, ratio: float, goal: float) -
     return ratio >= goal
 
 
-def _after_a_pause(run: Callable[[], object]) -> float:
-    """Seconds of one run, once threads that BLAS keeps spinning after the last one have gone to sleep."""
+def _warm(run: Callable[[], object]) -> float:
+    """Seconds of one run, right after another.
+
+    The pause lets threads sleep that BLAS keeps spinning after somebody else's turn; a processor that was idle takes
+    as long to come back as half of our run, which says nothing of either.
+    """
     sleep(0.1)
+    run()
     return _best(run, 1)
 
 
@@ -75,7 +80,7 @@ def bench_pinv() -> bool:
 
     assert np.abs(ours() - numpys()).max() < 1e-6
     # As many turns each, and medians: the least of unequal numbers would flatter whoever has more.
-    turns = [(_after_a_pause(ours), _after_a_pause(numpys)) for _ in range(25)]
+    turns = [(_warm(ours), _warm(numpys)) for _ in range(25)]
     mine, theirs = (float(np.median(times)) for times in zip(*turns, strict=True))
     return _verdict("pinv", mine, theirs, theirs / mine, 10)
 

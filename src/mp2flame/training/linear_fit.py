@@ -8,6 +8,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import lapack
 
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.errors import InputError
@@ -27,6 +28,8 @@ STRENGTHS: Final = tuple(float(value) for value in np.geomspace(1e-5, 1e-1, 13))
 
 # A score that never rises above this tells nothing: MediaPipe's silent channels stay far below.
 _SILENT = 0.05
+# Features of unit size whose Gram matrix has an eigenvalue below this are combinations of each other.
+_DEPENDENT = 1e-11
 
 
 def pinv_matrix(moments: Moments) -> Float64:
@@ -43,11 +46,18 @@ def pinv_matrix(moments: Moments) -> Float64:
     size = np.sqrt(np.diag(moments.xx))
     live = size > 0
     matrix = np.zeros_like(moments.xy)
+    if not live.any():
+        return matrix
     scale = size[live]
     gram = moments.xx[np.ix_(live, live)] / np.outer(scale, scale)
     with one_blas_thread():
-        if np.linalg.eigvalsh(gram)[0] > 1e-11:
-            matrix[live] = np.linalg.solve(gram, moments.xy[live] / scale[:, None]) / scale[:, None]
+        factor, indefinite = lapack.dpotrf(gram, lower=1)
+        norm = float(np.abs(gram).sum(axis=0).max())
+        # The 1-norm of the inverse bounds its largest eigenvalue, and is estimated in a tenth of the time.
+        smallest = 0.0 if indefinite else norm * lapack.dpocon(factor, norm, uplo="L")[0]
+        if smallest > _DEPENDENT:
+            weights, _ = lapack.dpotrs(factor, moments.xy[live] / scale[:, None], lower=1)
+            matrix[live] = weights / scale[:, None]
         else:
             matrix = np.linalg.pinv(moments.xx, rcond=1e-13, hermitian=True) @ moments.xy
     return matrix

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.errors import InputError
 from mp2flame.signals import N_SCORES
-from mp2flame.training.threads import in_threads
+from mp2flame.training.threads import side_by_side
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -27,6 +27,8 @@ Float64 = NDArray[np.float64]
 _BLOCK = 1024
 # Equal parts for threads, always as many, so that the sums are the same on any number of processors.
 _PARTS = 4
+# Numbers in a register, of the widest processors.
+_REGISTER = 16
 
 
 @dataclass(eq=False)
@@ -66,23 +68,33 @@ class Moments:
     ) -> Self:
         """The moments of some frames, summed up in this thread; for the arguments see `add`."""
         part = cls.empty(features, sum(column.shape[1] for column in truth))
-        width = len(part.xx)
+        width, outputs = part.xy.shape
+        dtype = np.float64 if exact else np.float32
         # Memory is asked for once: asking for it at every block costs as much as a product.
-        block = np.zeros((_BLOCK, width + part.xy.shape[1]), np.float64 if exact else np.float32)
-        sums = np.zeros((block.shape[1], block.shape[1]))
+        if lean:
+            # A product with a last few columns that do not fill a register takes longer than with columns of zeros.
+            x_block = np.zeros((_BLOCK, width), dtype)
+            y_block = np.zeros((_BLOCK, -(-outputs // _REGISTER) * _REGISTER), dtype)
+            xx, xy = np.zeros((width, width)), np.zeros((width, y_block.shape[1]))
+        else:
+            block = np.zeros((_BLOCK, width + outputs), dtype)
+            x_block, y_block = block[:, :width], block[:, width:]
+            sums = np.zeros((block.shape[1], block.shape[1]))
         for start in range(0, len(scores), _BLOCK):
             rows = slice(start, start + _BLOCK)
-            both = block[: len(scores[rows])]
-            x, y = both[:, :width], both[:, width:]
+            n = len(scores[rows])
+            x, y = x_block[:n], y_block[:n]
             _write_features(x, scores[rows], base, features)
             _write_side_by_side(y, [column[rows] for column in truth])
+            # A matrix by itself: BLAS computes one half of the product only.
             if lean:
-                part.xx += x.T @ x
-                part.xy += x.T @ y
+                xx += x.T @ x
+                xy += x.T @ y
             else:
-                # A matrix by itself: BLAS computes one half of the product only.
-                sums += both.T @ both
-        if not lean:
+                sums += block[:n].T @ block[:n]
+        if lean:
+            part.xx, part.xy = xx, xy[:, :outputs]
+        else:
             part.xx, part.xy, part.yy = sums[:width, :width], sums[:width, width:], sums[width:, width:]
             part.peak = scores.max(axis=0, initial=0.0).astype(np.float64)
         part.count = len(scores)
@@ -112,7 +124,7 @@ class Moments:
             part = [column[rows] for column in truth]
             return Moments.of(self.features, scores[rows], part, base, exact=exact, lean=lean)
 
-        for part in in_threads(work, [slice(*pair) for pair in pairwise(edges)]):
+        for part in side_by_side(work, [slice(*pair) for pair in pairwise(edges)]):
             self.include(part)
 
     def include(self, other: Moments) -> None:
