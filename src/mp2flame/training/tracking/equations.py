@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.training.tracking.layout import Layout
+from mp2flame.training.threads import in_threads
+from mp2flame.training.tracking.layout import Layout, chunks
 from mp2flame.training.tracking.posing import Points
 from mp2flame.training.tracking.response import Precision, Response
 
@@ -48,6 +49,21 @@ class Lens:
     """Focal length, pixels."""
     size: tuple[int, int]
     """Width and height of the picture, pixels; its middle is on the axis."""
+
+    @property
+    def middle(self) -> Float64:
+        """(2,) pixels right and down from the picture's corner."""
+        return np.array(self.size) / 2.0
+
+    def pixels(self, points: Float64) -> Float64:
+        """(..., 2) where points (..., 3) in camera axes are seen, pixels right and down from the picture's corner."""
+        across, up = (self.focal * points[..., i] / -points[..., 2] for i in (0, 1))
+        return np.stack([across, -up], axis=-1) + self.middle
+
+    def tangents(self, places: Float64) -> Float64:
+        """(..., 2) metres right and up for each metre of depth, of places (..., 2) in pixels."""
+        result: Float64 = (places - self.middle) * (1.0, -1.0) / self.focal
+        return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,13 +176,17 @@ def face_equations(scene: Scene, rows: Float64, sight: Sight) -> tuple[Float64, 
     matrix, right = np.zeros((n, d, d)), np.zeros((n, d))
     spread = scene.response.relative
     plain = Precision(spread)
-    for start in range(0, n, _CHUNK):
-        part = slice(start, start + _CHUNK)
+
+    def add(part: slice) -> None:
         seen = sight[part]
         residual, jacobian = (function(scene, rows[part], seen) for function in (face_misses, face_derivatives))
         matrix[part], right[part] = plain.normal(jacobian, residual)
         for i in np.flatnonzero((seen.trust < 1).any(axis=1)):
             doubting = Precision(spread, np.repeat(seen.trust[i], 3))
             one = slice(i, i + 1)
-            matrix[start + i], right[start + i] = (x[0] for x in doubting.normal(jacobian[one], residual[one]))
+            normal = doubting.normal(jacobian[one], residual[one])
+            matrix[part.start + i], right[part.start + i] = (x[0] for x in normal)
+
+    for _ in in_threads(add, chunks(n, _CHUNK)):
+        pass
     return matrix, right

@@ -6,7 +6,7 @@ Letters: N frames.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -16,6 +16,7 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 from mp2flame.signals import Observation, concatenate
 from mp2flame.sources.base import Source
+from mp2flame.training.tracking.album import Album
 
 __all__ = ["Footage", "find_rest", "watch"]
 
@@ -48,6 +49,8 @@ class Footage:
     """(N,) the number of the shot that each frame belongs to; a new one begins at a cut."""
     remarks: tuple[str, ...]
     """What the source says of them."""
+    album: Album = field(default_factory=Album)
+    """N glimpses of the face; none where no pictures were kept."""
 
 
 def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Footage:
@@ -64,9 +67,12 @@ def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Foot
     source.keep_picture = True
     frames: list[Observation] = []
     thumbnails: list[NDArray[np.float32]] = []
+    album = Album()
     for seen in source:
+        assert seen.picture is not None
         frames.append(seen.without_picture())
         thumbnails.append(_thumbnail(seen.picture))
+        album.add(seen.picture, None if seen.landmarks is None or not seen.found[0] else seen.landmarks[0])
         if on_frame is not None:
             on_frame()
     if not frames:
@@ -74,15 +80,14 @@ def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Foot
     if not any(frame.found[0] for frame in frames):
         raise InputError(f"expected a face; MediaPipe finds none in any of the {len(frames)} frames")
     joined = concatenate(frames)
-    return Footage(joined, _shots(joined, np.stack(thumbnails)), source.remarks)
+    return Footage(joined, _shots(joined, np.stack(thumbnails)), source.remarks, album)
 
 
-def _thumbnail(picture: NDArray[np.uint8] | None) -> NDArray[np.float32]:
+def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
     """A small grey picture."""
     # Comes with MediaPipe, without which there are no pictures.
     import cv2
 
-    assert picture is not None
     small = cv2.resize(picture, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
     return np.asarray(small.mean(axis=2), dtype=np.float32)
 

@@ -18,12 +18,13 @@ from mp2flame.signals import FlameParams
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["Layout", "face_rows", "identity_width", "moving_expression"]
+__all__ = ["EYES", "Layout", "chunks", "face_rows", "identity_width", "moving_expression", "params_of"]
 
 Float64 = NDArray[np.float64]
 
 JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
 """Joints of every FLAME head."""
+EYES: Final = (LEFT_EYE, RIGHT_EYE)
 _JAW: Final = (0.2, 0.03, 0.02)
 _EYE: Final = (0.25, 0.25, 0.02)
 """Radians."""
@@ -85,10 +86,34 @@ class Layout:
         return rows[:, self.n_face + 3 :]
 
 
+def chunks(n: int, size: int) -> list[slice]:
+    """N rows in slices of some rows."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
 def face_rows(params: FlameParams) -> Float64:
     """(N, E + 9) expression, jaw, left eye, right eye."""
     parts = (params.expression, params.jaw_pose, params.leye_pose, params.reye_pose)
     return np.concatenate(parts, axis=1).astype(np.float64)
+
+
+def params_of(layout: Layout, rows: Float64, n_expression: int) -> FlameParams:
+    """The parameters of rows (N, D) of the mean identity, with as many expression coefficients as the head has."""
+    n, e = rows.shape[0], layout.n_expression
+    expression = np.zeros((n, n_expression), dtype=np.float32)
+    expression[:, :e] = rows[:, :e]
+    jaw, left, right, turn, place = np.split(rows[:, e:].astype(np.float32), 5, axis=1)
+    turned = {"global_orient" if layout.joint == 0 else "neck_pose": turn}
+    return FlameParams(
+        time=np.zeros(n),
+        found=np.ones(n, dtype=np.bool_),
+        expression=expression,
+        jaw_pose=jaw,
+        leye_pose=left,
+        reye_pose=right,
+        translation=place,
+        **turned,
+    )
 
 
 def identity_width(head: FlameHead) -> int:

@@ -20,15 +20,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from mp2flame import rotations
 from mp2flame.head.landmarks import LandmarkEmbedding
+from mp2flame.training.tracking.layout import identity_width, moving_expression
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["Points", "PosedPoints", "rotation_derivatives"]
+__all__ = ["Points", "PosedPoints", "moving_columns", "rotation_derivatives"]
 
 Float64 = NDArray[np.float64]
 
 _SERIES_BELOW = 0.05
+
+
+def moving_columns(head: FlameHead) -> NDArray[np.int64]:
+    """The coefficients that are estimated: identity (S'), then expression (E)."""
+    return np.concatenate([np.arange(identity_width(head)), head.n_shape + np.arange(moving_expression(head))])
 
 
 def rotation_derivatives(axis_angle: ArrayLike) -> Float64:
@@ -90,29 +96,52 @@ class Points:
     @classmethod
     def of_head(cls, head: FlameHead, embedding: LandmarkEmbedding) -> Points:
         """The landmarks of a head's mean identity; its coefficients are identity (S), then expression (E)."""
+        return cls.at(head, embedding.corners(head.faces), embedding.barycentric)
+
+    @classmethod
+    def at(
+        cls,
+        head: FlameHead,
+        corners: NDArray[np.int64],
+        barycentric: Float64,
+        columns: slice | NDArray[np.integer] = slice(None),
+    ) -> Points:
+        """Any points of a head's mean identity.
+
+        Args:
+            head: the head.
+            corners: (K, 3) vertices.
+            barycentric: (K, 3) their weights.
+            columns: which of its coefficients move them, of identity (S), then expression (E).
+        """
         arrays = head.arrays
-        corners = embedding.corners(head.faces)
-        share = embedding.barycentric[:, :, None] * arrays.weights[corners].astype(np.float64)
+        share = barycentric[:, :, None] * arrays.weights[corners].astype(np.float64)
 
         def carried(values: NDArray[np.float32]) -> Float64:
             """Vertices (V, 3, X) as shares (X, K, J, 3)."""
             result: Float64 = np.einsum("kcj,kcdx->xkjd", share, values[corners].astype(np.float64), optimize=True)
             return result
 
-        regressor = arrays.regressor.astype(np.float64)
+        regressor, shapedirs = arrays.regressor.astype(np.float64), arrays.shapedirs[:, :, columns]
         return cls(
             base=carried(arrays.v_template[..., None])[0],
-            directions=carried(arrays.shapedirs),
+            directions=carried(shapedirs),
             correctives=carried(arrays.posedirs),
             weights=share.sum(axis=1),
             joints=regressor @ arrays.v_template,
-            joint_directions=np.einsum("jv,vdx->xjd", regressor, arrays.shapedirs, optimize=True),
+            joint_directions=np.einsum("jv,vdx->xjd", regressor, shapedirs, optimize=True),
             parents=arrays.parents,
         )
 
     def chosen(self, columns: slice | NDArray[np.integer]) -> Points:
         """The same points moved by some of the coefficients only; the others stay zero."""
         return replace(self, directions=self.directions[columns], joint_directions=self.joint_directions[columns])
+
+    def some(self, rows: NDArray[np.intp]) -> Points:
+        """Some of the points."""
+        fields = {name: getattr(self, name)[rows] for name in ("base", "weights")}
+        moved = {name: getattr(self, name)[:, rows] for name in ("directions", "correctives")}
+        return replace(self, **fields, **moved)
 
     def baked(self, coefficients: ArrayLike) -> Points:
         """The same points with the first coefficients (B,) fixed at these values and gone from the list."""

@@ -7,7 +7,8 @@ and ties to its neighbours in time. The prior is normal with the covariance that
 frame has of its own: calm frames are believed to be calm, lively ones lively. The scale is integrated out by
 expectation-maximisation, which makes the prior a Student t (Liu and Rubin 1995, "ML estimation of the t distribution
 using EM"). Where a mapping for the head is at hand, the prior is about what it gives, and narrower. Landmarks that
-miss by much more than they ever do are not believed (iteratively reweighted least squares).
+miss by much more than they ever do are not believed (iteratively reweighted least squares). Marks on the skin, where
+they were looked for, count along.
 """
 
 from __future__ import annotations
@@ -24,13 +25,16 @@ from mp2flame.training.tracking.equations import Lens, Scene, Sight, face_equati
 from mp2flame.training.tracking.layout import Layout
 from mp2flame.training.tracking.posing import Points
 from mp2flame.training.tracking.response import Precision
+from mp2flame.training.tracking.skin import Skin, skin_equations, skin_evidence
 from mp2flame.training.tracking.smoothing import solve_chain, tied
 
-__all__ = ["Moments", "Path", "solve_path", "start_rows"]
+__all__ = ["Moments", "Path", "hear_skin", "solve_path", "start_rows"]
 
 Float64 = NDArray[np.float64]
 
-_STEPS: Final = 4
+_STEPS: Final = 3
+_FURTHER_STEPS: Final = 1
+"""From a solution; marks are looked for again before the next."""
 _DOUBT_AFTER: Final = 2
 """Steps before misses are looked at: far from the solution all of them are large."""
 _WINDOW, _OVERLAP = 450, 30
@@ -69,8 +73,17 @@ class Path:
     """(N,) root mean square miss in standard deviations of the error model; about 1 or less where all is well."""
     pixels: Float64
     """(N,) root mean square distance of believed landmarks from where the model puts them, pixels."""
-    believed: Float64
-    """(N,) share of the landmarks that were believed."""
+    trust: Float64
+    """(N, K) 0..1 how much each landmark was believed."""
+
+    @property
+    def believed(self) -> Float64:
+        """(N,) share of the landmarks that were believed."""
+        share: Float64 = (self.trust > 0.5).mean(axis=1)
+        return share
+
+    def __getitem__(self, rows: slice | NDArray[np.integer]) -> Path:
+        return Path(self.rows[rows], self.misfit[rows], self.pixels[rows], self.trust[rows])
 
 
 def start_rows(points: Points, layout: Layout, lens: Lens, seen: NDArray[np.floating], reported: Float64) -> Float64:
@@ -101,6 +114,8 @@ def solve_path(
     moments: Moments,
     *,
     expected: Float64 | None = None,
+    skin: Skin | None = None,
+    start: Path | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> Path:
     """Solve the frames of one video that show one person's face.
@@ -111,21 +126,29 @@ def solve_path(
         reported: (N, 3, 3) the head's rotations as MediaPipe gives them, to start from.
         moments: when they were seen.
         expected: (N, E + 9) faces that a mapping gives, the prior's middle; None is the face at rest.
+        skin: where marks on the skin were found, if they were looked for.
+        start: a solution to go on from, whose doubts in landmarks are kept; None starts at rest.
         on_frame: called once for each frame that is done.
     """
     n, width = len(seen), scene.layout.width
-    path = Path(np.zeros((n, width)), np.zeros(n), np.zeros(n), np.zeros(n))
-    for start, stop in _windows(n):
-        first, last = max(0, start - _OVERLAP), min(n, stop + _OVERLAP)
+    path = Path(np.zeros((n, width)), np.zeros(n), np.zeros(n), np.zeros(seen.shape[:2]))
+    for begin, stop in _windows(n):
+        first, last = max(0, begin - _OVERLAP), min(n, stop + _OVERLAP)
         part = slice(first, last)
-        kept = slice(start - first, stop - first)
-        hoped = None if expected is None else expected[part]
-        solved = _solve(
-            scene, seen[part], reported[part], hoped, _ties(scene.layout, moments.time[part], moments.shot[part])
+        kept = slice(begin - first, stop - first)
+        lens, layout = scene.lens, scene.layout
+        rows = start_rows(scene.points, layout, lens, seen[part], reported[part]) if start is None else start.rows[part]
+        frames = _Frames(
+            rows,
+            Sight.through(lens, seen[part], _inside(seen[part]) if start is None else start.trust[part]),
+            _ties(scene.layout, moments.time[part], moments.shot[part]),
+            None if expected is None else expected[part],
+            None if skin is None else skin[part],
         )
-        for name in ("rows", "misfit", "pixels", "believed"):
-            getattr(path, name)[start:stop] = getattr(solved, name)[kept]
-        for _ in range(stop - start if on_frame is not None else 0):
+        solved = _solve(scene, frames, _STEPS if start is None else _FURTHER_STEPS, settled=start is not None)
+        for name in ("rows", "misfit", "pixels", "trust"):
+            getattr(path, name)[begin:stop] = getattr(solved, name)[kept]
+        for _ in range(stop - begin if on_frame is not None else 0):
             assert on_frame is not None
             on_frame()
     return path
@@ -136,26 +159,60 @@ def _windows(n: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + _WINDOW, n)
 
 
-def _solve(
-    scene: Scene, seen: NDArray[np.floating], reported: Float64, expected: Float64 | None, ties: Float64
-) -> Path:
-    layout, spread = scene.layout, scene.response.relative
-    sight = Sight.through(scene.lens, seen, _inside(seen))
-    rows = start_rows(scene.points, layout, scene.lens, seen, reported)
+@dataclass(frozen=True, eq=False)
+class _Frames:
+    """Frames that are solved together."""
+
+    start: Float64
+    """(N, D)"""
+    sight: Sight
+    ties: Float64
+    """(N - 1, D)"""
+    expected: Float64 | None
+    """(N, E + 9)"""
+    skin: Skin | None
+
+
+def _solve(scene: Scene, frames: _Frames, steps: int, *, settled: bool) -> Path:
+    layout, sight, rows, expected = scene.layout, frames.sight, frames.start.copy(), frames.expected
     middle = np.zeros((len(rows), layout.n_face)) if expected is None else expected
-    rows[:, : layout.n_face] = middle
+    if not settled:
+        rows[:, : layout.n_face] = middle
     scale = np.full(len(rows), 1.0 if expected is None else _MAPPED**-2.0)
-    deviation = spread.deviation.reshape(-1, 3)
-    for step in range(_STEPS):
-        matrix, right = face_equations(scene, rows, sight)
+    for step in range(steps):
+        if not settled and step >= _DOUBT_AFTER:
+            sight = _doubted(scene, rows, frames.sight)
+        matrix, right = _alone(scene, rows, sight, frames.skin)
         _believe(matrix, right, rows[:, : layout.n_face] - middle, layout, scale)
-        _pair_eyes(matrix, right, rows, layout)
-        rows = rows + solve_chain(*tied(matrix, right, rows, ties), ties)
+        rows = rows + solve_chain(*tied(matrix, right, rows, frames.ties), frames.ties)
         if expected is None:
             scale = _scales(matrix, rows, layout)
-        if step >= _DOUBT_AFTER - 1:
-            sight = Sight(sight.tangents, _inside(seen) * _doubts(scene, rows, sight, deviation))
-    return _judged(scene, rows, sight)
+    return _judged(scene, rows, sight if settled else _doubted(scene, rows, frames.sight))
+
+
+def _alone(scene: Scene, rows: Float64, sight: Sight, skin: Skin | None) -> tuple[Float64, Float64]:
+    """Normal equations of each frame on its own: what is seen, and that both eyes look the same way."""
+    matrix, right = face_equations(scene, rows, sight)
+    if skin is not None:
+        by_skin = skin_equations(skin, rows)
+        matrix, right = matrix + by_skin[0], right + by_skin[1]
+    _pair_eyes(matrix, right, rows, scene.layout)
+    return matrix, right
+
+
+def hear_skin(scene: Scene, seen: NDArray[np.floating], path: Path, skin: Skin) -> tuple[Float64, Float64]:
+    """What some frames' skin says of the person; see `skin_evidence`.
+
+    Args:
+        scene: what is known.
+        seen: (N, K, 3) normalised landmarks.
+        path: how the frames were solved.
+        skin: of these frames.
+    """
+    rows, sight = path.rows, Sight.through(scene.lens, seen, path.trust)
+    matrix, right = _alone(scene, rows, sight, None)
+    _believe(matrix, right, rows[:, : scene.layout.n_face], scene.layout, np.ones(len(rows)))
+    return skin_evidence(skin, rows, matrix, right)
 
 
 def _believe(matrix: Float64, right: Float64, away: Float64, layout: Layout, scale: Float64) -> None:
@@ -204,11 +261,12 @@ def _inside(seen: NDArray[np.floating]) -> Float64:
     return inside
 
 
-def _doubts(scene: Scene, rows: Float64, sight: Sight, deviation: Float64) -> Float64:
-    """(N, K) 1 for landmarks to believe, nearly 0 for others."""
-    left = face_misses(scene, rows, sight)
-    off = np.sqrt(((left.reshape(len(rows), -1, 3)[..., :2] / deviation[:, :2]) ** 2).mean(axis=2))
-    return np.where(off > _OFF, _DOUBTED, 1.0)
+def _doubted(scene: Scene, rows: Float64, sight: Sight) -> Sight:
+    """The same frames with landmarks that miss by too much nearly without trust."""
+    left = face_misses(scene, rows, sight).reshape(len(rows), -1, 3)[..., :2]
+    deviation = scene.response.relative.deviation.reshape(-1, 3)[:, :2]
+    off = np.sqrt(((left / deviation) ** 2).mean(axis=2))
+    return Sight(sight.tangents, sight.trust * np.where(off > _OFF, _DOUBTED, 1.0))
 
 
 def _judged(scene: Scene, rows: Float64, sight: Sight) -> Path:
@@ -220,4 +278,4 @@ def _judged(scene: Scene, rows: Float64, sight: Sight) -> Path:
     trusted = sight.trust > 0.5
     count = np.maximum(trusted.sum(axis=1), 1)
     pixels = np.sqrt((square * trusted).sum(axis=1) / count)
-    return Path(rows, misfit, pixels, trusted.mean(axis=1))
+    return Path(rows, misfit, pixels, sight.trust)
