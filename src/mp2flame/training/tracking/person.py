@@ -37,6 +37,9 @@ _USUAL: Final = 1.4
 _FACING: Final = np.array([0.05, 0.12, 0.05])
 """Standard deviation, radians, of how people at rest are turned to the camera: up or down, aside, leaning."""
 _FREE: Final = 1e3
+_SAME_SIZE: Final = 0.002
+"""By how much of it the size may change with evidence, which is of proportions: no motion tells a small head that is
+near from a large one that is far."""
 _BELIEVED: Final = 0.3
 """How much the landmarks count here: pictures differ from the renders that their errors were learned from, in light and
 skin, and what that changes is the same for a whole video."""
@@ -212,7 +215,12 @@ def know_person(
         residual, change = problem.linearise(values)
         matrix, right = precision.normal(problem.spread_out(change), residual)
         pull = _BELIEVED * right.mean(axis=0) + weight * values + push + more @ (values - base)
-        step = np.linalg.solve(_BELIEVED * matrix.mean(axis=0) + np.diag(weight) + more, -pull)
+        whole = _BELIEVED * matrix.mean(axis=0) + np.diag(weight) + more
+        if before is not None:
+            size, growth = problem.relative_size(values[: problem.s])
+            pull[: problem.s] += growth * (size - before.size) / _SAME_SIZE**2
+            whole[: problem.s, : problem.s] += np.outer(growth, growth) / _SAME_SIZE**2
+        step = np.linalg.solve(whole, -pull)
         values = values + step
         if np.abs(step).max() < _SETTLED:
             break
