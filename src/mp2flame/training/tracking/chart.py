@@ -98,8 +98,8 @@ class Chart:
         self._nodes_on_head = nodes_on_head.baked(identity)
         kept = _within(face, self._nodes[self._hit]) & _whole(self._hit.reshape(across.shape))[self._hit]
         # Neighbours on the skin say much the same; of an eye there are few anyway.
-        down, right = np.indices(across.shape).reshape(2, -1)[:, self._hit]
-        kept &= ground.eyes | (ground.skin & ((right + _THIN * down // 2) % _THIN == 0))
+        row, column = np.indices(across.shape).reshape(2, -1)[:, self._hit]
+        kept &= ground.eyes | (ground.skin & ((column + _THIN * row // 2) % _THIN == 0))
         self._kept = np.flatnonzero(self._hit)[kept]
         self.with_identity: Points = nodes_on_head.some(np.flatnonzero(kept))
         """The points; identity coefficients (S'), then expression move them."""

@@ -20,6 +20,7 @@ from mp2flame.training.tracking.layout import Layout
 from mp2flame.training.tracking.meeting import Meeting
 from mp2flame.training.tracking.preparation import Study
 from mp2flame.training.tracking.sequence import Path, solve_path
+from mp2flame.training.tracking.skin import Skin
 from mp2flame.training.tracking.takes import Take, own_shots
 
 __all__ = ["HeadPose", "Tracked", "track_person"]
@@ -112,24 +113,9 @@ def _solved(
 ) -> list[_Result]:
     """By landmarks first; then by the skin's marks too, which in turn tell more of the person."""
     hoped = [take.mapped(mapping, meeting.layout) for take in takes]
-    paths = [
-        solve_path(
-            meeting.scene(take.number),
-            meeting.seen(take),
-            take.reported(take.rows),
-            take.moments,
-            expected=expected,
-            on_frame=on_frame,
-        )
-        for take, expected in zip(takes, hoped, strict=True)
-    ]
-    # Strangers and covered faces are told by what landmarks alone say.
-    results = [_result(take, path, meeting.layout) for take, path in zip(takes, paths, strict=True)]
-    for number in range(_SKIN_ROUNDS):
-        skins = [meeting.skin(take, path) for take, path in zip(takes, paths, strict=True)]
-        if all(skin is None for skin in skins):
-            break
-        paths = [
+
+    def solve(skins: Sequence[Skin | None], before: Sequence[Path | None]) -> list[Path]:
+        return [
             solve_path(
                 meeting.scene(take.number),
                 meeting.seen(take),
@@ -137,10 +123,21 @@ def _solved(
                 take.moments,
                 expected=expected,
                 skin=skin,
-                start=path,
+                start=start,
+                on_frame=on_frame if start is None else None,
             )
-            for take, expected, skin, path in zip(takes, hoped, skins, paths, strict=True)
+            for take, expected, skin, start in zip(takes, hoped, skins, before, strict=True)
         ]
+
+    nothing = [None] * len(takes)
+    paths = solve(nothing, nothing)
+    # Strangers and covered faces are told by what landmarks alone say.
+    results = [_result(take, path, meeting.layout) for take, path in zip(takes, paths, strict=True)]
+    for number in range(_SKIN_ROUNDS):
+        skins = [meeting.skin(take, path) for take, path in zip(takes, paths, strict=True)]
+        if all(skin is None for skin in skins):
+            break
+        paths = solve(skins, paths)
         if number + 1 < _SKIN_ROUNDS:
             meeting.hear(skins, paths)
     return [replace(result, path=path) for result, path in zip(results, paths, strict=True)]
