@@ -145,7 +145,7 @@ def solve_path(
             None if expected is None else expected[part],
             None if skin is None else skin[part],
         )
-        solved = _solve(scene, frames, _STEPS if start is None else _FURTHER_STEPS, settled=start is not None)
+        solved = _solve(scene, frames, settled=start is not None)
         for name in ("rows", "misfit", "pixels", "trust"):
             getattr(path, name)[begin:stop] = getattr(solved, name)[kept]
         for _ in range(stop - begin if on_frame is not None else 0):
@@ -173,13 +173,13 @@ class _Frames:
     skin: Skin | None
 
 
-def _solve(scene: Scene, frames: _Frames, steps: int, *, settled: bool) -> Path:
+def _solve(scene: Scene, frames: _Frames, *, settled: bool) -> Path:
     layout, sight, rows, expected = scene.layout, frames.sight, frames.start.copy(), frames.expected
     middle = np.zeros((len(rows), layout.n_face)) if expected is None else expected
     if not settled:
         rows[:, : layout.n_face] = middle
     scale = np.full(len(rows), 1.0 if expected is None else _MAPPED**-2.0)
-    for step in range(steps):
+    for step in range(_FURTHER_STEPS if settled else _STEPS):
         if not settled and step >= _DOUBT_AFTER:
             sight = _doubted(scene, rows, frames.sight)
         matrix, right = _alone(scene, rows, sight, frames.skin)
