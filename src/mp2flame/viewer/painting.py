@@ -15,10 +15,14 @@ from numpy.typing import NDArray
 
 __all__ = ["Cut", "Painting", "Patch", "cut_by_label"]
 
-_CLOSE = 24.0
-"""RGB distance below which two colours share a paint."""
-_MOST_PAINTS = 20
+_CLOSE = 8.0
+"""Distance in CIELAB below which two colours share a paint."""
+_MOST_PAINTS = 10
+"""Each is a message of its own in every frame's way to the browser."""
 _ROUNDS = 12
+
+_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+"""From linear sRGB (IEC 61966-2-1)."""
 
 Indices = NDArray[np.intp]
 
@@ -99,25 +103,39 @@ def _patch(cut: Cut, label: int, paint: NDArray[np.float64]) -> Patch:
 
 
 def _sort_colors(colors: NDArray[np.float64]) -> tuple[NDArray[np.float64], Indices]:
-    """Paints (K, 3) and each vertex's paint: k-means that starts from the colour farthest from all before it."""
-    paints = np.median(colors, axis=0)[None]
-    while len(paints) < _MOST_PAINTS:
-        far = _distances(colors, paints).min(axis=1)
-        if far.max() < _CLOSE:
+    """Paints (K, 3) and each vertex's paint: k-means in CIELAB that splits the worst paint."""
+    seen = _lab(colors)
+    middles, labels = _settle(seen, np.median(seen, axis=0)[None])
+    while len(middles) < _MOST_PAINTS:
+        off = np.linalg.norm(seen - middles[labels], axis=1)
+        if off.max() < _CLOSE:
             break
-        paints = np.vstack([paints, colors[far.argmax()]])
-    labels: Indices = _distances(colors, paints).argmin(axis=1)
-    for _ in range(_ROUNDS):
-        paints = np.array(
-            [colors[labels == k].mean(axis=0) if (labels == k).any() else paint for k, paint in enumerate(paints)]
-        )
-        labels = _distances(colors, paints).argmin(axis=1)
+        worst = np.bincount(labels, off**2).argmax()
+        middles, labels = _settle(seen, np.vstack([middles, seen[np.where(labels == worst, off, -1.0).argmax()]]))
+    paints = np.zeros((len(middles), 3))
+    for label in np.unique(labels):
+        paints[label] = colors[labels == label].mean(axis=0)
     return paints, labels
 
 
-def _distances(colors: NDArray[np.float64], paints: NDArray[np.float64]) -> NDArray[np.float64]:
-    distance: NDArray[np.float64] = np.linalg.norm(colors[:, None] - paints[None], axis=2)
-    return distance
+def _settle(seen: NDArray[np.float64], middles: NDArray[np.float64]) -> tuple[NDArray[np.float64], Indices]:
+    """Lloyd's rounds of k-means: middles (K, 3), and which of them each colour (V, 3) is nearest to."""
+    for _ in range(_ROUNDS):
+        labels: Indices = np.linalg.norm(seen[:, None] - middles[None], axis=2).argmin(axis=1)
+        middles = np.array(
+            [seen[labels == k].mean(axis=0) if (labels == k).any() else middle for k, middle in enumerate(middles)]
+        )
+    return middles, labels
+
+
+def _lab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
+    """CIELAB (CIE 15, white D65) of sRGB colours (V, 3) in 0..255: distances in it are as large as they look."""
+    part = colors / 255
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    ratio = linear @ _XYZ.T / _XYZ.sum(axis=1)
+    root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
 def cut_by_label(faces: NDArray[np.uint32], labels: Indices) -> Cut:
