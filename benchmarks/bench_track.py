@@ -80,6 +80,7 @@ def main() -> None:
     parser.add_argument("--truth", type=Path)
     parser.add_argument("--mapping")
     parser.add_argument("--focal", type=float)
+    parser.add_argument("--ipd", type=float, help="millimetres between the pupils")
     options = parser.parse_args()
     head = load_head(options.head)
     started = time.perf_counter()
@@ -87,7 +88,10 @@ def main() -> None:
     print(f"the head was learned in {time.perf_counter() - started:.1f} s (next to nothing where it is in the cache)")
     mapping = None if options.mapping is None else load_mapping(options.mapping)
     started = time.perf_counter()
-    (tracked,) = track(options.film, study, landmarker=options.landmarker, focal=options.focal, mapping=mapping)
+    ipd = None if options.ipd is None else options.ipd / 1000
+    (tracked,) = track(
+        options.film, study, landmarker=options.landmarker, focal=options.focal, ipd=ipd, mapping=mapping
+    )
     seconds = time.perf_counter() - started
     frames = len(tracked.params)
     print(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.1f} fps, MediaPipe included (at least 15)")

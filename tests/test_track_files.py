@@ -151,7 +151,7 @@ def _videos(folder: Path, *names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-_SETTING = Setting("builtin", None, Path("none"), "global_orient", FOCAL, None, False, ())
+_SETTING = Setting("builtin", None, Path("none"), "global_orient", FOCAL, None, None, False, ())
 
 
 def test_who_is_finished_is_not_tracked_again(watched: list[str], tmp_path: Path) -> None:
@@ -220,6 +220,8 @@ def videos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["missing.mp4", "-o", "x.npz"], "no video missing.mp4"),
         (["a.mp4", "-o", "x.obj"], "expected an output"),
         (["a.mp4", "folder/a.mp4", "-o", "out"], "comes more than once"),
+        (["a.mp4", "b.mp4", "-o", "out", "--ipd", "63"], "--ipd is one person's, and these are 2"),
+        (["a.mp4", "-o", "x.npz", "--ipd", "0.063"], "expected 40 to 85 mm between a person's pupils; got 0.063 mm"),
     ],
 )
 def test_bad_words_are_explained(

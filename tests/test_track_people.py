@@ -67,6 +67,41 @@ def test_identity_is_found_up_to_size(study: Study, truth: FlameParams, tracked:
     assert error < 0.7 * np.linalg.norm(usual - true, axis=1).mean()
 
 
+def test_the_distance_between_the_eyes_tells_the_size(study: Study, truth: FlameParams) -> None:
+    # A head farther from the mean in size than any picture tells.
+    assert truth.shape is not None
+    larger = replace(truth, shape=_scaled(study, 1.05))
+    shape = np.asarray(larger.shape)
+    left, right = study.head.with_shape(shape).joints()[3:5]
+    apart = float(np.linalg.norm(left - right))
+    seen = footage(study, larger)
+    face = study.head.region == 0
+    true = study.head.with_shape(shape).neutral_vertices[face]
+
+    def error(ipd: float | None) -> float:
+        found = track_person(study, [seen], focal=FOCAL, ipd=ipd)[0].params.shape
+        assert found is not None
+        got = study.head.with_shape(found).neutral_vertices[face]
+        if ipd is not None:
+            eyes = study.head.with_shape(found).joints()[3:5]
+            assert np.linalg.norm(eyes[0] - eyes[1]) == pytest.approx(ipd, abs=3e-4)
+        return float(np.linalg.norm((got - got.mean(axis=0)) - (true - true.mean(axis=0)), axis=1).mean())
+
+    assert error(apart) < 0.6 * error(None)
+    with pytest.raises(InputError, match="got 63000 mm"):
+        track_person(study, [seen], focal=FOCAL, ipd=63.0)
+
+
+def _scaled(study: Study, by: float) -> NDArray[np.float32]:
+    """(S,) the identity that is most like the mean one at another size."""
+    directions = study.head.arrays.shapedirs[:, :, : study.head.n_shape].reshape(-1, study.head.n_shape)
+    mean = study.head.neutral_vertices - study.head.neutral_vertices.mean(axis=0)
+    centred = directions.reshape(len(mean), 3, -1)
+    centred = (centred - centred.mean(axis=0)).reshape(directions.shape)
+    found: NDArray[np.float32] = np.linalg.lstsq(centred, (by - 1) * mean.ravel(), rcond=None)[0].astype(np.float32)
+    return found
+
+
 def test_the_neck_turns_the_head_as_the_root_does(study: Study, truth: FlameParams, tracked: Tracked) -> None:
     by_neck = track_person(study, [footage(study, truth)], focal=FOCAL, head_pose="neck_pose")[0].params
     assert not by_neck.global_orient.any()

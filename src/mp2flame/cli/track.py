@@ -44,6 +44,8 @@ class Track:
     """Which joint the head's rotation goes to; none leaves the head in its own place."""
     focal: float | None = None
     """Focal length of the camera in pixels; estimated if not given."""
+    ipd: float | None = None
+    """Millimetres between the person's pupils, as on a prescription for glasses: no picture tells a head's size."""
     mapping: str | None = None
     """A mapping for this head (see `mp2flame calibrate`) to look for faces near what it says."""
     n_shape: int | None = None
@@ -58,7 +60,9 @@ class Track:
     def run(self) -> int:
         """Learn the head if it is new, track everybody, and say what became of whom."""
         from mp2flame.head import load_head
+        from mp2flame.training.tracking.people import check_ipd
 
+        check_ipd(self._metres)
         files = self._files()
         for video in self.videos:
             if not video.exists():
@@ -75,6 +79,10 @@ class Track:
         if len(self.videos) > 1 or self.videos[0].is_dir():
             raise InputError("expected a folder to write to for more than one video: -o DIR")
         return self.output
+
+    @property
+    def _metres(self) -> float | None:
+        return None if self.ipd is None else self.ipd / 1000
 
     def _study(self, head: FlameHead, bundle: Path) -> None:
         """Learn the head now, with a progress bar, so that every process finds it learned."""
@@ -100,6 +108,7 @@ class Track:
                 landmarker=bundle,
                 head_pose=self.head_pose,
                 focal=self.focal,
+                ipd=self._metres,
                 mapping=None if self.mapping is None else load_mapping(self.mapping),
                 mirror=self.mirror,
                 on_frame=bar.advance,
@@ -120,6 +129,10 @@ class Track:
         if not folder.parent.is_dir():
             raise MissingFileError(f"cannot write {folder}: the folder {folder.parent} does not exist; make it first")
         jobs = jobs_of(self.videos, same_person=self.same_person)
+        if self.ipd is not None and len(jobs) > 1:
+            raise InputError(
+                f"--ipd is one person's, and these are {len(jobs)}: track them one by one, or --same-person"
+            )
         bundle = landmarker_path(self.landmarker)
         self._study(head, bundle)
         folder.mkdir(exist_ok=True)
@@ -141,6 +154,7 @@ class Track:
             landmarker=bundle,
             head_pose=self.head_pose,
             focal=self.focal,
+            ipd=self._metres,
             mapping=self.mapping,
             mirror=self.mirror,
             suffixes=tuple(".overlay.mp4" if kind == "overlay" else f".{kind}" for kind in self.kinds),

@@ -35,6 +35,8 @@ class Setting:
     landmarker: Path
     head_pose: HeadPose
     focal: float | None
+    ipd: float | None
+    """Metres."""
     mapping: str | None
     """What `load_mapping` takes."""
     mirror: bool
@@ -131,6 +133,7 @@ def _one(job: Job, folder: Path, setting: Setting) -> Outcome:
         landmarker=setting.landmarker,
         head_pose=setting.head_pose,
         focal=setting.focal,
+        ipd=setting.ipd,
         mapping=None if setting.mapping is None else load_mapping(setting.mapping),
         mirror=setting.mirror,
     )

@@ -43,13 +43,16 @@ class Meeting:
         takes: the videos.
         joint: the joint that turns the head.
         focal: focal length in pixels; None estimates it for each video.
+        ipd: metres between the person's eyes; None if it is not known.
     """
 
-    def __init__(self, study: Study, takes: Sequence[Take], *, joint: int, focal: float | None) -> None:
+    def __init__(
+        self, study: Study, takes: Sequence[Take], *, joint: int, focal: float | None, ipd: float | None = None
+    ) -> None:
         self.layout = Layout(moving_expression(study.head), joint)
         self._head, self._response, self._index = study.head, study.response, study.embedding.landmark_index
         self._points = Points.of_head(study.head, study.embedding).chosen(moving_columns(study.head))
-        self._takes, self._focal_known = takes, focal is not None
+        self._takes, self._focal_known, self._ipd = takes, focal is not None, ipd
         self._lenses = tuple(Lens(focal or usual_focal(take.size), take.size) for take in takes)
         self._shown = [view for take in takes for view in self._views(take)]
         self.person = self._known()
@@ -65,6 +68,7 @@ class Meeting:
             self._shown,
             self._lenses,
             focal_known=self._focal_known,
+            ipd=self._ipd,
             before=before,
             evidence=evidence,
         )

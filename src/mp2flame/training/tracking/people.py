@@ -23,11 +23,13 @@ from mp2flame.training.tracking.sequence import Path, solve_path
 from mp2flame.training.tracking.skin import Skin
 from mp2flame.training.tracking.takes import Take, own_shots
 
-__all__ = ["HeadPose", "Tracked", "track_person"]
+__all__ = ["HeadPose", "Tracked", "check_ipd", "track_person"]
 
 Float64 = NDArray[np.float64]
 HeadPose = Literal["global_orient", "neck_pose", "none"]
 
+_IPD: Final = (0.04, 0.085)
+"""Metres: children of a few years to adults with wide faces."""
 _SKIN_ROUNDS: Final = 3
 """Of looking for marks on the skin and solving again."""
 _NO_REST: Final = (
@@ -67,6 +69,7 @@ def track_person(
     *,
     head_pose: HeadPose = "global_orient",
     focal: float | None = None,
+    ipd: float | None = None,
     mapping: Mapping | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> list[Tracked]:
@@ -77,11 +80,12 @@ def track_person(
         videos: what was seen.
         head_pose: the joint that turns the head; `none` leaves it unturned in its own place.
         focal: focal length in pixels; None estimates it for each video.
+        ipd: metres between the person's pupils, looking far; None leaves the head's size to the prior.
         mapping: of this head; where it is given, faces are believed to be near what it says.
         on_frame: called for each frame that is solved.
 
     Raises:
-        InputError: no video shows a face, or the focal length is not above 0.
+        InputError: no video shows a face, the focal length is not above 0, or the eyes are no person's.
         HeadMismatchError: the mapping is another head's.
     """
     head = study.head
@@ -89,12 +93,24 @@ def track_person(
         check_head(mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression)
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise InputError(f"expected a focal length above 0 pixels; got {focal}")
+    check_ipd(ipd)
     # Matrices of single frames are too small for threads, which would only wait for each other.
     with threadpool_limits(limits=1, user_api="blas"):
         takes = [Take.of(number, video) for number, video in enumerate(videos)]
-        meeting = Meeting(study, takes, joint=1 if head_pose == "neck_pose" else 0, focal=focal)
+        meeting = Meeting(study, takes, joint=1 if head_pose == "neck_pose" else 0, focal=focal, ipd=ipd)
         results = _solved(meeting, takes, mapping, on_frame)
         return [_tracked(head, meeting, result, head_pose) for result in results]
+
+
+def check_ipd(ipd: float | None) -> None:
+    """Refuse a distance between pupils, in metres, that no person has.
+
+    Raises:
+        InputError: it is not one.
+    """
+    if ipd is not None and not _IPD[0] <= ipd <= _IPD[1]:
+        least, most = (1000 * limit for limit in _IPD)
+        raise InputError(f"expected {least:g} to {most:g} mm between a person's pupils; got {1000 * ipd:g} mm")
 
 
 @dataclass(frozen=True, eq=False)

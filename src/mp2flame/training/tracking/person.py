@@ -11,7 +11,7 @@ of the misses is kept: it is taken off every other frame of the video.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -40,6 +40,10 @@ _FREE: Final = 1e3
 _SAME_SIZE: Final = 0.002
 """By how much of it the size may change with evidence, which is of proportions: no motion tells a small head that is
 near from a large one that is far."""
+_SAME_EYES: Final = 0.0003
+"""Metres, standard deviation of a distance between the eyes that is given: opticians round it to half a millimetre."""
+_LEFT_EYE, _RIGHT_EYE = 3, 4
+"""FLAME's joints."""
 _BELIEVED: Final = 0.3
 """How much the landmarks count here: pictures differ from the renders that their errors were learned from, in light and
 skin, and what that changes is the same for a whole video."""
@@ -125,6 +129,15 @@ class _Problem:
         size, growth = points.sizes(identity[None])
         return float(size[0]) / usual, growth[0] / usual
 
+    def between_eyes(self, identity: Float64) -> tuple[float, Float64]:
+        """Metres between the eyes' centres, and (S',) how that grows."""
+        points = self._points
+        apart = points.joints[_LEFT_EYE] - points.joints[_RIGHT_EYE]
+        moves = points.joint_directions[: self.s, _LEFT_EYE] - points.joint_directions[: self.s, _RIGHT_EYE]
+        apart = apart + identity @ moves
+        distance = float(np.linalg.norm(apart))
+        return distance, moves @ apart / distance
+
     def linearise(self, values: Float64) -> tuple[Float64, Float64]:
         """Misses (M, F) that nothing explains, for a head of the usual size, and derivatives (M, columns, F)."""
         s, m = self.s, len(self._rows)
@@ -188,6 +201,7 @@ def know_person(
     lenses: Sequence[Lens],
     *,
     focal_known: bool,
+    ipd: float | None = None,
     before: Person | None = None,
     evidence: Sequence[Evidence] = (),
 ) -> Person:
@@ -200,6 +214,7 @@ def know_person(
         shown: at least one view of each video.
         lenses: of each video; the search starts there.
         focal_known: keep the lenses as they are.
+        ipd: metres between the eyes, which tells the size of the head.
         before: the person as known from the same views without the evidence.
         evidence: about `before`.
     """
@@ -216,10 +231,9 @@ def know_person(
         matrix, right = precision.normal(problem.spread_out(change), residual)
         pull = _BELIEVED * right.mean(axis=0) + weight * values + push + more @ (values - base)
         whole = _BELIEVED * matrix.mean(axis=0) + np.diag(weight) + more
-        if before is not None:
-            size, growth = problem.relative_size(values[: problem.s])
-            pull[: problem.s] += growth * (size - before.size) / _SAME_SIZE**2
-            whole[: problem.s, : problem.s] += np.outer(growth, growth) / _SAME_SIZE**2
+        for off, growth, spread in _held(problem, values[: problem.s], ipd, before):
+            pull[: problem.s] += growth * off / spread**2
+            whole[: problem.s, : problem.s] += np.outer(growth, growth) / spread**2
         step = np.linalg.solve(whole, -pull)
         values = values + step
         if np.abs(step).max() < _SETTLED:
@@ -229,3 +243,15 @@ def know_person(
     left = problem.linearise(values)[0] + identity @ response.of_identity
     own = [size * left[problem.video == video].mean(axis=0) for video in range(len(lenses))]
     return Person(identity, size, problem.lenses(values), np.stack(own), values)
+
+
+def _held(
+    problem: _Problem, identity: Float64, ipd: float | None, before: Person | None
+) -> Iterator[tuple[float, Float64, float]]:
+    """What holds the size: by how much it is off, (S',) how that grows with identity, its standard deviation."""
+    if ipd is not None:
+        distance, growth = problem.between_eyes(identity)
+        yield distance - ipd, growth, _SAME_EYES
+    elif before is not None:
+        size, growth = problem.relative_size(identity)
+        yield size - before.size, growth, _SAME_SIZE

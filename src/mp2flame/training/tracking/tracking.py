@@ -26,6 +26,7 @@ def track(
     landmarker: Path | None = None,
     head_pose: HeadPose = "global_orient",
     focal: float | None = None,
+    ipd: float | None = None,
     mapping: Mapping | None = None,
     mirror: bool = False,
     on_picture: Callable[[], None] | None = None,
@@ -42,6 +43,8 @@ def track(
         landmarker: MediaPipe's `face_landmarker.task`; None for the one that is fetched.
         head_pose: the joint that turns the head; `none` leaves it unturned in its own place.
         focal: focal length in pixels; None estimates it for each video.
+        ipd: metres between the person's pupils, looking far; None leaves the head's size to the prior, since no picture
+            tells a small head from one that is farther away.
         mapping: of this head, as `calibrate` makes one; faces are then looked for near what it says.
         mirror: the pictures are mirrored.
         on_picture: called after each picture of the head that is learned from.
@@ -51,7 +54,8 @@ def track(
         One result for each video.
 
     Raises:
-        InputError: MediaPipe cannot see the head when it is rendered, the head has no expression, or a video no face.
+        InputError: MediaPipe cannot see the head when it is rendered, the head has no expression, a video has no face, or
+            `ipd` is no person's.
         HeadMismatchError: the mapping is another head's.
         MissingFileError: a video does not exist.
         MissingExtraError: PyVista, MediaPipe or PyAV is not installed.
@@ -62,7 +66,7 @@ def track(
     bundle = landmarker_path(landmarker)
     footage = [look_at(path, bundle, mirror=mirror, on_frame=on_frame) for path in paths]
     study = head if isinstance(head, Study) else study_head(head, bundle, on_picture=on_picture)
-    return track_person(study, footage, head_pose=head_pose, focal=focal, mapping=mapping, on_frame=on_frame)
+    return track_person(study, footage, head_pose=head_pose, focal=focal, ipd=ipd, mapping=mapping, on_frame=on_frame)
 
 
 def look_at(
