@@ -54,8 +54,8 @@ def track(
         One result for each video.
 
     Raises:
-        InputError: MediaPipe cannot see the head when it is rendered, the head has no expression, a video has no face, or
-            `ipd` is no person's.
+        InputError: MediaPipe cannot see the head when it is rendered, the head has no expression, a video has no
+            face, or `ipd` is no person's.
         HeadMismatchError: the mapping is another head's.
         MissingFileError: a video does not exist.
         MissingExtraError: PyVista, MediaPipe or PyAV is not installed.
