@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.spatial import Delaunay
 
 from mp2flame.head import load_head
-from mp2flame.viewer.painting import Painting, _lab, cut_by_label
+from mp2flame.viewer.painting import Painting, _lab, cut_by_cost
 
 
 def _areas(points: NDArray[np.float32], faces: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -24,11 +25,15 @@ def _random_surface(seed: int) -> tuple[NDArray[np.float32], NDArray[np.uint32],
     return vertices, faces, rng.integers(0, 4, 30)
 
 
+def _costs(labels: NDArray[np.intp]) -> NDArray[np.float64]:
+    return 1.0 - np.eye(4)[labels]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_cutting_keeps_the_area_of_every_face_and_gives_each_corner_its_share(seed: int) -> None:
     vertices, faces, labels = _random_surface(seed)
     for face in faces:
-        cut = cut_by_label(face[None], labels)
+        cut = cut_by_cost(face[None], _costs(labels))
         pieces = _areas(cut.points(vertices), cut.faces)
         whole = _areas(vertices, face[None])[0]
         np.testing.assert_allclose(pieces.sum(axis=0), whole, atol=1e-6)
@@ -44,10 +49,27 @@ def test_cutting_keeps_the_area_of_every_face_and_gives_each_corner_its_share(se
 
 def test_neighbouring_faces_meet_in_the_same_points() -> None:
     faces = np.array([[0, 1, 2], [1, 3, 2]], dtype=np.uint32)
-    cut = cut_by_label(faces, np.array([0, 0, 1, 1]))
+    cut = cut_by_cost(faces, _costs(np.array([0, 0, 1, 1])))
     assert len(cut.edges) == 3
     assert len({tuple(edge) for edge in cut.edges.tolist()}) == 3
     assert len(cut.centres) == 0
+
+
+def test_a_border_runs_where_the_colours_change_not_where_the_vertices_are() -> None:
+    rng = np.random.default_rng(0)
+    flat = rng.uniform(size=(200, 2))
+    faces = Delaunay(flat).simplices.astype(np.uint32)
+    # Two paints, and colours that go from one to the other along x.
+    costs = np.stack([flat[:, 0] ** 2, (flat[:, 0] - 1) ** 2], axis=1)
+    cut = cut_by_cost(faces, costs)
+    points = cut.points(np.pad(flat, ((0, 0), (0, 1))).astype(np.float32))
+    border = points[200:]
+    assert len(border) > 20
+    away = np.abs(border[:, 0] - 0.5)
+    assert np.median(away) < 1e-6
+    # Only next to a vertex is the border kept off it.
+    lengths = np.abs(flat[cut.edges[:, 0], 0] - flat[cut.edges[:, 1], 0])
+    assert (away <= 0.05 * lengths + 1e-6).all()
 
 
 def test_one_colour_is_one_patch_with_the_faces_as_they_are() -> None:

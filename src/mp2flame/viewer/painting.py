@@ -1,8 +1,8 @@
 """A head with vertex colours as a few meshes of one colour each, which is what viser can deform in place.
 
 viser streams new vertices into a mesh, but gives such a mesh one colour. Vertices are therefore sorted into a few
-paints, and every triangle whose corners have different paints is cut at the middles of its edges, so that the border
-between two paints runs across triangles instead of along their teeth.
+paints, and every triangle whose corners have different paints is cut across its edges, where the colour between the two
+vertices is as near to one paint as to the other: so the border is as smooth as the colours are.
 """
 
 from __future__ import annotations
@@ -13,13 +13,15 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Cut", "Painting", "Patch", "cut_by_label"]
+__all__ = ["Cut", "Painting", "Patch", "cut_by_cost"]
 
 _CLOSE = 8.0
 """Distance in CIELAB below which two colours share a paint."""
 _MOST_PAINTS = 10
 """Each is a message of its own in every frame's way to the browser."""
 _ROUNDS = 12
+_RIM = 0.05
+"""Part of an edge that is left at each end, so that no triangle is without area."""
 
 _XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
 """From linear sRGB (IEC 61966-2-1)."""
@@ -29,10 +31,12 @@ Indices = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Cut:
-    """A surface cut between labels. Its points are the V vertices, then M middles of edges, then T centres."""
+    """A surface cut between labels. Its points are the V vertices, then M points on edges, then T centres."""
 
     edges: Indices
     """(M, 2) vertices between which an edge is cut."""
+    shares: NDArray[np.float32]
+    """(M, 1) how far on the way from the first to the second."""
     centres: Indices
     """(T, 3) vertices of the triangles that have three labels."""
     faces: Indices
@@ -44,9 +48,10 @@ class Cut:
         """Where the points (V + M + T, 3) are for vertices (V, 3)."""
         # `take` from packed rows is three times as fast as an index, and this is in a frame's way to the browser.
         rows = np.ascontiguousarray(vertices)
-        middles = (rows.take(self.edges[:, 0], axis=0) + rows.take(self.edges[:, 1], axis=0)) * np.float32(0.5)
+        begin = rows.take(self.edges[:, 0], axis=0)
+        between = begin + (rows.take(self.edges[:, 1], axis=0) - begin) * self.shares
         first, second, third = (rows.take(corner, axis=0) for corner in self.centres.T)
-        return np.concatenate([rows, middles, (first + second + third) * np.float32(1 / 3)])
+        return np.concatenate([rows, between, (first + second + third) * np.float32(1 / 3)])
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,8 @@ class Painting:
             self._cut: Cut | None = None
             self._set_patches([Patch(plain, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))])
             return
-        paints, labels = _sort_colors(colors.astype(np.float64))
-        cut = cut_by_label(faces, labels)
+        paints, costs = _sort_colors(colors.astype(np.float64))
+        cut = cut_by_cost(faces, costs)
         self._cut = cut
         present = (cut.labels == np.arange(len(paints))[:, None]).any(axis=1)
         self._set_patches([_patch(cut, int(label), paints[label]) for label in np.flatnonzero(present)])
@@ -102,8 +107,8 @@ def _patch(cut: Cut, label: int, paint: NDArray[np.float64]) -> Patch:
     return Patch((red, green, blue), used, compact.reshape(-1, 3).astype(np.uint32))
 
 
-def _sort_colors(colors: NDArray[np.float64]) -> tuple[NDArray[np.float64], Indices]:
-    """Paints (K, 3) and each vertex's paint: k-means in CIELAB that splits the worst paint."""
+def _sort_colors(colors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Paints (K, 3), and how far each is from each vertex (V, K): k-means in CIELAB that splits the worst paint."""
     seen = _lab(colors)
     middles, labels = _settle(seen, np.median(seen, axis=0)[None])
     while len(middles) < _MOST_PAINTS:
@@ -115,17 +120,23 @@ def _sort_colors(colors: NDArray[np.float64]) -> tuple[NDArray[np.float64], Indi
     paints = np.zeros((len(middles), 3))
     for label in np.unique(labels):
         paints[label] = colors[labels == label].mean(axis=0)
-    return paints, labels
+    return paints, _apart(seen, middles)
 
 
 def _settle(seen: NDArray[np.float64], middles: NDArray[np.float64]) -> tuple[NDArray[np.float64], Indices]:
     """Lloyd's rounds of k-means: middles (K, 3), and which of them each colour (V, 3) is nearest to."""
     for _ in range(_ROUNDS):
-        labels: Indices = np.linalg.norm(seen[:, None] - middles[None], axis=2).argmin(axis=1)
+        labels: Indices = _apart(seen, middles).argmin(axis=1)
         middles = np.array(
             [seen[labels == k].mean(axis=0) if (labels == k).any() else middle for k, middle in enumerate(middles)]
         )
     return middles, labels
+
+
+def _apart(seen: NDArray[np.float64], middles: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(V, K) squared distances."""
+    apart: NDArray[np.float64] = ((seen[:, None] - middles[None]) ** 2).sum(axis=2)
+    return apart
 
 
 def _lab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -138,17 +149,21 @@ def _lab(colors: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
 
 
-def cut_by_label(faces: NDArray[np.uint32], labels: Indices) -> Cut:
-    """Triangles whose corners have different labels, cut at the middles of their edges.
+def cut_by_cost(faces: NDArray[np.uint32], costs: NDArray[np.float64]) -> Cut:
+    """Triangles whose corners have different labels, cut where two labels cost the same, if costs change evenly.
 
     Args:
         faces: (F, 3) vertex indices.
-        labels: (V,) label of each vertex.
+        costs: (V, K) of each label for each vertex, whose label is the one that costs least.
     """
+    labels: Indices = costs.argmin(axis=1)
     corners = faces.astype(np.intp)
     sides = np.sort(np.stack([corners, np.roll(corners, -1, axis=1)], axis=2), axis=2)
     edges, edge_of = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
     crossed = labels[edges[:, 0]] != labels[edges[:, 1]]
+    cut_edges = edges[crossed]
+    own = costs[cut_edges, labels[cut_edges]]
+    begin, end = (costs[cut_edges, labels[cut_edges[:, ::-1]]] - own).T  # what the label of the other end costs more
     middle_of = len(labels) + np.cumsum(crossed) - 1
     middles = middle_of[edge_of.reshape(-1, 3)]
 
@@ -168,7 +183,8 @@ def cut_by_label(faces: NDArray[np.uint32], labels: Indices) -> Cut:
         # Three labels: each corner takes the quadrilateral up to the centre.
         pieces += [(np.stack(t, axis=1)[three], lx[three]) for t in ((x, xy, centre), (x, centre, zx))]
     return Cut(
-        edges=edges[crossed],
+        edges=cut_edges,
+        shares=np.clip(begin / np.maximum(begin + end, 1e-12), _RIM, 1 - _RIM)[:, None].astype(np.float32),
         centres=corners[three],
         faces=np.concatenate([faces for faces, _ in pieces]),
         labels=np.concatenate([label for _, label in pieces]),
