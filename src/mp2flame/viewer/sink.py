@@ -18,6 +18,8 @@ __all__ = ["PictureSink", "ViewerSink"]
 _HEAD_EVERY = 1 / 70
 _PICTURE_EVERY = 1 / 35
 """Seconds: screens show sixty pictures a second, and cameras give thirty; more would only keep the detector waiting."""
+_LET_PACK = 0.001
+"""Seconds in which the server's thread, just woken, finds Python's lock free: else it waits for this one's next turn."""
 _HEAD_LEAVES = 0.004
 """Seconds in which the server's own thread packs the head and hands it to the browsers' sockets."""
 
@@ -47,6 +49,7 @@ class ViewerSink(Sink):
         self._head_at = now
         if vertices is not None:
             self._page.show_head(vertices)
+            time.sleep(_LET_PACK)
         self._on_head(observation)
 
     def close(self) -> None:
