@@ -19,7 +19,7 @@ _HEAD_EVERY = 1 / 70
 _PICTURE_EVERY = 1 / 35
 """Seconds: screens show sixty pictures a second, and cameras give thirty; more would only keep the detector waiting."""
 _LET_PACK = 0.001
-"""Seconds in which the server's thread, just woken, finds Python's lock free: else it waits for this one's next turn."""
+"""Seconds in which the server's thread, just woken, finds Python's lock free: else it waits for its turn."""
 _HEAD_LEAVES = 0.004
 """Seconds in which the server's own thread packs the head and hands it to the browsers' sockets."""
 
