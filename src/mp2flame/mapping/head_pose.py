@@ -65,10 +65,8 @@ class HeadPose(Around):
         angles = np.zeros((len(found), 3), dtype=np.float32)
         angles[~found] = np.nan
         if observation.head_transform is not None and found.any():
-            rotation = _head_rotations(observation)
-            if self._zero is not None:
-                rotation = rotation @ self._zero.T
-            angles[found] = rotations.from_matrix(rotation)
+            linear = observation.head_transform[found, :3, :3]
+            angles[found] = rotations.nearest_axis_angle(linear if self._zero is None else linear @ self._zero.T)
         if self.to == "neck_pose":
             return replace(params, neck_pose=angles)
         return replace(params, global_orient=angles)

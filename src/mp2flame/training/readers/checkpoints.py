@@ -93,4 +93,4 @@ def _from_two_rows(six: Float32) -> NDArray[np.float64]:
     """Axis-angle (n, 3) of rotations given by the first two rows of their matrices (n, 6) (Zhou et al. 2019)."""
     rows = six.reshape(-1, 2, 3).astype(np.float64)
     third = np.cross(rows[:, 0], rows[:, 1])[:, None]
-    return rotations.from_matrix(rotations.nearest_rotation(np.concatenate([rows, third], axis=1)))
+    return rotations.nearest_axis_angle(np.concatenate([rows, third], axis=1))
