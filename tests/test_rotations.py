@@ -61,6 +61,16 @@ def test_nearest_rotation_is_a_rotation_and_undoes_noise_and_scale() -> None:
     np.testing.assert_allclose(np.linalg.det(rotations.nearest_rotation(-true)), 1, atol=1e-9)
 
 
+def test_nearest_rotation_is_that_of_kabsch() -> None:
+    anything = np.random.default_rng(5).normal(size=(300, 3, 3))
+    u, singular, vt = np.linalg.svd(anything)
+    u[..., 2] *= np.linalg.det(u @ vt)[:, None]
+    # Where the two smallest singular values nearly cancel, many rotations are as near.
+    clear = singular[:, 1] - singular[:, 2] > 0.01
+    assert clear.mean() > 0.9
+    np.testing.assert_allclose(rotations.nearest_rotation(anything)[clear], (u @ vt)[clear], atol=1e-9)
+
+
 def test_nearest_axis_angle_is_that_of_the_nearest_rotation() -> None:
     rng = np.random.default_rng(4)
     turned = 1.3 * Rotation.from_rotvec(_vectors()).as_matrix()

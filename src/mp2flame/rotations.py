@@ -57,6 +57,8 @@ def _products(m: _Float) -> _Float:
 
 # (9, 16) the same as one matrix product.
 _PRODUCTS = _products(np.eye(9).reshape(9, 3, 3)).reshape(9, 16)
+# (16, 9) and back.
+_FROM_PRODUCTS = np.linalg.pinv(_PRODUCTS)
 
 
 def _quaternion(rotation: _Float) -> _Float:
@@ -94,16 +96,8 @@ def _axis_angle(quaternion: _Float) -> _Float:
 
 
 def nearest_axis_angle(linear: ArrayLike) -> _Float:
-    """Axis-angle vectors (..., 3) of the rotations nearest to 3 x 3 matrices (..., 3, 3) in the Frobenius norm.
-
-    As `from_matrix` of `nearest_rotation`, in a fifth of the time: the unit quaternion is the eigenvector with the
-    largest eigenvalue of a matrix that is linear in the given one (Bar-Itzhack 2000, "New method for extracting the
-    quaternion from a rotation matrix").
-    """
-    m = np.asarray(linear, dtype=np.float64)
-    products = (m.reshape(-1, 9) @ _PRODUCTS).reshape(*m.shape[:-2], 4, 4)
-    quaternion: _Float = np.linalg.eigh(products)[1][..., -1]
-    return _axis_angle(np.where(quaternion[..., :1] < 0, -quaternion, quaternion))
+    """Axis-angle vectors (..., 3) of `nearest_rotation`."""
+    return _axis_angle(_nearest_quaternion(linear))
 
 
 def compose(first: ArrayLike, second: ArrayLike) -> _Float:
@@ -117,11 +111,23 @@ def inverse(axis_angle: ArrayLike) -> _Float:
 
 
 def nearest_rotation(linear: ArrayLike) -> _Float:
-    """The rotations (..., 3, 3) nearest to 3 x 3 matrices in the Frobenius norm (orthogonal Procrustes, by SVD)."""
-    u, _, vt = np.linalg.svd(np.asarray(linear, dtype=np.float64))
-    result: _Float = u @ vt
-    mirrored = np.linalg.det(result) < 0
-    if mirrored.any():
-        u[mirrored, :, 2] *= -1
-        result = u @ vt
+    """The rotations (..., 3, 3) nearest to 3 x 3 matrices in the Frobenius norm (orthogonal Procrustes).
+
+    Of all rotations they have the largest trace of their transpose times the matrix (Wahba's problem).
+    """
+    quaternion = _nearest_quaternion(linear)
+    products = 4 * quaternion[..., :, None] * quaternion[..., None, :] - np.eye(4)
+    result: _Float = (products.reshape(-1, 16) @ _FROM_PRODUCTS).reshape(*quaternion.shape[:-1], 3, 3)
     return result
+
+
+def _nearest_quaternion(linear: ArrayLike) -> _Float:
+    """Unit quaternions (..., 4), w first and not negative, of the rotations nearest to matrices (..., 3, 3).
+
+    The eigenvector with the largest eigenvalue of a matrix that is linear in the given one (Davenport's method, as in
+    Bar-Itzhack 2000, "New method for extracting the quaternion from a rotation matrix").
+    """
+    m = np.asarray(linear, dtype=np.float64)
+    products = (m.reshape(-1, 9) @ _PRODUCTS).reshape(*m.shape[:-2], 4, 4)
+    quaternion: _Float = np.linalg.eigh(products)[1][..., -1]
+    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)

@@ -21,6 +21,7 @@ from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
 from mp2flame.mapping.linear import N_ROTATIONS, params_of_columns
 from mp2flame.mapping.rest import robust_rest
 from mp2flame.mapping.tensors import Arrays
+from mp2flame.rotations import nearest_rotation
 from mp2flame.signals import N_LANDMARKS, N_SCORES, FlameParams, Observation
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def upright(landmarks: Float32, image_size: NDArray[np.int64] | None) -> Float32
 def align(points: Float32, target: Float32, weights: Float32) -> Float32:
     """`points` (N, P, 3), turned, scaled and moved onto `target` (P, 3) by the best similarity, minus `target`.
 
-    Weighted Procrustes alignment (Kabsch's rotation, Umeyama's scale).
+    Weighted Procrustes alignment (Umeyama 1991's scale).
 
     Args:
         points: any finite positions.
@@ -62,17 +63,12 @@ def align(points: Float32, target: Float32, weights: Float32) -> Float32:
         (N, P, 3) what is left of the difference.
     """
     # The target's weighted mean is zero, so the points' own mean drops out of the covariance.
-    u, singular, vt = np.linalg.svd((weights[:, None] * target).T @ points)
-    turn = u @ vt
-    mirrored = np.linalg.det(turn) < 0
-    if mirrored.any():
-        vt[mirrored, 2] *= -1
-        singular[mirrored, 2] *= -1
-        turn = u @ vt
+    covariance = (weights[:, None] * target).T @ points
+    turn = nearest_rotation(covariance)
     mean = weights @ points
     spread = (points * points).reshape(len(points), -1) @ weights.repeat(3) - (mean * mean).sum(axis=1)
-    scale = singular.sum(axis=1) / np.maximum(spread, 1e-20)
-    turn = turn.transpose(0, 2, 1) * scale[:, None, None]
+    scale = (turn * covariance).sum(axis=(1, 2)) / np.maximum(spread, 1e-20)
+    turn = (turn.transpose(0, 2, 1) * scale[:, None, None]).astype(np.float32)
     result: Float32 = points @ turn
     result -= mean[:, None] @ turn + target
     return result
