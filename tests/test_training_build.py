@@ -101,6 +101,40 @@ def test_blinks_are_checked_against_the_lids(tmp_path: Path, head: FlameHead) ->
     assert not (tmp_path / "wrong").exists()
 
 
+@pytest.mark.parametrize(
+    ("places", "message"),
+    [
+        (np.roll(np.arange(52), -1), "in 'lam' order.*--order"),
+        (np.roll(np.arange(52), 1), "leave out the first column"),
+        ([MEDIAPIPE.index(name) if name in MEDIAPIPE else 0 for name in ARKIT], "--order"),
+    ],
+)
+def test_scores_that_neither_jaw_nor_eyes_follow_are_told(
+    tmp_path: Path, head: FlameHead, places: Any, message: str
+) -> None:
+    # A face whose first and last blendshapes rest in any of these orders: only what moves together can tell.
+    rows = person(head, "karl", 200, seed=1, rest=False)
+    columns = dict(rows.columns)
+    rng = np.random.default_rng(6)
+    columns["scores"] = np.zeros((200, 52), dtype=np.float32)
+    columns["jaw"], columns["eyes"] = np.zeros((200, 3), np.float32), np.zeros((200, 6), np.float32)
+    moved = rng.uniform(0, 1, (200, 2)).astype(np.float32)
+    columns["scores"][:, MEDIAPIPE.index("jawOpen")] = moved[:, 0] + rng.normal(0, 0.1, 200)
+    columns["scores"][:, MEDIAPIPE.index("eyeLookDownRight")] = 0.3 * moved[:, 1]
+    columns["jaw"][:, 0], columns["eyes"][:, 3] = 0.3 * moved.T
+    build([_named(tmp_path / "right.npz", replace(rows, columns=columns))], tmp_path / "right")
+    columns["scores"] = columns["scores"][:, places]
+    with pytest.raises(InputError, match=message):
+        build([_named(tmp_path / "wrong.npz", replace(rows, columns=columns))], tmp_path / "wrong")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["right", "right.npz", "wrong.npz"]
+
+
+def test_percentages_are_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="divide percentages by 100"):
+        build([four_arrays_folder(tmp_path / "percent", 100 * tool_scores(80))], tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+
+
 def test_rest_is_estimated_from_the_calmest_frames(tmp_path: Path, head: FlameHead) -> None:
     rows = person(head, "ida", 60, seed=1)
     columns = {name: column.copy() for name, column in rows.columns.items()}
