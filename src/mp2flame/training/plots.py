@@ -25,6 +25,11 @@ PLOTS = ("scores.png", "expression.png", "jaw.png", "eyes.png")
 _SAMPLE = 50_000
 _COLOURS = ("#2b6cb0", "#c05621", "#2f855a")
 _INK = "#333333"
+_TURNS = {
+    "jaw": ("x (+ opens)", "y (+ to the subject's left)", "z (roll)"),
+    "eye": ("x (+ looks down)", "y (+ to the subject's left)", "z (roll)"),
+}
+"""What the axes of a joint do, by the last word of its name."""
 
 
 def plot(data: Dataset, folder: Path) -> list[Path]:
@@ -103,6 +108,8 @@ def _boxes(values: NDArray[np.float32], names: tuple[str, ...] | list[str], labe
     ax.set_ylabel(label)
     ax.set_xlabel(below)
     ax.set_xlim(0, len(names) + 1)
+    legend = f"line: median; box: middle half; whiskers: 1st to 99th percentile; {len(values)} frames"
+    ax.set_title(legend, fontsize=7, loc="right", color=_INK)
     return figure
 
 
@@ -112,15 +119,16 @@ def _histograms(degrees: NDArray[np.float32], names: list[str]) -> Figure:
     limit = max(1.0, float(np.quantile(np.abs(degrees), 0.999)))
     edges = np.linspace(-limit, limit, 81)
     for panel, (ax, name) in enumerate(zip(axes, names, strict=True)):
+        turns = _TURNS[name.split()[-1]]
         for axis in range(3):
             column = degrees[:, 3 * panel + axis]
             if np.ptp(column) > 1e-3:
-                ax.hist(column, edges, histtype="step", linewidth=1.4, color=_COLOURS[axis], label="xyz"[axis])
+                ax.hist(column, edges, histtype="step", linewidth=1.4, color=_COLOURS[axis], label=turns[axis])
         ax.set_yscale("log")
-        ax.set_title(name, fontsize=9)
+        ax.set_title(f"{name}, {len(degrees)} frames", fontsize=9)
         ax.set_xlabel("degrees")
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False, title="axis")
+            ax.legend(frameon=False, fontsize=7)
     axes[0].set_ylabel("frames")
     return figure
 
