@@ -101,6 +101,35 @@ def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_picture_saved(
     assert not (tmp_path / "m.safetensors").exists()
 
 
+def test_a_head_that_mediapipe_seldom_finds_is_refused_before_people_are_photographed(
+    landmarker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("pyvista")
+    pytest.importorskip("mediapipe")
+    pytest.importorskip("pyarrow")
+    from mp2flame.head import save_head
+
+    arrays = load_head("builtin").arrays
+    # So low a face is still found from the front, but seldom from elsewhere.
+    low = np.diag([1, 0.37, 1]).astype(np.float32)
+    pressed = replace(
+        arrays,
+        v_template=arrays.v_template @ low,
+        shapedirs=np.einsum("ij,vjk->vik", low, arrays.shapedirs),
+    )
+    path = tmp_path / "low.safetensors"
+    save_head(replace(load_head("builtin"), arrays=pressed), path)
+    code, said = _run(
+        capsys,
+        *("calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--work", tmp_path / "work"),
+        *("--landmarker", landmarker),
+    )
+    assert code == 1
+    assert "pictures only of this one" in said
+    (picture,) = (tmp_path / "work").iterdir()
+    assert picture.name in said
+
+
 def test_the_pair_of_files_is_taken_by_the_first_name(tmp_path: Path) -> None:
     scores, landmarks = load_mapping("builtin"), load_mapping("builtin-landmarks")
     scores.save(tmp_path / "mine.safetensors")

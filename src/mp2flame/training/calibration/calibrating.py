@@ -167,10 +167,13 @@ def _prepared(
     say: Callable[[str], None],
 ) -> _Studio:
     """Shapes, colours and straight ahead of a head that MediaPipe sees."""
+    if head.vertex_colors is not None:
+        check_seen(head, landmarker, None, place.parent)
     shapes, embedding = shapes_of(head, landmarker, say=say)
-    Drawer(head, shapes)
     colors = plain_colors(head, embedding)
-    check_seen(head, landmarker, colors, place.parent)
+    if colors is not None:
+        check_seen(head, landmarker, colors, place.parent)
+    Drawer(head, shapes)
     session = Session(source, landmarker, shapes, embedding, quality.frames, seed, place)
     return _Studio(head, session, measure_straight(head, landmarker, colors=colors))
 

@@ -39,6 +39,8 @@ _JAW: Final = 0.30
 _GAZE: Final = (0.10, 0.16)
 """Standard deviation of the eyes' turns up and down, and sideways, radians."""
 _EYES_ABOVE_MIDDLE: Final = 0.03
+_GIVE_UP: Final = 16
+"""Pictures without a face after which, if they are more than those with one, no more are taken."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,8 @@ def photograph(
         landmarker: MediaPipe's face landmarker file.
         plan: which pictures.
         on_picture: called after each.
-        on_unseen: called with the first picture if no face is found in it; what it returns ends the error's sentence.
+        on_unseen: called with the first picture without a face if there are too many; what it returns ends the
+            error's sentence.
 
     Raises:
         InputError: MediaPipe finds no face in the head at rest from the front, or in most other pictures.
@@ -105,7 +108,7 @@ def photograph(
     from mp2flame.sources.detector import FaceDetector
 
     shots: list[_Shot] = []
-    unseen = 0
+    unseen: list[Picture] = []
     detector = FaceDetector(landmarker, mode="image")
     try:
         with MeshRenderer(head.faces, size=Camera.size, view_angle=Camera.view_angle) as renderer:
@@ -115,19 +118,16 @@ def photograph(
                     on_picture()
                 if shot is not None:
                     shots.append(shot)
-                elif shots:
-                    unseen += 1
                 else:
-                    raise _not_found(head, picture, on_unseen)
+                    unseen.append(picture)
+                    if not shots or len(unseen) > max(len(shots), _GIVE_UP):
+                        raise _not_found(head, unseen[0], len(shots), len(unseen), on_unseen)
     finally:
         detector.close()
-    if unseen > len(shots):
-        raise InputError(
-            f"expected a head that MediaPipe can see ({head.version}); it found the face in {len(shots)} of "
-            f"{len(shots) + unseen} pictures only"
-        )
+    if len(unseen) > len(shots):
+        raise _not_found(head, unseen[0], len(shots), len(unseen), on_unseen)
     number, vertices, landmarks, cameras = zip(*shots, strict=True)
-    return Sitting(np.stack(vertices), np.stack(landmarks), cameras, np.array(number), unseen)
+    return Sitting(np.stack(vertices), np.stack(landmarks), cameras, np.array(number), len(unseen))
 
 
 _Shot = tuple[int, NDArray[np.float32], NDArray[np.float32], Camera]
@@ -193,9 +193,13 @@ def _shoot(renderer: MeshRenderer, detector: FaceDetector, pose: _Pose) -> tuple
     return (pose.number, vertices, seen.landmarks[0], camera), picture
 
 
-def _not_found(head: FlameHead, picture: Picture, on_unseen: Callable[[Picture], str] | None) -> InputError:
+def _not_found(
+    head: FlameHead, picture: Picture, seen: int, unseen: int, on_unseen: Callable[[Picture], str] | None
+) -> InputError:
     ending = f": {on_unseen(picture)}" if on_unseen is not None else ""
-    return InputError(
-        f"expected a head that MediaPipe can see; it finds no face in a picture of this one ({head.version}) at rest "
-        f"from the front{ending}"
+    found = (
+        f"found the face in {seen} of {seen + unseen} pictures only of this one ({head.version})"
+        if seen
+        else f"finds no face in a picture of this one ({head.version}) at rest from the front"
     )
+    return InputError(f"expected a head that MediaPipe can see; it {found}{ending}")
