@@ -18,6 +18,7 @@ import matplotlib as mpl
 import matplotlib.pyplot as plt
 
 from mp2flame.head import FlameHead, load_head
+from mp2flame.training.calibration.quality import DEFAULT
 from mp2flame.training.calibration.shards import read_person
 from mp2flame.training.dataset import Dataset
 from mp2flame.training.evaluation import evaluate
@@ -71,7 +72,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             data, frames = subset(work, count, head, Path(name) / "data")
             for label, kind in _KINDS.items():
-                mapping = fit(data, kind=kind, head=head)
+                mapping = fit(data, kind=kind, head=head, settings=DEFAULT.networks_for(head))
                 for where, truth in measured.items():
                     face = evaluate({label: mapping}, truth, head).measures[label].figures()["face"]
                     curves.setdefault(f"{label}, {where}", []).append((frames, face))

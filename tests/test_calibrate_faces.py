@@ -19,7 +19,7 @@ from mp2flame.training.calibration.contact import Contact
 from mp2flame.training.calibration.faces import Drawer, live_coefficients
 from mp2flame.training.calibration.photograph import Person
 from mp2flame.training.calibration.plausible import plausible_shapes
-from mp2flame.training.calibration.sampling import sample_weights
+from mp2flame.training.calibration.sampling import calm, sample_weights
 from mp2flame.training.calibration.steering import blame, wanted_shapes
 from mp2flame.training.gaps import head_gaps
 from mp2flame.training.regions import head_regions
@@ -99,6 +99,25 @@ def test_what_is_wanted_comes_more_often() -> None:
     for name in ("eyeBlinkLeft", "mouthPucker"):
         assert more[ARKIT.index(name)] > 1.4 * usual[ARKIT.index(name)]
     assert 0.7 < more[ARKIT.index("jawOpen")] / usual[ARKIT.index("jawOpen")] < 1.3
+
+
+def test_calm_faces_are_of_every_strength_and_often_of_few_shapes() -> None:
+    rng = np.random.default_rng(0)
+    lively = sample_weights(2000, rng)
+    weights, strength = calm(lively, rng)
+    eyes = np.array([name.startswith("eye") for name in ARKIT])
+    np.testing.assert_array_equal(weights[:, eyes], lively[:, eyes].astype(np.float64))
+    kept = weights[:, ~eyes] > 0
+    np.testing.assert_allclose(weights[:, ~eyes], strength * lively[:, ~eyes] * kept, atol=1e-6)
+    np.testing.assert_allclose(np.quantile(strength, [0.25, 0.5, 0.75]), [0.375, 0.75, 1.125], atol=0.06)
+    stems = [name.removesuffix("Left").removesuffix("Right") for name in np.array(ARKIT)[~eyes]]
+    before, after = (
+        np.array([len({stem for stem, up in zip(stems, row, strict=True) if up}) for row in rows])
+        for rows in (lively[:, ~eyes] > 0, kept)
+    )
+    assert 0.3 < (after[before > 2] < 3).mean() < 0.5
+    assert (after[before > 0] > 0).all()
+    assert (before == after).mean() > 0.5
 
 
 def test_blame_finds_the_shapes_that_errors_come_from() -> None:

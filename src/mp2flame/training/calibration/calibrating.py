@@ -34,14 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Calibration", "calibrate"]
 
-_EDITION: Final = 4
+_EDITION: Final = 5
 """Goes up when pictures would come out otherwise, so that kept ones are not mixed with new ones."""
 
 _KINDS: Final[dict[str, Kind]] = {"scores": "ridge", "landmarks": "landmarks"}
-
-
-_CARRIED_STEPS: Final = 3000
-"""Networks that learn longer on faces of carried-over shapes learn how such faces are drawn, rather than faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,9 +120,7 @@ def calibrate(
             wanted = wanted_shapes(head, _people(studio.session, range(span.stop)))
     data = _data_sets(studio, place, spans)
     say(f"fitting on {data[0].metadata['frames']} frames of {len(data[0].subjects)} people")
-    networks = quality.networks
-    if head.arrays.blendshapes is None:
-        networks = replace(networks, steps=min(networks.steps, _CARRIED_STEPS))
+    networks = quality.networks_for(head)
     mappings = {
         name: _described(fit(data[0], kind=kind, head=head, seed=seed, settings=networks, say=say), studio, date)
         for name, kind in _KINDS.items()

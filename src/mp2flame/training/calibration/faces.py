@@ -18,7 +18,7 @@ from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.signals import FlameParams
 from mp2flame.training.calibration.contact import Contact
 from mp2flame.training.calibration.plausible import Plausible, plausible_shapes
-from mp2flame.training.calibration.sampling import NARROW, sample_weights
+from mp2flame.training.calibration.sampling import NARROW, calm, sample_weights
 from mp2flame.training.gaps import head_gaps
 from mp2flame.training.regions import head_regions
 from mp2flame.training.surface import join, split
@@ -165,7 +165,8 @@ class Drawer:
     def _of_carried_shapes(self, weights: Float64, plausible: Plausible, rng: np.random.Generator) -> _Recipe:
         manner = np.exp(rng.normal(scale=_MANNER[0], size=len(ARKIT)))
         share = np.sqrt(1 - rng.uniform(*_CHANCE, size=len(weights)) ** 2)
-        return _Recipe(weights, manner, share[:, None], _wide(plausible.remainder(share, rng)))
+        weights, strength = calm(weights, rng)
+        return _Recipe(weights, manner, share[:, None], _wide(strength * plausible.remainder(share, rng)))
 
     def _values(self, recipe: _Recipe) -> Float64:
         values: Float64 = (recipe.weights * recipe.manner) @ self._shapes

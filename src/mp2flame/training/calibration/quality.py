@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
 
 from mp2flame.errors import InputError
 from mp2flame.training.network import NetworkSettings
 
+if TYPE_CHECKING:
+    from mp2flame.head import FlameHead
+
 __all__ = ["DEFAULT", "QUICK", "Quality"]
+
+_CARRIED_STEPS: Final = 3000
+"""Networks that learn longer on faces of carried-over shapes learn how such faces are drawn, rather than faces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +44,12 @@ class Quality:
         edges = [self.people * i // rounds for i in range(rounds + 1)]
         spans = [range(edges[i], edges[i + 1]) for i in range(rounds)]
         return [*spans, range(self.people, self.people + self.held_out)]
+
+    def networks_for(self, head: FlameHead) -> NetworkSettings:
+        """How long networks learn on pictures of this head: shorter where its shapes are carried over."""
+        if head.arrays.blendshapes is not None:
+            return self.networks
+        return replace(self.networks, steps=min(self.networks.steps, _CARRIED_STEPS))
 
 
 DEFAULT: Final = Quality()

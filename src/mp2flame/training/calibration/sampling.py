@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
 
-__all__ = ["NARROW", "sample_weights"]
+__all__ = ["NARROW", "calm", "sample_weights"]
 
 _PLACE: Final = {name: index for index, name in enumerate(ARKIT)}
 
@@ -37,6 +37,11 @@ NARROW: Final = 0.35
 """What is left of an open jaw behind lips that close: lips reach over no more than parted teeth. Of a jaw that opens
 wide behind closed lips scores tell nothing, and such faces teach a regression to doubt every open jaw."""
 _MOST_OFTEN: Final = 0.7
+_FEW: Final = 0.4
+"""Share of calm faces in which one thing or two happen and no more."""
+_STRENGTH: Final = 1.5
+"""Largest strength of a calm face; each has one of its own, and all are equally frequent."""
+_GAZE_AND_LIDS: Final = np.array([name.startswith("eye") for name in ARKIT])
 
 Float64 = NDArray[np.float64]
 
@@ -79,6 +84,15 @@ def _gaze(row: NDArray[np.float32], rng: np.random.Generator) -> None:
         row[_PLACE[f"eyeLook{'Up' if up > 0 else 'Down'}{side}"]] = abs(up)
 
 
+def _keep_few(row: Float64, rng: np.random.Generator) -> None:
+    """One or two of the shapes that are up stay up, with both of their sides."""
+    up = np.flatnonzero((row > 0) & ~_GAZE_AND_LIDS)
+    stems = [ARKIT[place].removesuffix("Left").removesuffix("Right") for place in up]
+    if len(set(stems)) > 1:
+        kept = rng.choice(sorted(set(stems)), size=rng.integers(1, 3), replace=False)
+        row[up[~np.isin(stems, kept)]] = 0
+
+
 def sample_weights(n: int, rng: np.random.Generator, wanted: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
     """Random faces as weights (n, 52) in ARKit's order, 0..1.
 
@@ -106,3 +120,24 @@ def sample_weights(n: int, rng: np.random.Generator, wanted: NDArray[np.floating
             row[_PLACE["jawOpen"]] *= NARROW
             row[_PLACE["mouthClose"]] = row[_PLACE["jawOpen"]] * rng.uniform(0.3, 1.0)
     return rows
+
+
+def calm(weights: NDArray[np.floating], rng: np.random.Generator) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Faces as films have them: mostly between rest and a lively face, and often with few shapes at once.
+
+    Where every face is lively a regression never learns what a face does not do, and reads motion into what lights,
+    turns and MediaPipe's noise do to a calm one. Lids and gaze stay: a calm face blinks and looks round, too.
+
+    Args:
+        weights: (N, 52) of lively faces.
+        rng: draws.
+
+    Returns:
+        (N, 52) weights, and (N, 1) how strong each face is, for what else is in it.
+    """
+    strength = rng.uniform(0, _STRENGTH, size=(len(weights), 1))
+    result = weights.astype(np.float64)
+    for number in np.flatnonzero(rng.random(len(result)) < _FEW):
+        _keep_few(result[number], rng)
+    result[:, ~_GAZE_AND_LIDS] *= strength
+    return result, strength
