@@ -41,16 +41,21 @@ def subset(work: Path, count: int, head: FlameHead, folder: Path) -> tuple[Datas
     return Dataset(folder), frames
 
 
-def chart(curves: dict[str, list[tuple[int, float]]], path: Path) -> None:
-    """Frames against error, a line for each mapping."""
-    figure, axes = plt.subplots(figsize=(6.4, 3.6), layout="constrained")
-    for name, points in curves.items():
-        axes.plot(*zip(*points, strict=True), marker="o", label=name)
+def chart(curves: dict[tuple[str, str], list[tuple[int, float]]], path: Path) -> None:
+    """Frames against error, a line for each mapping and each data set that it was measured on."""
+    figure, axes = plt.subplots(figsize=(7.6, 3.6), layout="constrained")
+    mappings, places = (list(dict.fromkeys(names)) for names in zip(*curves, strict=True))
+    for (mapping, place), points in curves.items():
+        style = {"color": f"C{mappings.index(mapping)}", "linestyle": ("-", "--")[places.index(place)]}
+        axes.plot(*zip(*points, strict=True), marker="o", label=f"{mapping},\n{place}", **style)
     axes.set_xscale("log")
+    axes.set_xticks(frames := sorted({count for points in curves.values() for count, _ in points}))
+    axes.set_xticklabels([f"{count:,}" for count in frames])
+    axes.minorticks_off()
     axes.set_xlabel("frames fitted on")
     axes.set_ylabel("face distance, of no expression")
     axes.grid(alpha=0.3)
-    axes.legend()
+    figure.legend(loc="outside right center")
     figure.savefig(path, dpi=130)
 
 
@@ -67,7 +72,7 @@ def main() -> None:
     head = load_head(options.head)
     (work,) = {path.parent for path in options.work.rglob("person-*.npz")}
     measured = {"held out": work / "held-out"} | ({"other data": options.data} if options.data else {})
-    curves: dict[str, list[tuple[int, float]]] = {}
+    curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for count in options.people:
         with tempfile.TemporaryDirectory() as name:
             data, frames = subset(work, count, head, Path(name) / "data")
@@ -75,7 +80,7 @@ def main() -> None:
                 mapping = fit(data, kind=kind, head=head, settings=DEFAULT.networks_for(head))
                 for where, truth in measured.items():
                     face = evaluate({label: mapping}, truth, head).measures[label].figures()["face"]
-                    curves.setdefault(f"{label}, {where}", []).append((frames, face))
+                    curves.setdefault((label, where), []).append((frames, face))
                     print(f"{count} people, {frames} frames, {label}, {where}: {face:.3f}", flush=True)
     chart(curves, options.output)
 
