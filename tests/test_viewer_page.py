@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +23,8 @@ from tests.fakes import observation
 from tests.live_parts import wait_for
 
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
+
+from viser._messages import GuiUpdateMessage
 
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.viewer import Page, PictureSink, ViewerSink, only_this_machine, who_can_see
@@ -36,10 +40,17 @@ def _surface(n: int = 6000) -> HeadSurface:
 
 
 class _Nobody:
-    """A director that does nothing."""
+    """A director that does nothing but remember what it was asked for."""
 
-    def __getattr__(self, name: str):  # type: ignore[no-untyped-def]
-        return lambda *_: Path()
+    def __init__(self) -> None:
+        self.asked: list[tuple[Any, ...]] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Path]:
+        def act(*values: Any) -> Path:
+            self.asked.append((name, *values))
+            return Path()
+
+        return act
 
 
 @pytest.fixture
@@ -228,6 +239,25 @@ def test_only_what_is_on_the_list_can_be_chosen(page: Page) -> None:
         handle._impl.value = value
         act(SimpleNamespace(client_id=1))
     assert chosen == ["0"]
+
+
+def test_where_a_person_scrubs_to_counts_although_the_film_moves_the_slider_on(page: Page) -> None:
+    server = page._server
+    page._position.max = 11.0
+    page.show_transport(2.0, 11.0, playing=True, visible=True)
+
+    async def click(handle: Any, value: object) -> None:
+        (client,) = server.get_clients()
+        await server.gui._handle_gui_updates(client, GuiUpdateMessage(handle._impl.uuid, {"value": value}))
+        page.show_transport(2.1, 11.0, playing=True, visible=True)
+
+    with viser_client.connected(_port(page)):
+        wait_for(lambda: page.watched)
+        for handle, value in ((page._position, 7.5), (page._playing, False)):
+            asyncio.run_coroutine_threadsafe(click(handle, value), server.get_event_loop()).result(timeout=60)
+    asked = cast("_Nobody", page._director).asked
+    wait_for(lambda: len(asked) == 2)
+    assert asked == [("seek", 7.5), ("set_playing", False)]
 
 
 def test_it_is_said_who_can_see() -> None:

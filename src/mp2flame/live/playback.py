@@ -79,9 +79,9 @@ class Playback:
             if detected is not None:
                 detected.mirror = self._mirror
                 detected.detector = TimedDetector(detected.detector, self.clock, self._note_detection)
+            self.spec, self.transport, self._detected, self._sliders = spec, transport, detected, None
             if transport is not None:
                 transport.loop = self._loop
-            self.spec, self.transport, self._detected, self._sliders = spec, transport, detected, None
             self.stage.show(source)
             if spec not in self._specs.values():
                 name = Path(spec).name if Path(spec).exists() else spec
@@ -118,11 +118,11 @@ class Playback:
                 self._detected.mirror = on
 
     def set_loop(self, *, on: bool) -> None:
-        """Begin files again at their end."""
-        with self._lock:
-            self._loop = on
-            if self.transport is not None:
-                self.transport.loop = on
+        """Begin files again at their end; does not wait for a source that is being opened."""
+        self._loop = on
+        transport = self.transport
+        if transport is not None:
+            transport.loop = on
 
     def close(self) -> None:
         """Free everything."""

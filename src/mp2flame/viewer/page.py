@@ -176,9 +176,13 @@ class Page:
 
 
 def _by_a_person(act: Callable[[Any], None]) -> Callable[[Any], None]:
-    """Act on the value that a person chose; what the program changed itself has no client."""
+    """Act at once on the value that a person chose; what the program changed itself has no client.
 
-    def changed(event: Any) -> None:
+    Asynchronous callbacks are called where the browser's message is read. Others wait for a thread, while the film that
+    plays moves the slider on. What is done must not wait for anything.
+    """
+
+    async def changed(event: Any) -> None:
         if event.client_id is not None:
             act(event.target.value)
 
