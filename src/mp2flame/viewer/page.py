@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from html import escape
 from typing import Any, Protocol
 
@@ -175,7 +175,7 @@ class Page:
             self._server.stop()
 
 
-def _by_a_person(act: Callable[[Any], None]) -> Callable[[Any], None]:
+def _by_a_person(act: Callable[[Any], None]) -> Callable[[Any], Coroutine[Any, Any, None]]:
     """Act at once on the value that a person chose; what the program changed itself has no client.
 
     Asynchronous callbacks are called where the browser's message is read. Others wait for a thread, while the film that
