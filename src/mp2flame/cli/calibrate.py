@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -38,8 +38,8 @@ class Calibrate:
     """ridge: from scores alone, for any source. landmarks: from landmarks and scores, the most accurate."""
     quick: bool = False
     """A fifth of the pictures: minutes, and less accurate."""
-    report: list[Path] = field(default_factory=list)
-    """Report files to write: .html with pictures of the worst frames, .json with the figures."""
+    report: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
+    """Report files, each with an option of its own: .html with pictures of the worst frames, .json with the figures."""
     seed: int = 0
     """The same seed gives the same mapping."""
     workers: int = 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -27,8 +27,8 @@ class Evaluate:
     """The data set."""
     head: str
     """The FLAME file that the data's parameters are for, or "builtin"."""
-    output: Annotated[list[Path], tyro.conf.arg(aliases=("-o",))] = field(default_factory=list)
-    """Report files to write: .html with pictures of the worst frames, .json with the figures."""
+    output: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=("-o",)), tyro.conf.UseAppendAction] = ()
+    """Report files, each with an option of its own: .html with pictures of the worst frames, .json with the figures."""
     subjects: list[str] | None = None
     """Whom to measure on; by default everybody."""
     any_head: bool = False
