@@ -18,15 +18,15 @@ from numpy.typing import ArrayLike, NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 
-__all__ = ["N_LANDMARKS", "N_SCORES", "FlameParams", "Observation", "concatenate"]
+__all__ = ["N_LANDMARKS", "N_SCORES", "SCORE_LIMIT", "FlameParams", "Observation", "concatenate"]
 
 N_SCORES = len(MEDIAPIPE)
 N_LANDMARKS = 478
 
 Float32 = NDArray[np.float32]
 
-# A score this far outside 0..1 is a percentage, a logit or another quantity altogether.
-_SCORE_LIMIT = 10.0
+SCORE_LIMIT = 10.0
+"""A score this far outside 0..1 is a percentage, a logit or another quantity altogether."""
 
 
 def _array(owner: str, name: str, value: ArrayLike, dtype: Any, shape: tuple[int | None, ...]) -> NDArray[Any]:
@@ -101,7 +101,7 @@ class Observation:
                 _set(self, **{name: _seen_rows(name, _array("Observation", name, value, np.float32, shape), found)})
         if self.scores is None:
             raise InputError(f"Observation.scores must have shape ({n}, {N_SCORES}); got None")
-        if (np.abs(self.scores) > _SCORE_LIMIT).any():
+        if (np.abs(self.scores) > SCORE_LIMIT).any():
             raise InputError("Observation.scores must be about 0..1; got values above 10: divide percentages by 100")
         if self.image_size is not None:
             _set(self, image_size=_array("Observation", "image_size", self.image_size, np.int64, (2,)))

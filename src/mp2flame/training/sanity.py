@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE, ORDERS
 from mp2flame.errors import InputError
+from mp2flame.signals import SCORE_LIMIT
 from mp2flame.training.gaps import Gaps, head_gaps
 from mp2flame.training.regions import head_regions
 from mp2flame.training.rows import Rows
@@ -25,8 +26,6 @@ _LAST_MEAN = 0.2
 _ENOUGH_FRAMES = 50
 _LID_FRAMES = 400
 _BLINKS = ("eyeBlinkLeft", "eyeBlinkRight")
-_LARGEST = 10.0
-"""A score above this is a percentage or another quantity altogether."""
 
 _FOLLOWED = (
     ("jawOpen", 0, 1),
@@ -55,7 +54,6 @@ class OrderCheck:
     def __init__(self, head: FlameHead | None) -> None:
         self._head = head
         self._gaps: Gaps | None = None if head is None else head_gaps(head, head_regions(head))
-        self._sum = np.zeros(len(MEDIAPIPE))
         self._count = 0
         # Of scores and angles together: sums, and sums of products.
         self._sums = np.zeros(len(MEDIAPIPE) + _N_ANGLES)
@@ -71,7 +69,7 @@ class OrderCheck:
         """
         good = np.flatnonzero(rows.usable & ~rows.rest)
         scores = rows.columns["scores"][good]
-        if len(good) and np.abs(scores).max() > _LARGEST:
+        if len(good) and np.abs(scores).max() > SCORE_LIMIT:
             raise InputError(
                 f"expected scores about 0..1; got {np.abs(scores).max():.4g} for subject {rows.subject}: "
                 "divide percentages by 100"
@@ -79,7 +77,6 @@ class OrderCheck:
         both = np.concatenate([scores, _angles(rows)[good]], axis=1, dtype=np.float64)
         self._sums += both.sum(axis=0)
         self._products += both.T @ both
-        self._sum += scores.sum(axis=0, dtype=np.float64)
         self._count += len(good)
         if self._head is None or self._gaps is None or not len(good):
             return
@@ -96,7 +93,7 @@ class OrderCheck:
         """
         if self._count < _ENOUGH_FRAMES:
             return
-        mean = self._sum / self._count
+        mean = self._sums[: len(MEDIAPIPE)] / self._count
         remedy = "state the order that they are really in with --order (arkit, livelink-csv, lam, beat)"
         if mean[0] > _FIRST_MEAN:
             raise InputError(
@@ -108,11 +105,11 @@ class OrderCheck:
                 f"the last score is {mean[-1]:.2f} on average; in MediaPipe's order it is {MEDIAPIPE[-1]}, which "
                 f"hardly ever fires: {remedy}"
             )
-        self._check_followed()
+        self._check_followed(remedy)
         if self._lids:
             self._check_lids(remedy)
 
-    def _check_followed(self) -> None:
+    def _check_followed(self, remedy: str) -> None:
         """Jaw and eyes go with the scores that name them, if these are where they are looked for."""
         n = len(MEDIAPIPE)
         mean = self._sums / self._count
@@ -134,7 +131,7 @@ class OrderCheck:
         )
         if best == _LATE:
             raise InputError(f"{seen} if each were one column earlier: leave out the first column, which is no score's")
-        raise InputError(f"{seen} in {best!r} order: state the order that they are really in with --order")
+        raise InputError(f"{seen} in {best!r} order: {remedy}")
 
     def _check_lids(self, remedy: str) -> None:
         lids, blinks = np.concatenate(self._lids), np.concatenate(self._blinks)

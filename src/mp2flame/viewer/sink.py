@@ -49,7 +49,8 @@ class ViewerSink(Sink):
         self._head_at = now
         if vertices is not None:
             self._page.show_head(vertices)
-            time.sleep(_LET_PACK)
+            if self._page.watched:
+                time.sleep(_LET_PACK)
         self._on_head(observation)
 
     def close(self) -> None:

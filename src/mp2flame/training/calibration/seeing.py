@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -64,30 +64,30 @@ def check_seen(head: FlameHead, landmarker: Path, colors: NDArray[np.uint8] | No
     Raises:
         InputError: naming the picture.
     """
-    rng = np.random.default_rng(0)
     rest = FlameParams.neutral(n_expression=head.n_expression)
-    missed: list[tuple[FlameHead, View]] = []
+    picture = folder / f"unseen-{head.hash[:12]}.png"
     with Studio(head, landmarker) as studio:
-        for number in range(1 + _FIRST_LOOKS):
-            person, view = head, FRONTAL
-            if number:
-                person = head.with_shape(rng.normal(scale=IDENTITY_SPREAD, size=head.n_shape).astype(np.float32))
-                view = random_setting(rng)
+
+        def missed(person: FlameHead, view: View) -> bool:
             studio.seat(person, colors)
-            if not studio.look(person(rest)[0], view).found[0]:
-                missed.append((person, view))
-                if view is FRONTAL:
-                    break
-        if not missed or (missed[0][1] is not FRONTAL and 2 * len(missed) <= _FIRST_LOOKS):
-            return
-        person, view = missed[0]
-        picture = folder / f"unseen-{head.hash[:12]}.png"
-        studio.seat(person, colors)
-        save_picture(studio.picture(person(rest)[0], view), picture)
-    found = (
-        f"finds no face in a picture of this one ({head.version}) at rest from the front"
-        if view is FRONTAL
-        else f"found the face in {_FIRST_LOOKS - len(missed)} of {_FIRST_LOOKS} pictures only of this one "
-        f"({head.version}) at rest, turned and lit as webcams show faces"
-    )
-    raise InputError(f"expected a head that MediaPipe can see; it {found}: see {picture}")
+            return not studio.look(person(rest)[0], view).found[0]
+
+        def refusal(person: FlameHead, view: View, seen: str) -> InputError:
+            studio.seat(person, colors)
+            save_picture(studio.picture(person(rest)[0], view), picture)
+            return InputError(f"expected a head that MediaPipe can see; it {seen}: see {picture}")
+
+        if missed(head, FRONTAL):
+            seen = f"finds no face in a picture of this one ({head.version}) at rest from the front"
+            raise refusal(head, FRONTAL, seen)
+        unseen = [look for look in _first_looks(head) if missed(*look)]
+        if 2 * len(unseen) > _FIRST_LOOKS:
+            seen = f"found the face in {_FIRST_LOOKS - len(unseen)} of {_FIRST_LOOKS} pictures only of this one "
+            raise refusal(*unseen[0], seen + f"({head.version}) at rest, turned and lit as webcams show faces")
+
+
+def _first_looks(head: FlameHead) -> Iterator[tuple[FlameHead, View]]:
+    rng = np.random.default_rng(0)
+    for _ in range(_FIRST_LOOKS):
+        shape = rng.normal(scale=IDENTITY_SPREAD, size=head.n_shape).astype(np.float32)
+        yield head.with_shape(shape), random_setting(rng)

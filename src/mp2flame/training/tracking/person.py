@@ -11,7 +11,7 @@ of the misses is kept: it is taken off every other frame of the video.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -231,7 +231,9 @@ def know_person(
         matrix, right = precision.normal(problem.spread_out(change), residual)
         pull = _BELIEVED * right.mean(axis=0) + weight * values + push + more @ (values - base)
         whole = _BELIEVED * matrix.mean(axis=0) + np.diag(weight) + more
-        for off, growth, spread in _held(problem, values[: problem.s], ipd, before):
+        held = _held(problem, values[: problem.s], ipd, before)
+        if held is not None:
+            off, growth, spread = held
             pull[: problem.s] += growth * off / spread**2
             whole[: problem.s, : problem.s] += np.outer(growth, growth) / spread**2
         step = np.linalg.solve(whole, -pull)
@@ -247,11 +249,12 @@ def know_person(
 
 def _held(
     problem: _Problem, identity: Float64, ipd: float | None, before: Person | None
-) -> Iterator[tuple[float, Float64, float]]:
-    """What holds the size: by how much it is off, (S',) how that grows with identity, its standard deviation."""
+) -> tuple[float, Float64, float] | None:
+    """What holds the size, if anything: how far it is off, (S',) how that grows with identity, its deviation."""
     if ipd is not None:
         distance, growth = problem.between_eyes(identity)
-        yield distance - ipd, growth, _SAME_EYES
-    elif before is not None:
+        return distance - ipd, growth, _SAME_EYES
+    if before is not None:
         size, growth = problem.relative_size(identity)
-        yield size - before.size, growth, _SAME_SIZE
+        return size - before.size, growth, _SAME_SIZE
+    return None
