@@ -100,6 +100,36 @@ def test_the_built_in_head_is_covered_once_in_colours_near_its_own() -> None:
     assert 4 <= len(painting.patches) <= 10
 
 
+def _sheet(n: int = 40) -> tuple[NDArray[np.float64], NDArray[np.uint32]]:
+    flat = np.stack(np.meshgrid(np.linspace(0, 1, n), np.linspace(0, 1, n)), axis=-1).reshape(-1, 2)
+    return flat, Delaunay(flat).simplices.astype(np.uint32)
+
+
+def test_hair_that_fades_into_skin_has_no_fringe_of_a_third_colour() -> None:
+    flat, faces = _sheet()
+    hair, skin = np.array([72.0, 52, 43]), np.array([210.0, 160, 134])
+    share = np.clip((flat[:, :1] - 0.48) / 0.04, 0, 1)
+    colors = (hair + share * (skin - hair)).round().astype(np.uint8)
+    painting = Painting(faces, colors, (0, 0, 0))
+    assert sorted(patch.color for patch in painting.patches) == [(72, 52, 43), (210, 160, 134)]
+    points = painting.points(np.pad(flat, ((0, 0), (0, 1))).astype(np.float32))
+    # Where they meet runs where the colours are half-way.
+    edge = min(points, key=lambda patch: float(patch[:, 0].mean()))[:, 0].max()
+    assert abs(edge - 0.5) < 0.02
+
+
+def test_speckled_skin_has_one_paint_and_a_mole_its_own() -> None:
+    flat, faces = _sheet()
+    rng = np.random.default_rng(0)
+    colors = np.array([205.0, 160, 135]) + rng.normal(scale=9, size=(len(flat), 1))
+    mole = np.linalg.norm(flat - 0.5, axis=1) < 0.08
+    colors[mole] = (80, 55, 41)
+    painting = Painting(faces, colors.clip(0, 255).astype(np.uint8), (0, 0, 0))
+    assert len(painting.patches) == 2
+    small = min(painting.patches, key=lambda patch: len(patch.used))
+    np.testing.assert_allclose(small.color, (80, 55, 41), atol=12)
+
+
 def test_distances_between_paints_are_those_of_another_implementation_of_cielab() -> None:
     colors = np.random.default_rng(0).integers(0, 256, (500, 3), dtype=np.uint8)
     pictures = pytest.importorskip("cv2")
