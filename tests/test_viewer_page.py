@@ -175,6 +175,16 @@ def test_no_more_is_shown_than_a_screen_can_show(page: Page, monkeypatch: pytest
     assert 24 <= len(pictures) <= 36
 
 
+def test_a_frame_without_a_picture_takes_the_last_one_away(page: Page, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Page, "watched", True)
+    sink = PictureSink(page)
+    params = FlameParams.neutral(n_expression=5)
+    sink.write(replace(observation(0), picture=np.zeros((4, 4, 3), dtype=np.uint8)), params, None)
+    assert page._picture.visible
+    sink.write(observation(1), params, None)
+    assert not page._picture.visible
+
+
 def test_nothing_is_made_for_nobody(page: Page) -> None:
     before = page.heads[0]._vertices
     page.show_head(_new_vertices(page))

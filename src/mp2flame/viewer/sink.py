@@ -72,9 +72,13 @@ class PictureSink(Sink):
         self._picture_at = 0.0
 
     def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - the picture that was seen
-        """Show one frame's picture; one that comes too soon is left out."""
+        """Show one frame's picture; one that comes too soon is left out. A frame without one takes the last away."""
+        if observation.picture is None:
+            # The last pictures of a source may still be on their way when another is put in its place.
+            self._page.hide_picture()
+            return
         now = time.monotonic()
-        if observation.picture is not None and now - self._picture_at >= _PICTURE_EVERY:
+        if now - self._picture_at >= _PICTURE_EVERY:
             self._picture_at = now
             # Packing a picture takes the processor from the head that is just being sent.
             time.sleep(_HEAD_LEAVES)
