@@ -224,3 +224,11 @@ def test_a_session_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> No
         LiveSession(settings(tmp_path, source=str(tmp_path / "gone.mp4")))
     with pytest.raises(SinkError, match="--port or --host"):
         LiveSession(settings(tmp_path, host="203.0.113.1"))
+
+
+def test_a_camera_that_is_not_there_is_told_on_the_page_and_on_the_console(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with running(settings(tmp_path, source="63")) as live:
+        wait_for(lambda: "no camera with index 63" in live.page._sign.content, seconds=60)
+        assert "the source has ended: no camera with index 63" in caplog.text

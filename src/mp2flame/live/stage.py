@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -17,6 +18,7 @@ from mp2flame.sources.base import Source
 
 __all__ = ["Stage"]
 
+_LOGGER = logging.getLogger("mp2flame")
 _STEP = 1 / 30
 
 
@@ -74,6 +76,9 @@ class Stage(Source):
             self._ended_at = time.monotonic()
             if left:
                 source.close()
+                if error is not None:
+                    # Whoever has not opened the page yet reads it here.
+                    _LOGGER.warning("the source has ended: %s", error)
                 self._on_end(error)
 
     def _play(self, source: Source) -> Generator[Observation, None, None]:
