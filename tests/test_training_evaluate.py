@@ -118,6 +118,16 @@ def test_worst_frames_are_the_worst(head: FlameHead) -> None:
     assert measures.worst[0].mm > measures.worst[1].mm > 1
 
 
+def test_a_second_of_a_bad_pose_is_one_worst_frame_and_not_all_of_them(head: FlameHead) -> None:
+    rows = person(head, "d", 60, seed=5, rest=False)
+    wrong = rows.joined.copy()
+    wrong[20:30, 0] += np.linspace(3, 4, 10, dtype=np.float32)
+    wrong[50, 0] += 1
+    measures = Measures()
+    Ruler(head).add(measures, rows, split(wrong))
+    assert [frame.number for frame in measures.worst[:2]] == [29, 50]
+
+
 def test_frames_without_a_face_are_not_measured(head: FlameHead) -> None:
     rows = person(head, "e", 20, seed=6, rest=False)
     columns = {**rows.columns, "expression": rows.columns["expression"].copy()}

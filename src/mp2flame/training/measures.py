@@ -28,6 +28,8 @@ Float32 = NDArray[np.float32]
 
 _CHUNK = 64
 _KEPT_FRAMES = 12
+# Frames of a sequence that are less than this apart show about the same face.
+_APART = 10
 # Closed more than half counts as a blink.
 _BLINK = 0.5
 
@@ -45,6 +47,11 @@ class Frame:
     """(E + 9,)"""
     result: NDArray[np.float32] = field(repr=False, compare=False)
     """(E + 9,)"""
+
+    def follows(self, other: Frame) -> bool:
+        """Whether the two are within a third of a second of each other, at thirty frames a second."""
+        same = (self.subject, self.sequence) == (other.subject, other.sequence)
+        return same and abs(self.number - other.number) < _APART
 
     def told(self) -> dict[str, str | int | float]:
         """Without the arrays, for JSON."""
@@ -66,8 +73,12 @@ class Measures:
         self.counts[name] = self.counts.get(name, 0) + values.size
 
     def keep_worst(self, frames: Iterable[Frame]) -> None:
-        """Remember the frames that are farthest off."""
-        self.worst = sorted([*self.worst, *frames], key=lambda frame: -frame.mm)[:_KEPT_FRAMES]
+        """Remember the frames that are farthest off; of those that follow each other closely, the worst alone."""
+        kept: list[Frame] = []
+        for frame in sorted([*self.worst, *frames], key=lambda frame: -frame.mm):
+            if not any(frame.follows(other) for other in kept):
+                kept.append(frame)
+        self.worst = kept[:_KEPT_FRAMES]
 
     def mean(self, name: str) -> float | None:
         """The mean of a measure; None where nothing was counted, such as blinks of people who never blink."""
