@@ -102,6 +102,19 @@ def test_a_neutral_of_rest_makes_that_rest_zero(tmp_path: Path) -> None:
         assert np.abs(watch.latest()).max() < 1e-3
 
 
+def test_a_neutral_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path) -> None:
+    given = settings(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "neutral").write_text("in the way")
+    with running(given) as live:
+        live.take_neutral()
+        assert live._desk._rest is not None
+        text = live.page.controls._neutral_text.content
+        assert "Yours." in text
+        assert "cannot keep the neutral in" in text
+    assert (tmp_path / "data" / "neutral").read_text() == "in the way"
+
+
 def test_neutral_without_a_face_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mp2flame.formats.recording_writer import RecordingWriter
     from mp2flame.live import neutral

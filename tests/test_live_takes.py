@@ -72,8 +72,12 @@ def test_a_disk_that_fills_ends_the_take_and_not_the_session(
     wait_for(lambda: take.error is not None)
     count = len(watch.frames)
     wait_for(lambda: len(watch.frames) > count + 10)
-    session.stop_recording()
+    # Nobody has to press Stop to get at what was recorded.
+    wait_for(lambda: session.page.controls._download.visible)
+    assert not session._recorder.running
+    assert session.page.controls._record.visible
     assert "no space left" in session.page.controls._record_text.content
+    assert not take.pictures.exists()
     assert len(list(read_recording(take.path))) == take.n_frames > 5
     assert len(load_params(session.export(".npz"))) == take.n_frames
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Final
 
+from mp2flame.errors import InputError
 from mp2flame.live.playback import Playback
 from mp2flame.live.recorder import Recorder
 from mp2flame.pipeline import Pipeline
 from mp2flame.pipeline.timing import RoomTime
 from mp2flame.viewer import Page
 
-__all__ = ["DETECTION", "ROAD", "losses", "rooms_to_show", "show_figures", "show_progress"]
+__all__ = ["DETECTION", "ROAD", "end_recording", "losses", "rooms_to_show", "show_figures", "show_progress"]
 
 DETECTION: Final = "detection"
 ROAD: Final = "whole road"
@@ -63,8 +65,24 @@ def show_progress(page: Page, playback: Playback, recorder: Recorder) -> None:
         page.show_transport(transport.position, transport.duration, playing=transport.playing, visible=True)
     take = recorder.take
     if recorder.running and take is not None:
-        state = f"recording: {take.seconds:.1f} s" if take.error is None else f"broken off: {take.error}"
-        page.controls.show_recording(state, running=True, ready=False)
+        if take.error is None:
+            page.controls.show_recording(f"recording: {take.seconds:.1f} s", running=True, ready=False)
+        else:
+            # Whoever records may press Stop at the same moment.
+            with suppress(InputError):
+                end_recording(page, recorder)
+
+
+def end_recording(page: Page, recorder: Recorder) -> None:
+    """Stop, and show what there is to download.
+
+    Raises:
+        InputError: nothing is being recorded.
+    """
+    take = recorder.stop()
+    failed = f" It broke off: {take.error}" if take.error is not None else ""
+    text = f"{take.n_frames} frames, {take.seconds:.1f} s, kept in `{take.path}`.{failed}"
+    page.controls.show_recording(text, running=False, ready=take.n_frames > 0)
 
 
 def show_figures(page: Page, playback: Playback, pipeline: Pipeline) -> None:

@@ -8,6 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from mp2flame.errors import InputError
+from mp2flame.errors import InputError, MissingFileError, SinkError
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
 from mp2flame.pipeline import Pipeline
@@ -56,17 +57,18 @@ def save_neutral(path: Path, frames: list[Observation], head: HeadSurface) -> No
     Raises:
         SinkError: it cannot be written; an older file is left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.stem}.part.jsonl")
-    writer = RecordingWriter(part, head_version=head.version, head_hash=head.hash)
     try:
-        for frame in frames:
-            writer.write(frame, None)
-        writer.close()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(RecordingWriter(part, head_version=head.version, head_hash=head.hash)) as writer:
+            for frame in frames:
+                writer.write(frame, None)
         part.replace(path)
-    finally:
-        writer.abort()
-        part.unlink(missing_ok=True)
+    except (SinkError, MissingFileError, OSError) as error:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+        reason = error.__cause__ or error
+        raise SinkError(f"cannot keep the neutral in {path}: {getattr(reason, 'strerror', None) or reason}") from error
 
 
 def load_neutral(path: Path) -> Observation | None:
@@ -122,11 +124,10 @@ def take_neutral(
         on_progress: is told 0..1, ten times a second.
 
     Returns:
-        The frames, and a remark where they are less calm than a rest should be.
+        The frames, and a remark where they are less calm than a rest should be, or cannot be kept for next time.
 
     Raises:
         InputError: no face was seen long enough.
-        SinkError: the frames cannot be kept.
     """
     taker = NeutralTaker()
     pipeline.add_sink(taker)
@@ -143,5 +144,9 @@ def take_neutral(
         )
     on_progress(1.0)
     rest = concatenate(taker.frames)
-    save_neutral(path, taker.frames, head)
-    return rest, "" if is_calm(rest) else "The face moved: take it again if the head looks odd at rest."
+    remark = "" if is_calm(rest) else "The face moved: take it again if the head looks odd at rest."
+    try:
+        save_neutral(path, taker.frames, head)
+    except SinkError as error:
+        remark = f"{remark} For now only: {error}"
+    return rest, remark

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
 from mp2flame.live.desk import Desk, Side
-from mp2flame.live.figures import DETECTION, ROAD, show_figures, show_progress
+from mp2flame.live.figures import DETECTION, ROAD, end_recording, show_figures, show_progress
 from mp2flame.live.neutral import data_folder, load_neutral, neutral_file, take_neutral
 from mp2flame.live.playback import Playback
 from mp2flame.live.recorder import Recorder
@@ -236,10 +236,7 @@ class LiveSession:
 
     def stop_recording(self) -> None:
         """Stop; what was recorded can be downloaded."""
-        take = self._recorder.stop()
-        failed = f" It broke off: {take.error}" if take.error is not None else ""
-        text = f"{take.n_frames} frames, {take.seconds:.1f} s, kept in `{take.path}`.{failed}"
-        self.page.controls.show_recording(text, running=False, ready=take.n_frames > 0)
+        end_recording(self.page, self._recorder)
 
     def export(self, kind: str) -> Path:
         """The last recording as a file of this format."""

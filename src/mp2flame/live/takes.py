@@ -115,6 +115,8 @@ class Take(Sink):
             self._encoder.abort()
             self._encoder = None
             self.has_picture.clear()
+            # A film without its end cannot be read, and the disk may be full.
+            self.pictures.unlink(missing_ok=True)
 
 
 def _framed(picture: Picture, size: tuple[int, int]) -> Picture:
