@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 import tyro
 from rich.table import Table
 
-from mp2flame.cli.console import Bar, out, progress
+from mp2flame.cli.console import Bar, counted, out, progress
 
 __all__ = ["Dataset", "connected"]
 
@@ -69,11 +69,11 @@ class Build:
                 cluster=self.cluster is not None,
                 progress=_Advance(bar),
             )
-        people = len(report.subjects)
-        told = f"wrote {self.output}: {report.frames} frames of {people} subjects, {report.rest} of them at rest"
+        people = counted(len(report.subjects), "subject")
+        told = f"wrote {self.output}: {counted(report.frames, 'frame')} of {people}, {report.rest} of them at rest"
         out.print(told, soft_wrap=True)
         for reason, count in sorted(report.left_out.items()):
-            out.print(f"  {count} frames: {reason}")
+            out.print(f"  {counted(count, 'frame')}: {reason}")
         return 0
 
 

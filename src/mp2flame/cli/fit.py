@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mp2flame.cli.console import err, out
+from mp2flame.cli.console import counted, err, out
 from mp2flame.cli.dataset import connected
 from mp2flame.errors import InputError, MissingFileError
 
@@ -55,5 +55,6 @@ class Fit:
         mapping.save(self.output)
         told = mapping.metadata
         out.print(f"wrote {self.output}: {told.get('provenance', '')}", soft_wrap=True)
-        out.print(f"from {told.get('training_frames')} frames of {told.get('training_subjects')} subjects")
+        frames, people = (int(told.get(f"training_{name}", 0)) for name in ("frames", "subjects"))
+        out.print(f"from {counted(frames, 'frame')} of {counted(people, 'subject')}")
         return 0
