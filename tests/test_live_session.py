@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE
-from mp2flame.errors import InputError, MissingFileError, SinkError
+from mp2flame.errors import InputError, MissingFileError, SinkError, SourceError
 from mp2flame.formats.recording import read_recording
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession
 from mp2flame.live.desk import Side
+from mp2flame.signals import Observation
+from mp2flame.sources.base import Source
 from tests.fakes import ListSink
 from tests.live_parts import blendshape_mapping, running, settings, wait_for
 
@@ -239,9 +242,20 @@ def test_a_session_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> No
         LiveSession(settings(tmp_path, host="203.0.113.1"))
 
 
-def test_a_camera_that_is_not_there_is_told_on_the_page_and_on_the_console(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+class _Unplugged(Source):
+    live = True
+
+    def __iter__(self) -> Iterator[Observation]:
+        raise SourceError("the camera is gone")
+        yield
+
+    def close(self) -> None:
+        pass
+
+
+def test_a_source_that_breaks_off_is_told_on_the_page_and_on_the_console(
+    session: LiveSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with running(settings(tmp_path, source="63")) as live:
-        wait_for(lambda: "no camera with index 63" in live.page._sign.content, seconds=60)
-        assert "the source has ended: no camera with index 63" in caplog.text
+    session._playback.stage.show(_Unplugged())
+    wait_for(lambda: "the camera is gone" in session.page._sign.content)
+    assert "the source has ended: the camera is gone" in caplog.text
