@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mp2flame import FlameParams, Observation, load_head, load_params, open_sink
+from mp2flame import FlameParams, Observation, fetch, load_head, load_params, open_sink, performance
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.cli import doctor, main
 from mp2flame.errors import FetchError
+from mp2flame.performance import KeyPose
 from mp2flame.pipeline import head_surface
 
 
@@ -205,9 +207,18 @@ def test_doctor_names_the_system_package_for_a_missing_library() -> None:
     assert doctor.APT_LINE in row.remedy
 
 
+def _shorten(monkeypatch: pytest.MonkeyPatch, script: Sequence[KeyPose]) -> None:
+    whole = performance.perform
+    monkeypatch.setattr(performance, "perform", lambda shapes: whole(shapes, script=script))
+
+
 def test_demo_shows_a_driven_head_and_prints_its_error(
-    landmarker: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    landmarker: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # A smile, a blink, the jaw; then, at once, the eyes.
+    first = [key for key in performance.SCRIPT if key.time <= 3.5]
+    gaze = [replace(key, time=key.time - 2.5) for key in performance.SCRIPT if 6.1 < key.time <= 7.5]
+    _shorten(monkeypatch, [*first, *gaze])
     code, said = _run(capsys, "demo", "--output", tmp_path, "--landmarker", landmarker)
     assert code == 0, said
     assert {path.name for path in tmp_path.iterdir()} == {"demo.mp4", "demo.gif"}
@@ -223,15 +234,11 @@ def test_demo_shows_a_driven_head_and_prints_its_error(
 def test_demo_without_network_feeds_the_script_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from mp2flame import fetch, performance
-
     def offline(*_: object) -> Path:
         raise FetchError("could not download face_landmarker.task: put it into the cache")
 
-    short = tuple(key for key in performance.SCRIPT if key.time <= 2.6)
-    whole = performance.perform
     monkeypatch.setattr(fetch, "landmarker_path", offline)
-    monkeypatch.setattr(performance, "perform", lambda shapes: whole(shapes, script=short))
+    _shorten(monkeypatch, [key for key in performance.SCRIPT if key.time <= 2.6])
     code, said = _run(capsys, "demo", "--output", tmp_path)
     assert code == 0, said
     assert "the scripted scores are fed instead" in said
