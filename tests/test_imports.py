@@ -13,12 +13,13 @@ import pytest
 import mp2flame
 
 _PACKAGE = Path(mp2flame.__file__).parent
-_CORE = {"errors", "atomic"}
+_CORE = {"errors", "atomic", "wording"}
 _NOUNS = _CORE | {"blendshapes", "signals"}
 
 # Room: the rooms that it may import.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "wording": set(),
     "atomic": _CORE,
     "blendshapes": _CORE,
     "rotations": _CORE,

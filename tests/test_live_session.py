@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +14,7 @@ from mp2flame.formats.recording import read_recording
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession
 from mp2flame.live.desk import Side
-from mp2flame.signals import Observation
-from mp2flame.sources.base import Source
-from tests.fakes import ListSink
+from tests.fakes import ListSink, ListSource
 from tests.live_parts import blendshape_mapping, running, settings, wait_for
 
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
@@ -242,20 +239,9 @@ def test_a_session_that_cannot_begin_leaves_nothing_behind(tmp_path: Path) -> No
         LiveSession(settings(tmp_path, host="203.0.113.1"))
 
 
-class _Unplugged(Source):
-    live = True
-
-    def __iter__(self) -> Iterator[Observation]:
-        raise SourceError("the camera is gone")
-        yield
-
-    def close(self) -> None:
-        pass
-
-
 def test_a_source_that_breaks_off_is_told_on_the_page_and_on_the_console(
     session: LiveSession, caplog: pytest.LogCaptureFixture
 ) -> None:
-    session._playback.stage.show(_Unplugged())
+    session._playback.stage.show(ListSource([], error=SourceError("the camera is gone")))
     wait_for(lambda: "the camera is gone" in session.page._sign.content)
     assert "the source has ended: the camera is gone" in caplog.text

@@ -204,7 +204,7 @@ def test_the_command_line_builds_on_a_running_cluster(
     for name, more in (("spread", ["--cluster", address]), ("alone", ["--processes", "1"])):
         done = subprocess.run([*command, str(tmp_path / name), *more], capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
-        assert f"{n} frames of 1 subject" in done.stdout
+        assert f"{n} frames of 1 subject," in done.stdout
     columns = ["scores", "landmarks", "head_transform", "expression"]
     (spread,), (alone,) = (Dataset(tmp_path / name).batches(columns) for name in ("spread", "alone"))
     assert spread.found.all()

@@ -118,7 +118,7 @@ def test_worst_frames_are_the_worst(head: FlameHead) -> None:
     assert measures.worst[0].mm > measures.worst[1].mm > 1
 
 
-def test_a_second_of_a_bad_pose_is_one_worst_frame_and_not_all_of_them(head: FlameHead) -> None:
+def test_a_spell_of_a_bad_pose_is_one_worst_frame_and_not_all_of_them(head: FlameHead) -> None:
     rows = person(head, "d", 60, seed=5, rest=False)
     wrong = rows.joined.copy()
     wrong[20:30, 0] += np.linspace(3, 4, 10, dtype=np.float32)

@@ -9,7 +9,7 @@ from scipy.spatial import Delaunay
 
 from mp2flame.head import load_head
 from mp2flame.viewer.painting import Painting, cut_by_cost
-from mp2flame.viewer.paints import _lab
+from mp2flame.viewer.paints import _lab, edges_of
 
 
 def _areas(points: NDArray[np.float32], faces: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -34,7 +34,7 @@ def _costs(labels: NDArray[np.intp]) -> NDArray[np.float64]:
 def test_cutting_keeps_the_area_of_every_face_and_gives_each_corner_its_share(seed: int) -> None:
     vertices, faces, labels = _random_surface(seed)
     for face in faces:
-        cut = cut_by_cost(face[None], _costs(labels))
+        cut = cut_by_cost(face[None], _costs(labels), *edges_of(face[None]))
         pieces = _areas(cut.points(vertices), cut.faces)
         whole = _areas(vertices, face[None])[0]
         np.testing.assert_allclose(pieces.sum(axis=0), whole, atol=1e-6)
@@ -50,7 +50,7 @@ def test_cutting_keeps_the_area_of_every_face_and_gives_each_corner_its_share(se
 
 def test_neighbouring_faces_meet_in_the_same_points() -> None:
     faces = np.array([[0, 1, 2], [1, 3, 2]], dtype=np.uint32)
-    cut = cut_by_cost(faces, _costs(np.array([0, 0, 1, 1])))
+    cut = cut_by_cost(faces, _costs(np.array([0, 0, 1, 1])), *edges_of(faces))
     assert len(cut.edges) == 3
     assert len({tuple(edge) for edge in cut.edges.tolist()}) == 3
     assert len(cut.centres) == 0
@@ -62,7 +62,7 @@ def test_a_border_runs_where_the_colours_change_not_where_the_vertices_are() -> 
     faces = Delaunay(flat).simplices.astype(np.uint32)
     # Two paints, and colours that go from one to the other along x.
     costs = np.stack([flat[:, 0] ** 2, (flat[:, 0] - 1) ** 2], axis=1)
-    cut = cut_by_cost(faces, costs)
+    cut = cut_by_cost(faces, costs, *edges_of(faces))
     points = cut.points(np.pad(flat, ((0, 0), (0, 1))).astype(np.float32))
     border = points[200:]
     assert len(border) > 20

@@ -20,15 +20,10 @@ from rich.progress import (
 )
 from rich.text import Text
 
-__all__ = ["Bar", "counted", "err", "out", "progress"]
+__all__ = ["Bar", "err", "out", "progress"]
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
-
-
-def counted(number: int, noun: str) -> str:
-    """The number and its noun, with an s where it is not one."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 class _Rate(ProgressColumn):

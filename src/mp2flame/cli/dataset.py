@@ -10,7 +10,8 @@ from typing import Annotated, Literal
 import tyro
 from rich.table import Table
 
-from mp2flame.cli.console import Bar, counted, out, progress
+from mp2flame.cli.console import Bar, out, progress
+from mp2flame.wording import counted
 
 __all__ = ["Dataset", "connected"]
 

@@ -8,9 +8,10 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mp2flame.cli.console import counted, err, out
+from mp2flame.cli.console import err, out
 from mp2flame.cli.dataset import connected
 from mp2flame.errors import InputError, MissingFileError
+from mp2flame.wording import counted
 
 __all__ = ["Fit"]
 

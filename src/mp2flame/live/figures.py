@@ -12,6 +12,7 @@ from mp2flame.live.recorder import Recorder
 from mp2flame.pipeline import Pipeline
 from mp2flame.pipeline.timing import RoomTime
 from mp2flame.viewer import Page
+from mp2flame.wording import counted
 
 __all__ = ["DETECTION", "ROAD", "end_recording", "losses", "rooms_to_show", "show_figures", "show_progress"]
 
@@ -31,10 +32,6 @@ def _name(room: str) -> str:
     return _NAMES.get(room, room.removesuffix("Sink"))
 
 
-def _frames(count: int) -> str:
-    return f"{count} frame" if count == 1 else f"{count} frames"
-
-
 def rooms_to_show(summary: Mapping[str, RoomTime]) -> dict[str, RoomTime]:
     """Rooms in the order of the road, under names that people know; the whole road last."""
     sinks = [room for room in summary if f"{_ARRIVAL}{room}" in summary]
@@ -50,14 +47,14 @@ def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
         skipped: frames of a file that came too late.
     """
     if skipped:
-        yield f"{_frames(skipped)} of the file skipped"
+        yield f"{counted(skipped, 'frame')} of the file skipped"
     for place, count in pipeline.dropped.items():
         if count and _name(place):
-            yield f"{_frames(count)} dropped before {_name(place) if place != 'source' else 'mapping'}"
+            yield f"{counted(count, 'frame')} dropped before {_name(place) if place != 'source' else 'mapping'}"
 
 
 def show_progress(page: Page, playback: Playback, recorder: Recorder) -> None:
-    """Where a file is, and how long a recording."""
+    """Where a file is, and how long a recording; one that broke off is ended."""
     transport = playback.transport
     if transport is None:
         page.show_transport(0.0, None, playing=False, visible=False)

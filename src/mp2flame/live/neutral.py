@@ -8,7 +8,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 from typing import ClassVar, Final, Literal
 
@@ -16,7 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from mp2flame.errors import InputError, MissingFileError, SinkError
+from mp2flame.atomic import PartFile
+from mp2flame.errors import InputError, Mp2FlameError, SinkError
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
 from mp2flame.pipeline import Pipeline
@@ -56,17 +57,20 @@ def save_neutral(path: Path, frames: list[Observation], head: HeadSurface) -> No
 
     Raises:
         SinkError: it cannot be written; an older file is left as it was.
+        InputError: the name is a folder.
     """
-    part = path.with_name(f"{path.stem}.part.jsonl")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(RecordingWriter(part, head_version=head.version, head_hash=head.hash)) as writer:
-            for frame in frames:
-                writer.write(frame, None)
-        part.replace(path)
-    except (SinkError, MissingFileError, OSError) as error:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+        part = PartFile(path)
+        try:
+            with closing(RecordingWriter(part.part, head_version=head.version, head_hash=head.hash)) as writer:
+                for frame in frames:
+                    writer.write(frame, None)
+            part.publish()
+        finally:
+            part.discard()
+    except OSError as error:
+        # What the writer says it has kept was in the part.
         reason = error.__cause__ or error
         raise SinkError(f"cannot keep the neutral in {path}: {getattr(reason, 'strerror', None) or reason}") from error
 
@@ -147,6 +151,6 @@ def take_neutral(
     remark = "" if is_calm(rest) else "The face moved: take it again if the head looks odd at rest."
     try:
         save_neutral(path, taker.frames, head)
-    except SinkError as error:
+    except Mp2FlameError as error:
         remark = f"{remark} For now only: {error}"
     return rest, remark

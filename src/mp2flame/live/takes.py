@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Final, Literal
@@ -116,7 +116,8 @@ class Take(Sink):
             self._encoder = None
             self.has_picture.clear()
             # A film without its end cannot be read, and the disk may be full.
-            self.pictures.unlink(missing_ok=True)
+            with suppress(OSError):
+                self.pictures.unlink(missing_ok=True)
 
 
 def _framed(picture: Picture, size: tuple[int, int]) -> Picture:

@@ -48,7 +48,7 @@ class Frame:
     result: NDArray[np.float32] = field(repr=False, compare=False)
     """(E + 9,)"""
 
-    def follows(self, other: Frame) -> bool:
+    def is_near(self, other: Frame) -> bool:
         """Whether the two are within a third of a second of each other, at thirty frames a second."""
         same = (self.subject, self.sequence) == (other.subject, other.sequence)
         return same and abs(self.number - other.number) < _APART
@@ -76,7 +76,7 @@ class Measures:
         """Remember the frames that are farthest off; of those that follow each other closely, the worst alone."""
         kept: list[Frame] = []
         for frame in sorted([*self.worst, *frames], key=lambda frame: -frame.mm):
-            if not any(frame.follows(other) for other in kept):
+            if not any(frame.is_near(other) for other in kept):
                 kept.append(frame)
         self.worst = kept[:_KEPT_FRAMES]
 

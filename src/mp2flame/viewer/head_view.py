@@ -30,14 +30,17 @@ class HeadView:
         server: shows it.
         name: its place in the scene tree.
         surface: what is shown.
+        paintings: what was made of it already for another view; it is added to.
     """
 
-    def __init__(self, server: viser.ViserServer, name: str, surface: HeadSurface) -> None:
+    def __init__(
+        self, server: viser.ViserServer, name: str, surface: HeadSurface, paintings: dict[Look, Painting]
+    ) -> None:
         self._server = server
         self._name = name
         self._surface = surface
         self._vertices = surface.rest_vertices
-        self._paintings: dict[Look, Painting] = {}
+        self._paintings = paintings
         self._look: Look = "colours" if surface.vertex_colors is not None else "clay"
         self._wireframe = False
         self._meshes: list[Any] = []

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.viewer.controls import Controls
 from mp2flame.viewer.director import Director
-from mp2flame.viewer.head_view import HeadView
+from mp2flame.viewer.head_view import HeadView, Look
+from mp2flame.viewer.painting import Painting
 from mp2flame.viewer.scene import open_server
 
 __all__ = ["Duration", "Page"]
@@ -59,7 +60,9 @@ class Page:
         self._server = open_server(host, port, surface.rest_vertices)
         self._host = host
         self._director = director
-        self.heads = (HeadView(self._server, "/a", surface), HeadView(self._server, "/b", surface))
+        paintings: dict[Look, Painting] = {}
+        first, second = (HeadView(self._server, name, surface, paintings) for name in ("/a", "/b"))
+        self.heads = (first, second)
         self.heads[1].place(0.0, visible=False)
         self._missing = self._server.scene.add_label(
             "/missing",

@@ -77,8 +77,9 @@ class Painting:
             self._cut: Cut | None = None
             self._set_patches([Patch(plain, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))])
             return
-        paints, costs = sort_colors(colors, edges_of(faces)[0])
-        cut = cut_by_cost(faces, costs)
+        edges, edge_of = edges_of(faces)
+        paints, costs = sort_colors(colors, edges)
+        cut = cut_by_cost(faces, costs, edges, edge_of)
         self._cut = cut
         present = (cut.labels == np.arange(len(paints))[:, None]).any(axis=1)
         self._set_patches([_patch(cut, int(label), paints[label]) for label in np.flatnonzero(present)])
@@ -101,16 +102,17 @@ def _patch(cut: Cut, label: int, paint: NDArray[np.float64]) -> Patch:
     return Patch((red, green, blue), used, compact.reshape(-1, 3).astype(np.uint32))
 
 
-def cut_by_cost(faces: NDArray[np.uint32], costs: NDArray[np.float64]) -> Cut:
+def cut_by_cost(faces: NDArray[np.uint32], costs: NDArray[np.float64], edges: Indices, edge_of: Indices) -> Cut:
     """Triangles whose corners have different labels, cut where two labels cost the same, if costs change evenly.
 
     Args:
         faces: (F, 3) vertex indices.
         costs: (V, K) of each label for each vertex, whose label is the one that costs least.
+        edges: (M, 2) and
+        edge_of: (3 F,) as of `edges_of`.
     """
     labels: Indices = costs.argmin(axis=1)
     corners = faces.astype(np.intp)
-    edges, edge_of = edges_of(faces)
     crossed = labels[edges[:, 0]] != labels[edges[:, 1]]
     cut_edges = edges[crossed]
     own = costs[cut_edges, labels[cut_edges]]
