@@ -131,8 +131,7 @@ class Page:
 
     def hide_picture(self) -> None:
         """There is no picture, until there is one again."""
-        if self._picture.visible:
-            self._picture.visible = False
+        self._picture.visible = False
 
     def show_sign(self, text: str, *, missing: bool) -> None:
         """One line below the picture; `missing` puts "no face" into the scene too."""
