@@ -49,15 +49,17 @@ def _verdict(what: str, ours: float, theirs: float, ratio: float, goal: float) -
     return ratio >= goal
 
 
-def _warm(run: Callable[[], object]) -> float:
-    """Seconds of one run, right after another.
+def _turn(run: Callable[[], object], seconds: float = 0.5) -> float:
+    """Seconds of one run, the median of as many as fit into a turn.
 
-    The pause lets threads sleep that BLAS keeps spinning after somebody else's turn; a processor that was idle takes
-    as long to come back as half of our run, which says nothing of either.
+    The pause lets threads sleep that BLAS keeps spinning after somebody else's turn. A processor that was idle takes
+    some of our runs to come back to its speed, so that both get the same time to do so.
     """
     sleep(0.1)
-    run()
-    return _best(run, 1)
+    taken = []
+    while sum(taken) < seconds:
+        taken.append(_best(run, 1))
+    return float(np.median(taken))
 
 
 def bench_pinv() -> bool:
@@ -79,8 +81,8 @@ def bench_pinv() -> bool:
         return result
 
     assert np.abs(ours() - numpys()).max() < 1e-6
-    # As many turns each, and medians: the least of unequal numbers would flatter whoever has more.
-    turns = [(_warm(ours), _warm(numpys)) for _ in range(25)]
+    # Medians: the least of unequal numbers would flatter whoever has more.
+    turns = [(_turn(ours), _turn(numpys)) for _ in range(15)]
     mine, theirs = (float(np.median(times)) for times in zip(*turns, strict=True))
     return _verdict("pinv", mine, theirs, theirs / mine, 10)
 

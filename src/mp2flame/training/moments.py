@@ -27,8 +27,10 @@ Float64 = NDArray[np.float64]
 _BLOCK = 1024
 # Equal parts for threads, always as many, so that the sums are the same on any number of processors.
 _PARTS = 4
-# Numbers in a register, of the widest processors.
-_REGISTER = 16
+# Frames of one product of 52 scores and their parameters, so few that OpenBLAS reads them where they lie instead of
+# copying them first, and how many such products are one call.
+_STRIP = 112
+_STRIPS = 4
 
 
 @dataclass(eq=False)
@@ -71,31 +73,23 @@ class Moments:
         width, outputs = part.xy.shape
         dtype = np.float64 if exact else np.float32
         # Memory is asked for once: asking for it at every block costs as much as a product.
-        if lean:
-            # A product with a last few columns that do not fill a register takes longer than with columns of zeros.
-            x_block = np.zeros((_BLOCK, width), dtype)
-            y_block = np.zeros((_BLOCK, -(-outputs // _REGISTER) * _REGISTER), dtype)
-            xx, xy = np.zeros((width, width)), np.zeros((width, y_block.shape[1]))
-        else:
-            block = np.zeros((_BLOCK, width + outputs), dtype)
-            x_block, y_block = block[:, :width], block[:, width:]
-            sums = np.zeros((block.shape[1], block.shape[1]))
-        for start in range(0, len(scores), _BLOCK):
-            rows = slice(start, start + _BLOCK)
+        block = np.zeros((_STRIPS * _STRIP if lean else _BLOCK, width + outputs), dtype)
+        x_block, y_block = block[:, :width], block[:, width:]
+        strips = block.reshape(-1, _STRIP, width + outputs) if lean else block[None]
+        left = strips[..., :width] if lean else strips
+        sums = np.zeros((left.shape[2], width + outputs))
+        for start in range(0, len(scores), len(block)):
+            rows = slice(start, start + len(block))
             n = len(scores[rows])
-            x, y = x_block[:n], y_block[:n]
-            _write_features(x, scores[rows], base, features)
-            _write_side_by_side(y, [column[rows] for column in truth])
-            # A matrix by itself: BLAS computes one half of the product only.
-            if lean:
-                xx += x.T @ x
-                xy += x.T @ y
-            else:
-                sums += block[:n].T @ block[:n]
-        if lean:
-            part.xx, part.xy = xx, xy[:, :outputs]
-        else:
-            part.xx, part.xy, part.yy = sums[:width, :width], sums[:width, width:], sums[width:, width:]
+            _write_features(x_block[:n], scores[rows], base, features)
+            _write_side_by_side(y_block[:n], [column[rows] for column in truth])
+            # What is left of the rows before would count twice.
+            block[n:] = 0
+            # The whole by itself, when it is one product: BLAS computes one half of it only.
+            sums += (left.transpose(0, 2, 1) @ strips).sum(axis=0)
+        part.xx, part.xy = sums[:width, :width], sums[:width, width:]
+        if not lean:
+            part.yy = sums[width:, width:]
             part.peak = scores.max(axis=0, initial=0.0).astype(np.float64)
         part.count = len(scores)
         return part
