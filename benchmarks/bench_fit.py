@@ -56,7 +56,7 @@ def _turn(run: Callable[[], object], seconds: float = 0.5) -> float:
     some of our runs to come back to its speed, so that both get the same time to do so.
     """
     sleep(0.1)
-    taken = []
+    taken: list[float] = []
     while sum(taken) < seconds:
         taken.append(_best(run, 1))
     return float(np.median(taken))
