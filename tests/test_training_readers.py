@@ -22,6 +22,7 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, MissingFileError, UnsafePickleError
 from mp2flame.training.building import build
 from mp2flame.training.readers.telling import read_input
+from tests.films import quarters, write_film
 from tests.tracker_files import N_FRAMES, blank_pictures, head_tracker_folder, tool_scores, tool_truth
 
 
@@ -50,10 +51,12 @@ def test_vhap_track_finds_the_pictures_beside_it(tmp_path: Path) -> None:
     (folder / "images" / "00003.png").unlink()
     with pytest.raises(FormatError, match=r"6 frames and .* 5 pictures"):
         list(read_input(folder))
-    film = tmp_path / "film.mp4"
-    film.write_bytes(b"")
+    film = write_film(tmp_path / "film.mp4", [quarters(64, 64)] * N_FRAMES)
     (sequence,) = read_input(f"{folder / 'tracked_flame_params_30.npz'}={film}")
     assert sequence.video == film
+    longer = write_film(tmp_path / "longer.mp4", [quarters(64, 64)] * (N_FRAMES + 3))
+    with pytest.raises(FormatError, match=r"6 frames and .* 9: .* another rate"):
+        list(read_input(f"{folder / 'tracked_flame_params_30.npz'}={longer}"))
     bare = tmp_path / "bare"
     bare.mkdir()
     np.savez(bare / "tracked_flame_params_30.npz", **tool_truth())

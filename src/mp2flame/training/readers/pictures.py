@@ -18,16 +18,24 @@ __all__ = ["pictures_beside", "stacked", "trailing_number", "with_pictures", "wi
 _VIDEOS: Final = (".mp4", ".mov", ".mkv", ".avi", ".webm")
 _BESIDE: Final = ("images", "image", "imgs", "rgb", "source")
 _SUFFIXES: Final = (".png", ".jpg", ".jpeg")
+_HEADERS_ERR: Final = 2
+"""Frames. What a film's header promises is not always what is in it."""
 
 
 def with_pictures(
     params: FlameParams, *, subject: str, source: str, near: Path, pictures: Path | None
 ) -> TrackedSequence:
-    """A sequence with the pictures named, or those that lie beside it; frame i belongs to picture i."""
+    """A sequence with the pictures named, or those that lie beside it; frame i belongs to picture i.
+
+    Raises:
+        FormatError: there is not one picture for each frame.
+        MissingFileError: there are no pictures.
+    """
     place = pictures or pictures_beside(near)
     if place.is_file() and place.suffix.lower() in _VIDEOS:
         files: Sequence[Path] = ()
         video: Path | None = place
+        _check_film(place, near, len(params))
     else:
         if not place.is_dir():
             raise MissingFileError(f"no pictures at {place}: give a folder of pictures or a video as PARAMS=PICTURES")
@@ -45,6 +53,18 @@ def with_pictures(
         pictures=files,
         video=video,
     )
+
+
+def _check_film(film: Path, near: Path, frames: int) -> None:
+    # Data sets without pictures are built without the extra that decodes films.
+    from mp2flame.sources.video import VideoReader
+
+    promised = VideoReader(film).frame_count
+    if promised is not None and abs(promised - frames) > max(_HEADERS_ERR, frames // 100):
+        raise FormatError(
+            f"{near} has {frames} frames and {film} {promised}: a film that was tracked at another rate, or in part, "
+            f"shows other frames; give the folder of the pictures that were tracked: {near}=PICTURES"
+        )
 
 
 def pictures_beside(near: Path) -> Path:
