@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from mp2flame.errors import SourceError
 from mp2flame.signals import Observation
+from mp2flame.sources import quiet
 from mp2flame.sources.detected import DetectedSource
 from mp2flame.sources.frames import FrameReader, Picture, TimedPicture
-from mp2flame.sources.quiet import without_chatter
+from mp2flame.sources.quiet import while_detecting, without_chatter
 
 
 class Counting(FrameReader):
@@ -167,6 +168,27 @@ def test_only_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
         "a warning of ours",
         "without an end of lineafterwards",
     ]
+
+
+def test_the_warning_that_comes_once_is_waited_for(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = b"W0000 00:00:1795710105.445258   12906 runner.cc:1433] Input tensor memory is not aligned\n"
+    monkeypatch.setattr(quiet._Expected, "pictures", 3)
+    for said in (b"", line, line):
+        with while_detecting(started=True):
+            os.write(2, said)
+    # Once it was heard, nothing is held back any more: what comes then is passed on as it comes.
+    assert capfd.readouterr().err.encode() == line
+    with while_detecting(started=False):
+        os.write(2, line)
+    assert capfd.readouterr().err == ""
+    # It need not come at all.
+    monkeypatch.setattr(quiet._Expected, "pictures", 1)
+    for _ in range(2):
+        with while_detecting(started=True):
+            os.write(2, line[:-10])
+    assert capfd.readouterr().err.encode() == line[:-10]
 
 
 def test_errors_go_through_with_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -23,7 +22,7 @@ from mp2flame.sources.extras import importing
 from mp2flame.sources.faces import Box, FaceChoice
 from mp2flame.sources.frames import Picture
 from mp2flame.sources.pictures import rgb_picture
-from mp2flame.sources.quiet import without_chatter
+from mp2flame.sources.quiet import while_detecting, without_chatter
 from mp2flame.sources.results import Face, check_result
 
 _PURPOSE: Final = "see faces in pictures"
@@ -196,7 +195,7 @@ class _Landmarker:
         """The face in a picture; `stamp` is in milliseconds and rises."""
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb)
         try:
-            with nullcontext() if self._started else without_chatter():
+            with while_detecting(started=self._started):
                 result = self._task.detect_for_video(image, stamp) if self._video else self._task.detect(image)
         except _FAILURES as error:
             raise SourceError(f"MediaPipe failed on a picture of shape {rgb.shape}: {_first_line(error)}") from error
@@ -226,7 +225,7 @@ class _Finder:
         self._started = False
 
     def find(self, rgb: Picture) -> list[Box]:
-        with nullcontext() if self._started else without_chatter():
+        with while_detecting(started=self._started):
             result = self._task.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb))
         self._started = True
         boxes = [detection.bounding_box for detection in result.detections]
