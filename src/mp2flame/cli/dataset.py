@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from mp2flame.cli.console import Bar, out, progress
-from mp2flame.wording import counted
+from mp2flame.wording import counted, listed
 
 __all__ = ["Dataset", "connected"]
 
@@ -113,7 +113,7 @@ class Info:
         table.add_row("landmarks", "yes" if found.has_landmarks else "no: fit with --kind ridge or pinv")
         table.add_row("head", found.head_version)
         table.add_row("never fire", ", ".join(found.silent_scores) or "none")
-        table.add_row("never move", ", ".join(found.still_outputs) or "none")
+        table.add_row("never move", listed(found.still_outputs) or "none")
         out.print(table)
         return 0
 
