@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from mp2flame import __version__
+from mp2flame.cli.arkit import Arkit
 from mp2flame.cli.calibrate import Calibrate
 from mp2flame.cli.console import err, out
 from mp2flame.cli.dataset import Dataset
@@ -36,6 +37,7 @@ Command = (
     | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
     | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
     | Annotated[Transfer, tyro.conf.subcommand("transfer")]
+    | Annotated[Arkit, tyro.conf.subcommand("arkit")]
     | Annotated[Head, tyro.conf.subcommand("head")]
     | Annotated[Fetch, tyro.conf.subcommand("fetch")]
     | Annotated[Doctor, tyro.conf.subcommand("doctor")]
@@ -57,14 +59,14 @@ def main(args: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         out.print(f"mp2flame {__version__}")
         return 0
-    command: Demo | Drive | Live | Track | Dataset | Fit | Evaluate | Calibrate | Transfer | Head | Fetch | Doctor = (
-        tyro.cli(
-            Command,
-            prog="mp2flame",
-            description=_DESCRIPTION,
-            args=words,
-            config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-        )
+    command: (
+        Demo | Drive | Live | Track | Dataset | Fit | Evaluate | Calibrate | Transfer | Arkit | Head | Fetch | Doctor
+    ) = tyro.cli(
+        Command,
+        prog="mp2flame",
+        description=_DESCRIPTION,
+        args=words,
+        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     try:
         return command.run()
