@@ -53,6 +53,13 @@ def test_weights_that_made_a_face_are_found_again(head: FlameHead, solver: Arkit
     assert 0 < solver.unexplained < 0.1
 
 
+def test_another_identity_says_the_same(head: FlameHead) -> None:
+    other = head.with_shape(np.full(4, 1.5))
+    weights = _some(10)
+    found = _weights(ArkitSolver(other, arkit_shapes(other))(split(weights @ join(head.blendshapes()))).scores)
+    assert np.abs(found - weights).mean() < 0.01
+
+
 def test_a_performance_comes_back(head: FlameHead, solver: ArkitSolver) -> None:
     params, weights = perform(head.blendshapes())
     rows = slice(None, None, 8)

@@ -3,16 +3,16 @@
 Letters: N frames, V vertices, K shapes that move the head.
 
 For each frame the weights w of 0 to 1 that minimise the squared distance of all vertices, |D w - m|², with D (3V, K)
-what the shapes do at weight 1 and m what the parameters do, both on the mean identity that does not turn its head, plus
-the sum of c_k w_k (the lasso of Tibshirani 1996, whose weights follow m without jumps): a face is said with few shapes,
-where their sum would do with many. By the normal equations that is a small problem, whatever V: bounded least squares,
-solved by an active set (Stark and Parker 1995, "Bounded-variable least squares").
+what the shapes do at weight 1 and m what the parameters do, both on the head's own identity and with the head still,
+plus the sum of c_k w_k (the lasso of Tibshirani 1996, whose weights follow m without jumps): a face is said with few
+shapes, where their sum would do with many. By the normal equations that is a small problem, whatever V: bounded least
+squares, solved by an active set (Stark and Parker 1995, "Bounded-variable least squares").
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
@@ -21,15 +21,14 @@ from scipy.linalg import cholesky, solve_triangular
 from scipy.optimize import lsq_linear
 
 from mp2flame import rotations
-from mp2flame.blendshapes import ARKIT, MEDIAPIPE
+from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
 from mp2flame.mapping import Mapping, check_head
-from mp2flame.signals import N_SCORES, FlameParams, Observation
+from mp2flame.signals import FlameParams, Observation
+from mp2flame.training.surface import join, split
 
 __all__ = ["ArkitSolver", "arkit_shapes"]
-
-Float64 = NDArray[np.float64]
 
 _FRAMES: Final = 128
 """Posed together."""
@@ -59,26 +58,9 @@ def arkit_shapes(head: FlameHead, mapping: Mapping | None = None, *, any_head: b
     check_head(
         mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression, any_head=any_head
     )
-    scores = np.zeros((len(ARKIT), N_SCORES), dtype=np.float32)
-    for row, name in enumerate(ARKIT):
-        if name in MEDIAPIPE:
-            scores[row, MEDIAPIPE.index(name)] = 1.0
     n = len(ARKIT)
-    return mapping(Observation(time=np.zeros(n), found=np.ones(n, dtype=np.bool_), scores=scores))
-
-
-@dataclass(frozen=True, eq=False)
-class _Shapes:
-    """K shapes and their normal equations."""
-
-    rows: tuple[int, ...]
-    """Their places in MediaPipe's order."""
-    moves: NDArray[np.float32]
-    """(K, 3V) metres at weight 1."""
-    factor: Float64
-    """(K, K) upper triangular, its square the damped Gram matrix of the moves."""
-    price: Float64
-    """(K,) what a weight of 1 costs."""
+    one_by_one = reorder(np.eye(n), ARKIT, MEDIAPIPE)
+    return mapping(Observation(time=np.zeros(n), found=np.ones(n, dtype=np.bool_), scores=one_by_one))
 
 
 class ArkitSolver:
@@ -96,24 +78,25 @@ class ArkitSolver:
         if len(shapes) != len(ARKIT):
             raise InputError(f"expected the {len(ARKIT)} shapes of ARKit; got {len(shapes)}")
         self._head = head
-        self._rest = np.ascontiguousarray(head(FlameParams.neutral(n_expression=head.n_expression))[0])
         moves = self._moves(shapes)
         moving = np.abs(moves).max(axis=0) > 0
         size = np.sqrt((moves**2).sum(axis=1) / max(1, moving.sum() / 3))
         usable = [i for i, name in enumerate(ARKIT) if name in MEDIAPIPE and size[i] > _STILL]
         if not usable:
             raise InputError(f"expected shapes that move the head ({head.version}); none does")
-        chosen = moves[usable]
-        gram = chosen.astype(np.float64) @ chosen.T
-        price = _SPARE * gram.diagonal()
-        gram[np.diag_indices_from(gram)] *= 1 + _DAMPING
-        places = tuple(MEDIAPIPE.index(ARKIT[i]) for i in usable)
-        self._shapes = _Shapes(places, chosen, cholesky(gram), price)
         self.names = tuple(ARKIT[i] for i in usable)
-        """The shapes that this head makes; the others always get 0."""
-        self.unexplained = 0.0
-        """Of all frames so far: root mean square of the movement that is left, relative to all of it."""
+        """The K shapes that this head makes; the others always get 0."""
+        self._shapes = moves[usable]
+        gram = self._shapes.astype(np.float64) @ self._shapes.T
+        self._price = _SPARE * gram.diagonal()
+        gram[np.diag_indices_from(gram)] *= 1 + _DAMPING
+        self._factor = cholesky(gram)
         self._left = self._all = 0.0
+
+    @property
+    def unexplained(self) -> float:
+        """Of all frames so far: root mean square of the movement that is left, relative to all of it."""
+        return math.sqrt(self._left / self._all) if self._all else 0.0
 
     def __call__(self, params: FlameParams, *, on_frame: Callable[[], None] | None = None) -> Observation:
         """What a phone would have said of these N frames: scores, and the head's rotation without a place.
@@ -125,41 +108,29 @@ class ArkitSolver:
         Raises:
             InputError: there are more coefficients than the head has.
         """
-        n = len(params)
-        found = params.found & np.isfinite(params.expression).all(axis=1)
-        scores = np.zeros((n, N_SCORES), dtype=np.float32)
-        for row, weights in self._weights(params, np.flatnonzero(found)):
-            scores[row, list(self._shapes.rows)] = weights
-            if on_frame is not None:
-                on_frame()
-        transform = np.tile(np.eye(4, dtype=np.float32), (n, 1, 1))
-        transform[:, :3, :3] = rotations.matrix(params.global_orient) @ rotations.matrix(params.neck_pose)
-        return Observation(time=params.time, found=found, scores=scores, head_transform=transform)
-
-    def _weights(self, params: FlameParams, rows: NDArray[np.intp]) -> Iterator[tuple[int, Float64]]:
-        shapes = self._shapes
+        weights = np.zeros((len(params), len(self.names)))
+        rows = np.flatnonzero(params.found)
         for start in range(0, len(rows), _FRAMES):
             batch = rows[start : start + _FRAMES]
             moved = self._moves(params[batch])
-            pull = (moved @ shapes.moves.T).astype(np.float64) - shapes.price
-            right = solve_triangular(shapes.factor, pull.T, trans="T").T
-            for row, move, target in zip(batch, moved, right, strict=True):
-                weights = lsq_linear(shapes.factor, target, bounds=(0.0, 1.0), method="bvls").x
-                self._left += float(((move - weights @ shapes.moves) ** 2).sum())
-                self._all += float((move**2).sum())
-                yield int(row), weights
-        self.unexplained = float(np.sqrt(self._left / self._all)) if self._all else 0.0
+            for row, target in zip(batch, self._targets(moved), strict=True):
+                weights[row] = lsq_linear(self._factor, target, bounds=(0.0, 1.0), method="bvls").x
+                if on_frame is not None:
+                    on_frame()
+            self._left += float(((moved - weights[batch] @ self._shapes) ** 2).sum())
+            self._all += float((moved.astype(np.float64) ** 2).sum())
+        transform = np.tile(np.eye(4, dtype=np.float32), (len(params), 1, 1))
+        transform[:, :3, :3] = rotations.matrix(params.global_orient) @ rotations.matrix(params.neck_pose)
+        scores = reorder(weights, self.names, MEDIAPIPE)
+        return Observation(time=params.time, found=params.found, scores=scores, head_transform=transform)
+
+    def _targets(self, moved: NDArray[np.float32]) -> NDArray[np.float64]:
+        """(N, K) what the factor's product with the weights should be, for movements (N, 3V)."""
+        pull = (moved @ self._shapes.T).astype(np.float64) - self._price
+        targets: NDArray[np.float64] = solve_triangular(self._factor, pull.T, trans="T").T
+        return targets
 
     def _moves(self, params: FlameParams) -> NDArray[np.float32]:
-        """(N, 3V) metres that the face moves, on the mean identity, with the head still."""
-        face = FlameParams(
-            time=params.time,
-            found=params.found,
-            expression=params.expression,
-            jaw_pose=params.jaw_pose,
-            leye_pose=params.leye_pose,
-            reye_pose=params.reye_pose,
-            shape=np.zeros(self._head.n_shape, dtype=np.float32),
-        )
-        moves: NDArray[np.float32] = np.ascontiguousarray(self._head(face)) - self._rest
+        """(N, 3V) metres that the face moves, with the head still, on the identity that the head has."""
+        moves: NDArray[np.float32] = self._head(split(join(params))) - self._head.neutral_vertices
         return moves.reshape(len(params), -1)
