@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import groupby
 
 __all__ = ["counted", "listed"]
 
@@ -14,15 +15,16 @@ def counted(number: int, noun: str) -> str:
 
 def listed(names: Iterable[str]) -> str:
     """Names with commas between them; those that count up, such as `expression 3` and `expression 4`, as one range."""
-    runs: list[tuple[str, int | None, int | None]] = []
-    for name in names:
-        noun, _, last = name.rpartition(" ")
-        number = int(last) if noun and last.isdecimal() else None
-        if number is not None and runs and runs[-1][0] == noun and runs[-1][2] == number - 1:
-            runs[-1] = (noun, runs[-1][1], number)
-        else:
-            runs.append((name, None, None) if number is None else (noun, number, number))
-    return ", ".join(
-        noun if first is None else f"{noun} {first}" if first == last else f"{noun} {first} to {last}"
-        for noun, first, last in runs
-    )
+    runs = [[name for _, name in run] for _, run in groupby(enumerate(names), key=_run_of)]
+    return ", ".join(run[0] if len(run) == 1 else f"{run[0]} to {_split(run[-1])[1]}" for run in runs)
+
+
+def _split(name: str) -> tuple[str, str]:
+    noun, _, last = name.rpartition(" ")
+    return noun, last
+
+
+def _run_of(place: tuple[int, str]) -> tuple[str | None, int]:
+    """What a numbered name shares with those that it counts up with, and any other name with none."""
+    index, (noun, last) = place[0], _split(place[1])
+    return (noun, int(last) - index) if noun and last.isdecimal() else (None, index)

@@ -75,18 +75,19 @@ class Moments:
         # Memory is asked for once: asking for it at every block costs as much as a product.
         block = np.zeros((_STRIPS * _STRIP if lean else _BLOCK, width + outputs), dtype)
         x_block, y_block = block[:, :width], block[:, width:]
-        strips = block.reshape(-1, _STRIP, width + outputs) if lean else block[None]
-        left = strips[..., :width] if lean else strips
-        sums = np.zeros((left.shape[2], width + outputs))
+        sums = np.zeros((width if lean else width + outputs, width + outputs))
         for start in range(0, len(scores), len(block)):
             rows = slice(start, start + len(block))
             n = len(scores[rows])
             _write_features(x_block[:n], scores[rows], base, features)
             _write_side_by_side(y_block[:n], [column[rows] for column in truth])
-            # What is left of the rows before would count twice.
-            block[n:] = 0
+            strip = _STRIP if lean else n
+            end = -(-n // strip) * strip
+            # What is left there of the rows before would count twice.
+            block[n:end] = 0
+            strips = block[:end].reshape(-1, strip, width + outputs)
             # The whole by itself, when it is one product: BLAS computes one half of it only.
-            sums += (left.transpose(0, 2, 1) @ strips).sum(axis=0)
+            sums += (strips[..., : len(sums)].transpose(0, 2, 1) @ strips).sum(axis=0)
         part.xx, part.xy = sums[:width, :width], sums[:width, width:]
         if not lean:
             part.yy = sums[width:, width:]
