@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mp2flame.errors import InputError, MissingFileError, Mp2FlameError, SinkError
 
-__all__ = ["PartFile", "PartFolder", "check_target", "write_whole", "writing"]
+__all__ = ["PartFile", "PartFolder", "check_different", "check_target", "write_whole", "writing"]
 
 
 def check_target(path: Path) -> None:
@@ -25,6 +25,20 @@ def check_target(path: Path) -> None:
         raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
     if path.is_dir():
         raise InputError(f"cannot write {path}: it is a folder; expected the name of a file")
+
+
+def check_different(targets: Sequence[Path], source: Path | None = None) -> None:
+    """Refuse files that would be written twice, or over the one that is read.
+
+    Raises:
+        InputError: a file is named twice, or is the source.
+    """
+    doubled = [target for target in dict.fromkeys(targets) if targets.count(target) > 1]
+    if doubled:
+        raise InputError(f"expected different outputs; got {', '.join(map(str, doubled))} more than once")
+    for target in targets:
+        if source is not None and target.exists() and target.resolve() == source.resolve():
+            raise InputError(f"the output {target} is the source itself: choose a name other than what is read")
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import tyro
 
-from mp2flame.atomic import check_target
+from mp2flame.atomic import check_different, check_target
 from mp2flame.cli.console import out, progress
 from mp2flame.errors import InputError
 from mp2flame.wording import counted
@@ -47,11 +47,6 @@ class Arkit:
 
         self._check_outputs()
         params, head = load_params(self.params, frame_rate=self.fps), load_head(self.head)
-        if self.mapping is None and head.arrays.blendshapes is None:
-            raise InputError(
-                f"{self.head} does not carry ARKit's shapes ({head.version}): make them with `mp2flame transfer --head "
-                f"{self.head} -o arkit.safetensors` and say --mapping arkit.safetensors"
-            )
         mapping = None if self.mapping is None else load_mapping(self.mapping)
         solver = ArkitSolver(head, arkit_shapes(head, mapping, any_head=self.any_head))
         with progress("solving", int(params.found.sum())) as bar:
@@ -70,11 +65,8 @@ class Arkit:
         return 0
 
     def _check_outputs(self) -> None:
+        check_different(self.output, self.params)
         for path in self.output:
             check_target(path)
             if path.suffix.lower() not in _SUFFIXES:
                 raise InputError(f"expected an output that ends in {' or '.join(_SUFFIXES)}; got {path}")
-            if self.output.count(path) > 1:
-                raise InputError(f"expected different outputs; got {path} more than once")
-            if path.resolve() == self.params.resolve():
-                raise InputError(f"expected an output other than what is read; got {path}")

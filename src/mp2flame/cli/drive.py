@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from mp2flame.atomic import check_different
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError, MissingFileError
 
@@ -98,12 +99,7 @@ class Drive:
     def _check_outputs(self) -> None:
         if not self.output:
             raise InputError("expected at least one output: add -o result.npz, -o film.mp4 or both")
-        doubled = {path for path in self.output if self.output.count(path) > 1}
-        if doubled:
-            raise InputError(f"expected different outputs; got {', '.join(map(str, doubled))} more than once")
-        for path in self.output:
-            if Path(self.source).exists() and path.exists() and path.resolve() == Path(self.source).resolve():
-                raise InputError(f"the output {path} is the source itself: choose another name")
+        check_different(self.output, Path(self.source))
 
 
 def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pose", "none"]) -> Mapping:

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from mp2flame.atomic import check_target
 from mp2flame.cli.console import err, out, progress
-from mp2flame.errors import InputError, MissingFileError
+from mp2flame.errors import InputError
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -66,8 +67,7 @@ class Transfer:
                 continue
             if path.suffix.lower() != suffix:
                 raise InputError(f"expected an output that ends in {suffix}; got {path}")
-            if not path.parent.is_dir():
-                raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist")
+            check_target(path)
 
     def _embedding(self, head: FlameHead) -> LandmarkEmbedding:
         from mp2flame.head.landmarks import load_embedding

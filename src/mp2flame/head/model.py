@@ -193,7 +193,8 @@ class FlameHead:
         if shapes is None:
             raise InputError(
                 f"expected a head that carries ARKit's shapes; this one does not ({self.version}). "
-                'The built-in head does: load_head("builtin").blendshapes()'
+                'The built-in head does: load_head("builtin").blendshapes(). For other heads `mp2flame transfer --head '
+                "FILE -o arkit.safetensors` makes them, as a mapping (--mapping arkit.safetensors)"
             )
         n = len(shapes["expression"])
         return FlameParams(time=np.zeros(n), found=np.ones(n, dtype=np.bool_), **shapes)

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import PartFolder, check_target, write_whole
+from mp2flame.atomic import PartFolder, check_different, check_target, write_whole
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
 from mp2flame.signals import FlameParams, Observation
@@ -47,9 +47,8 @@ def check_targets(targets: Sequence[Path]) -> None:
         InputError: no format has this suffix, or a file is named twice.
         MissingFileError: the folder does not exist.
     """
+    check_different(targets)
     for target in targets:
-        if targets.count(target) > 1:
-            raise InputError(f"expected different outputs; got {target} more than once")
         check_target(target)
         if target.suffix.lower() not in _SUFFIXES:
             raise InputError(f"expected an output {', '.join(_SUFFIXES)}, {OVERLAY} or {RESIDUALS}; got {target.name}")
