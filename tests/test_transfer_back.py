@@ -175,3 +175,11 @@ def test_bad_words_leave_nothing_behind(
     assert main(["arkit", "track.csv", *words]) == 1
     assert text in " ".join(capsys.readouterr().err.split())
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_file_without_a_face_is_refused(head: FlameHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lost = np.full((3, head.n_expression), np.nan, dtype=np.float32)
+    FlameParams(time=np.arange(3) / 30, found=np.zeros(3, dtype=np.bool_), expression=lost).save(tmp_path / "lost.npz")
+    assert main(["arkit", str(tmp_path / "lost.npz"), "-o", str(tmp_path / "out.csv")]) == 1
+    assert "none of its 3 has one" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "out.csv").exists()

@@ -47,6 +47,8 @@ class Arkit:
 
         self._check_outputs()
         params, head = load_params(self.params, frame_rate=self.fps), load_head(self.head)
+        if not params.found.any():
+            raise InputError(f"expected frames with a face in {self.params}; none of its {len(params)} has one")
         mapping = None if self.mapping is None else load_mapping(self.mapping)
         solver = ArkitSolver(head, arkit_shapes(head, mapping, any_head=self.any_head))
         with progress("solving", int(params.found.sum())) as bar:
