@@ -20,8 +20,8 @@ from mp2flame.atomic import PartFile
 from mp2flame.errors import InputError, Mp2FlameError, SinkError
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.mapping.rest import calm_frames
 from mp2flame.pipeline import Pipeline
-from mp2flame.pipeline.rest import is_calm
 from mp2flame.signals import FlameParams, Observation, concatenate
 from mp2flame.sinks.base import HeadSurface, Sink
 
@@ -147,10 +147,13 @@ def take_neutral(
             f"{_PATIENCE:.0f} seconds: look straight into the camera, in good light, and press Neutral again"
         )
     on_progress(1.0)
-    rest = concatenate(taker.frames)
-    remark = "" if is_calm(rest) else "The face moved: take it again if the head looks odd at rest."
+    frames = taker.frames
+    calm = calm_frames(concatenate(frames))
+    if calm is not None:
+        frames = [frames[number] for number in calm]
+    remark = "" if calm is not None else "The face moved: take it again if the head looks odd at rest."
     try:
-        save_neutral(path, taker.frames, head)
+        save_neutral(path, frames, head)
     except Mp2FlameError as error:
         remark = f"{remark} For now only: {error}"
-    return rest, remark
+    return concatenate(frames), remark

@@ -5,17 +5,22 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 from mp2flame.signals import Observation
 
-__all__ = ["is_calm", "robust_rest", "seen_frames"]
+__all__ = ["calm_frames", "robust_rest", "seen_frames"]
 
 _FEWEST_FRAMES = 5
 _LARGEST_SPREAD = 0.12
-"""Interquartile range of any score above which a second is not at rest (MediaPipe's own noise stays below 0.05)."""
-_OPEN_MOUTH = 0.25
-_ACTIVE = tuple(MEDIAPIPE.index(name) for name in ("jawOpen", "mouthPucker", "mouthFunnel", "mouthLeft", "mouthRight"))
+"""Interquartile range of any score above which a face is not at rest (MediaPipe's own noise stays below 0.05)."""
+_STEADY = float(np.radians(3.0))
+"""How far a head may be turned from where it is for most: scores follow the head's turns, up to 0.2 in 10 degrees."""
+_MOST = 0.5
+"""Share of the frames with a face in which the head has to be steady."""
+_OPEN = {"jawOpen": 0.25, "mouthPucker": 0.5, "mouthFunnel": 0.5, "mouthLeft": 0.5, "mouthRight": 0.5}
+"""What no mouth at rest reads. Some people's lips are read as pursed to 0.4 whatever they do."""
 
 
 def seen_frames(observation: Observation) -> NDArray[np.bool_]:
@@ -44,11 +49,25 @@ def robust_rest(observation: Observation) -> NDArray[np.float32]:
     return scores.astype(np.float32)
 
 
-def is_calm(rest: Observation) -> bool:
-    """Whether these frames can stand for a face at rest: enough of them, steady, with the mouth closed."""
-    scores = rest.scores[rest.found]
-    if len(scores) < _FEWEST_FRAMES:
-        return False
+def calm_frames(observation: Observation) -> NDArray[np.intp] | None:
+    """Which frames show a face at rest with the mouth closed, and the head turned as it is for most of the time.
+
+    Args:
+        observation: N frames in which a face may be at rest; without head transforms, all of them count as steady.
+
+    Returns:
+        Their numbers; None where the face moves, the mouth is open, or the head is seldom steady.
+    """
+    seen: NDArray[np.intp] = np.flatnonzero(observation.found)
+    rows = seen
+    if observation.head_transform is not None and len(seen):
+        turned = rotations.nearest_rotation(observation.head_transform[seen, :3, :3])
+        usual = rotations.nearest_rotation(np.median(turned, axis=0))
+        trace = (turned * usual).sum(axis=(1, 2))
+        rows = seen[np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)) <= _STEADY]
+    if len(rows) < max(_FEWEST_FRAMES, _MOST * len(seen)):
+        return None
+    scores = observation.scores[rows]
     low, middle, high = np.percentile(scores[:, 1:], [25, 50, 75], axis=0)
-    active = middle[np.array(_ACTIVE) - 1]
-    return bool((high - low).max() <= _LARGEST_SPREAD and active.max() <= _OPEN_MOUTH)
+    opened = any(middle[MEDIAPIPE.index(name) - 1] > limit for name, limit in _OPEN.items())
+    return None if opened or (high - low).max() > _LARGEST_SPREAD else rows

@@ -6,10 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
-from mp2flame.mapping.rest import is_calm
+from mp2flame.mapping.rest import calm_frames
 from mp2flame.signals import Observation, concatenate
 
-__all__ = ["REST_SECONDS", "is_calm", "split_rest"]
+__all__ = ["REST_SECONDS", "split_rest"]
 
 REST_SECONDS = 1.0
 """How much of the start of a source is looked at."""
@@ -27,7 +27,7 @@ def split_rest(
         seconds: how long to look, counted from the first frame with a face.
 
     Returns:
-        The frames with a face of that second, or None where it is not calm; and every item, none lost.
+        The frames of that second in which the face is calm, or None where it is not; and every item, none lost.
     """
     stream = iter(items)
     held: list[tuple[float, Observation]] = []
@@ -43,5 +43,6 @@ def split_rest(
         if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
             break
     seen = [observation for _, observation in held if observation.found[0]]
-    rest = concatenate(seen) if seen else None
-    return (rest if rest is not None and is_calm(rest) else None), chain(held, stream)
+    second = concatenate(seen) if seen else None
+    calm = None if second is None else calm_frames(second)
+    return (None if second is None or calm is None else second[calm]), chain(held, stream)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
-from mp2flame.mapping.rest import is_calm
+from mp2flame.mapping.rest import calm_frames
 from mp2flame.signals import Observation
 
 __all__ = ["REST_SECONDS", "rest_rows"]
@@ -45,7 +45,11 @@ def rest_rows(seen: Observation) -> NDArray[np.intp]:
     windows: list[tuple[float, NDArray[np.intp]]] = []
     for start in np.arange(time[0], time[-1], _STEP):
         rows = np.flatnonzero((time >= start) & (time < start + REST_SECONDS))
-        if len(rows) and time[rows[-1]] - time[rows[0]] >= _COVERED * REST_SECONDS and is_calm(seen[rows]):
+        if not len(rows) or time[rows[-1]] - time[rows[0]] < _COVERED * REST_SECONDS:
+            continue
+        calm = calm_frames(seen[rows])
+        if calm is not None:
+            rows = rows[calm]
             low, middle, high = np.percentile(seen.scores[rows][:, _TOLD], [25, 50, 75], axis=0)
             off = np.abs(middle - usual[_TOLD]).sum() + _TREMOR_WEIGHT * (high - low).max()
             windows.append((float(off), rows))

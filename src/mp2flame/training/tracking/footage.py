@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
+from mp2flame.mapping.rest import calm_frames
 from mp2flame.signals import Observation, concatenate
 from mp2flame.sources.base import Source
 from mp2flame.training.tracking.album import Album
@@ -29,12 +29,6 @@ _AROUND: Final = 15
 _JUMP: Final = 0.5
 """A face that moves by this many of its own widths from one frame to the next is another one."""
 _SECOND: Final = 1.0
-_FEWEST: Final = 5
-"""Frames with a face of a second that can be a rest."""
-_RESTLESS: Final = 0.12
-"""Interquartile range of any score above which a second is not at rest (MediaPipe's own noise stays below 0.05)."""
-_OPEN: Final = 0.25
-_JAW: Final = MEDIAPIPE.index("jawOpen")
 _STRIDE: Final = 0.25
 """Seconds between the moments at which a rest is looked for."""
 
@@ -116,17 +110,6 @@ def _jumps(seen: Observation) -> NDArray[np.bool_]:
     return jumps
 
 
-def _calm(scores: NDArray[np.float32]) -> bool:
-    """Whether a face holds still with its mouth shut.
-
-    Other scores may have any value: at rest, MediaPipe says of many people that they purse their lips.
-    """
-    if len(scores) < _FEWEST:
-        return False
-    low, middle, high = np.percentile(scores[:, 1:], [25, 50, 75], axis=0)
-    return bool((high - low).max() <= _RESTLESS and middle[_JAW - 1] <= _OPEN)
-
-
 def find_rest(footage: Footage) -> NDArray[np.intp] | None:
     """The frames of a calm second: the first second if that is calm, else the calmest one with the least going on.
 
@@ -138,8 +121,10 @@ def find_rest(footage: Footage) -> NDArray[np.intp] | None:
     best: tuple[float, NDArray[np.intp]] | None = None
     for number, start in enumerate(np.arange(time[0], time[-1] + 1e-9, _STRIDE) if len(rows) else ()):
         second: NDArray[np.intp] = rows[(time >= start) & (time < start + _SECOND)]
-        if not len(second) or len(set(footage.shot[second])) > 1 or not _calm(footage.seen.scores[second]):
+        calm = calm_frames(footage.seen[second])
+        if calm is None or len(set(footage.shot[second])) > 1:
             continue
+        second = second[calm]
         if number == 0:
             return second
         # All scores but the neutral one and where the eyes look.
