@@ -19,8 +19,9 @@ _STEADY = float(np.radians(3.0))
 """How far a head may be turned from where it is for most: scores follow the head's turns, up to 0.2 in 10 degrees."""
 _MOST = 0.5
 """Share of the frames with a face in which the head has to be steady."""
-_OPEN = {"jawOpen": 0.25, "mouthPucker": 0.5, "mouthFunnel": 0.5, "mouthLeft": 0.5, "mouthRight": 0.5}
-"""What no mouth at rest reads. Some people's lips are read as pursed to 0.4 whatever they do."""
+_ACTIVE = tuple(MEDIAPIPE.index(name) - 1 for name in ("jawOpen", "mouthFunnel", "mouthLeft", "mouthRight"))
+_MOST_ACTIVE = 0.25
+"""No mouth at rest reads more in these. Some people's lips are read as pursed to 0.5 whatever they do."""
 
 
 def seen_frames(observation: Observation) -> NDArray[np.bool_]:
@@ -69,5 +70,5 @@ def calm_frames(observation: Observation) -> NDArray[np.intp] | None:
         return None
     scores = observation.scores[rows]
     low, middle, high = np.percentile(scores[:, 1:], [25, 50, 75], axis=0)
-    opened = any(middle[MEDIAPIPE.index(name) - 1] > limit for name, limit in _OPEN.items())
-    return None if opened or (high - low).max() > _LARGEST_SPREAD else rows
+    active = middle[np.array(_ACTIVE)].max() > _MOST_ACTIVE
+    return None if active or (high - low).max() > _LARGEST_SPREAD else rows

@@ -11,7 +11,7 @@ from mp2flame.mapping.person import Person
 from mp2flame.mapping.rest import robust_rest
 from mp2flame.signals import Observation
 from mp2flame.training.personal.evidence import reach_of, side_balance
-from mp2flame.training.personal.resting import rest_rows
+from mp2flame.training.resting import rest_rows
 
 __all__ = ["FEWEST_SECONDS", "make_person", "seconds_seen"]
 

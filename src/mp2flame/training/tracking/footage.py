@@ -16,6 +16,7 @@ from mp2flame.errors import InputError
 from mp2flame.mapping.rest import calm_frames
 from mp2flame.signals import Observation, concatenate
 from mp2flame.sources.base import Source
+from mp2flame.training.resting import REST_SECONDS, calm_seconds, earliest_good
 from mp2flame.training.tracking.album import Album
 
 __all__ = ["Footage", "find_rest", "watch"]
@@ -28,9 +29,6 @@ _CUT_AGAINST: Final = 6.0
 _AROUND: Final = 15
 _JUMP: Final = 0.5
 """A face that moves by this many of its own widths from one frame to the next is another one."""
-_SECOND: Final = 1.0
-_STRIDE: Final = 0.25
-"""Seconds between the moments at which a rest is looked for."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,24 +109,22 @@ def _jumps(seen: Observation) -> NDArray[np.bool_]:
 
 
 def find_rest(footage: Footage) -> NDArray[np.intp] | None:
-    """The frames of a calm second: the first second if that is calm, else the calmest one with the least going on.
+    """The frames of a calm second: the first second if that is calm, else the earliest one as usual as any.
 
     Returns:
         Their numbers, or None where no second is calm.
     """
     rows: NDArray[np.intp] = np.flatnonzero(footage.seen.found)
+    if not len(rows):
+        return None
     time = footage.seen.time[rows]
-    best: tuple[float, NDArray[np.intp]] | None = None
-    for number, start in enumerate(np.arange(time[0], time[-1] + 1e-9, _STRIDE) if len(rows) else ()):
-        second: NDArray[np.intp] = rows[(time >= start) & (time < start + _SECOND)]
-        calm = calm_frames(footage.seen[second])
-        if calm is None or len(set(footage.shot[second])) > 1:
-            continue
-        second = second[calm]
-        if number == 0:
-            return second
-        # All scores but the neutral one and where the eyes look.
-        activity = float(np.median(footage.seen.scores[second], axis=0)[1:].sum())
-        if best is None or activity < best[0]:
-            best = activity, second
-    return None if best is None else best[1]
+    first: NDArray[np.intp] = rows[time < time[0] + REST_SECONDS]
+    calm = calm_frames(footage.seen[first])
+    if calm is not None and _in_one_shot(footage, first):
+        return first[calm]
+    seconds = [second for second in calm_seconds(footage.seen[rows]) if _in_one_shot(footage, rows[second.rows])]
+    return rows[earliest_good(seconds).rows] if seconds else None
+
+
+def _in_one_shot(footage: Footage, rows: NDArray[np.intp]) -> bool:
+    return len(set(footage.shot[rows])) == 1

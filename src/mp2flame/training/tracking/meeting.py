@@ -138,7 +138,9 @@ class Meeting:
             # Where there was no rest, the chart's own face is a guess, and says little of who somebody is.
             if skin is None or take.rest is None:
                 continue
-            rows = _turned_most(self.layout.turn(path.rows), _HEARD)
+            # After a cut it may be somebody else.
+            own = np.flatnonzero(take.moments.shot == take.main)
+            rows = own[_turned_most(self.layout.turn(path.rows[own]), _HEARD)]
             seen = self.seen(take)[rows]
             matrix, right = hear_skin(self.scene(take.number), seen, path[rows], skin[rows])
             evidence.append(Evidence(self._view_of(take), take.number, matrix, right))

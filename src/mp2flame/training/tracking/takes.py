@@ -16,6 +16,7 @@ from mp2flame.errors import InputError
 from mp2flame.mapping import Mapping
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.signals import N_LANDMARKS
+from mp2flame.training.resting import unusual
 from mp2flame.training.tracking.album import Glimpse
 from mp2flame.training.tracking.footage import Footage, find_rest
 from mp2flame.training.tracking.layout import Layout, face_rows
@@ -25,7 +26,7 @@ __all__ = ["Take", "own_shots"]
 
 Float64 = NDArray[np.float64]
 
-_KEYFRAMES: Final = 8
+_KEYFRAMES: Final = 16
 _STRANGER: Final = (0.06, 1.25)
 """By how much, and by what factor, the calmest tenth of a stranger's frames costs more than the person's own."""
 
@@ -83,10 +84,15 @@ class Take:
         return self.video.album.glimpse(frame) if len(self.video.album) else None
 
     def keyframes(self) -> NDArray[np.intp]:
-        """A few frames spread over the person's shot."""
+        """Frames of the person's shot with the most usual scores, so the likeliest to be near rest, apart in time."""
         rows = self.rows[self.moments.shot == self.main]
-        chosen: NDArray[np.intp] = rows[np.unique(np.linspace(0, len(rows) - 1, _KEYFRAMES).round().astype(int))]
-        return chosen
+        apart = max(1, len(rows) // (4 * _KEYFRAMES))
+        chosen: list[int] = []
+        for row in np.argsort(unusual(self.video.seen.scores[rows]), kind="stable"):
+            if len(chosen) < _KEYFRAMES and all(abs(row - other) >= apart for other in chosen):
+                chosen.append(int(row))
+        keyframes: NDArray[np.intp] = rows[np.sort(np.array(chosen))]
+        return keyframes
 
     def mapped(self, mapping: Mapping | None, layout: Layout) -> Float64 | None:
         """(N, E + 9) the faces that a mapping gives; None without one."""
