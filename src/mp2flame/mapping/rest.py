@@ -60,15 +60,21 @@ def calm_frames(observation: Observation) -> NDArray[np.intp] | None:
         Their numbers; None where the face moves, the mouth is open, or the head is seldom steady.
     """
     seen: NDArray[np.intp] = np.flatnonzero(observation.found)
-    rows = seen
-    if observation.head_transform is not None and len(seen):
-        turned = rotations.nearest_rotation(observation.head_transform[seen, :3, :3])
-        usual = rotations.nearest_rotation(np.median(turned, axis=0))
-        trace = (turned * usual).sum(axis=(1, 2))
-        rows = seen[np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)) <= _STEADY]
+    if not len(seen):
+        return None
+    rows = seen if observation.head_transform is None else seen[_steady(observation.head_transform[seen, :3, :3])]
     if len(rows) < max(_FEWEST_FRAMES, _MOST * len(seen)):
         return None
     scores = observation.scores[rows]
     low, middle, high = np.percentile(scores[:, 1:], [25, 50, 75], axis=0)
     active = middle[np.array(_ACTIVE)].max() > _MOST_ACTIVE
     return None if active or (high - low).max() > _LARGEST_SPREAD else rows
+
+
+def _steady(turned: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """(N,) which of a head's rotations (N, 3, 3) are about as most are."""
+    nearest = rotations.nearest_rotation(turned)
+    usual = rotations.nearest_rotation(np.median(nearest, axis=0))
+    trace = (nearest * usual).sum(axis=(1, 2))
+    steady: NDArray[np.bool_] = np.arccos(np.clip((trace - 1) / 2, -1.0, 1.0)) <= _STEADY
+    return steady

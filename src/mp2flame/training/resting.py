@@ -40,8 +40,6 @@ _AS_GOOD = 0.3
 class Calm:
     """A second in which the face may be at rest."""
 
-    start: float
-    """Its time."""
     rows: NDArray[np.intp]
     """Its frames with the head steady."""
     off: float
@@ -73,7 +71,7 @@ def calm_seconds(seen: Observation) -> list[Calm]:
         if calm is not None and (start == time[0] or len(calm) >= _COVERED * len(rows)):
             low, middle, high = np.percentile(seen.scores[rows[calm]][:, _TOLD], [25, 50, 75], axis=0)
             off = np.abs(middle - usual).sum() + _TREMOR_WEIGHT * (high - low).max()
-            found.append(Calm(float(start), rows[calm], float(off)))
+            found.append(Calm(rows[calm], float(off)))
     return found
 
 
