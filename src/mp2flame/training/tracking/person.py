@@ -163,25 +163,25 @@ class _Problem:
         known = self._response.of_view(views(turns)) + rows[:, : self._layout.n_face] @ self._response.of_face
         return seen - known - identity @ self._response.of_identity, change
 
-    def spread_out(self, change: Float64) -> Float64:
-        """(M, width, F) derivatives by all unknowns, of those (M, S' + 7, F) by each view's own."""
-        s, m = self.s, len(change)
-        result = np.zeros((m, self.width, change.shape[2]))
-        result[:, :s] = change[:, :s]
-        for i, video in enumerate(self.video):
-            result[i, s + 6 * i : s + 6 * i + 6] = change[i, s : s + 6]
-            result[i, s + 6 * m + video] = change[i, s + 6]
-        return result
+    def columns(self, view: int, video: int) -> NDArray[np.intp]:
+        """(S' + 7,) which of all unknowns a view of a video tells of."""
+        pose = self.s + 6 * view + np.arange(6)
+        return np.concatenate([np.arange(self.s), pose, [self.s + 6 * len(self._rows) + video]])
 
     def gathered(self, evidence: Sequence[Evidence]) -> tuple[Float64, Float64]:
         """The sum of all evidence over all unknowns, (width, width) and (width,)."""
         matrix, right = np.zeros((self.width, self.width)), np.zeros(self.width)
         for one in evidence:
-            pose = self.s + 6 * one.view + np.arange(6)
-            columns = np.concatenate([np.arange(self.s), pose, [self.s + 6 * len(self._rows) + one.video]])
+            columns = self.columns(one.view, one.video)
             matrix[np.ix_(columns, columns)] += one.matrix
             right[columns] += one.right
         return matrix, right
+
+    def seen(self, values: Float64, precision: Precision) -> tuple[Float64, Float64]:
+        """What all views say, as evidence about these values."""
+        residual, change = self.linearise(values)
+        told = zip(self.video, *precision.normal(change, residual), strict=True)
+        return self.gathered([Evidence(i, int(video), matrix, right) for i, (video, matrix, right) in enumerate(told)])
 
 
 def _zoom(positions: Float64, tangents: Float64) -> Float64:
@@ -227,10 +227,9 @@ def know_person(
     more, push = problem.gathered(evidence)
     values, precision = base, Precision(response.absolute)
     for _ in range(_STEPS):
-        residual, change = problem.linearise(values)
-        matrix, right = precision.normal(problem.spread_out(change), residual)
-        pull = _BELIEVED * right.mean(axis=0) + weight * values + push + more @ (values - base)
-        whole = _BELIEVED * matrix.mean(axis=0) + np.diag(weight) + more
+        matrix, right = problem.seen(values, precision)
+        pull = _BELIEVED / len(shown) * right + weight * values + push + more @ (values - base)
+        whole = _BELIEVED / len(shown) * matrix + np.diag(weight) + more
         held = _held(problem, values[: problem.s], ipd, before)
         if held is not None:
             off, growth, spread = held
