@@ -14,7 +14,7 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.mapping.rest import calm_frames
 from mp2flame.pipeline.rest import split_rest
 from mp2flame.signals import Observation, concatenate
-from mp2flame.training.resting import calm_seconds, unusual
+from mp2flame.training.resting import calm_seconds
 from tests.fakes import observation
 
 
@@ -87,11 +87,3 @@ def test_a_still_moment_is_rest_at_the_beginning_only() -> None:
     assert calm_seconds(concatenate([*away, *late, *back])) == []
     held = [replace(moment[0], time=np.array([3 + i / 30])) for i in range(40)]
     assert calm_seconds(concatenate([*away, *held])) != []
-
-
-def test_how_usual_a_face_is_does_not_depend_on_where_it_looks() -> None:
-    scores = np.tile(_calm(0), (9, 1))
-    scores[4, MEDIAPIPE.index("eyeLookUpLeft")] = 0.9
-    assert unusual(scores).max() == 0
-    scores[4, MEDIAPIPE.index("jawOpen")] = 0.9
-    np.testing.assert_allclose(unusual(scores), [0, 0, 0, 0, 0.7, 0, 0, 0, 0], atol=1e-6)

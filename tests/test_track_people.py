@@ -216,6 +216,24 @@ def test_videos_of_one_person_share_the_identity(study: Study, truth: FlameParam
     assert compare(study.head, second.params, truth).jaw_degrees < 1.0
 
 
+def test_a_face_that_holds_still_with_an_open_jaw_is_no_rest(study: Study, truth: FlameParams) -> None:
+    n, opened = len(truth), int(truth.jaw_pose[:, 0].argmax())
+    held = truth[np.concatenate([np.full(15, opened), np.arange(n)])]
+    video = footage(study, replace(held, time=np.arange(15 + n) / 15))
+    calm = video.seen.scores.copy()
+    calm[:15] = 0.01
+    video = replace(video, seen=replace(video.seen, scores=calm))
+    rest = find_rest(video)
+    assert rest is not None
+    assert rest.max() < 15
+    result = track_person(study, [video], focal=FOCAL)[0]
+    assert not result.rest.any()
+    assert any("other moments look more like its rest" in remark for remark in result.remarks)
+    wrong = replace(result.params, jaw_pose=result.params.jaw_pose - np.float32(held.jaw_pose[0]))
+    opening = [np.abs(got.jaw_pose[:, 0] - held.jaw_pose[:, 0]).mean() for got in (result.params, wrong)]
+    assert opening[0] < 0.2 * opening[1]
+
+
 def test_a_rest_in_the_middle_is_found(study: Study, truth: FlameParams) -> None:
     order = np.concatenate([np.arange(17, len(truth)), np.arange(17)])
     turned = replace(truth[order], time=truth.time)

@@ -2,10 +2,8 @@
 
 A held smile is still, too, and how strong the scores are does not tell: at rest they differ from person to person, and
 some expressions read less than a rest does. But a face comes back to its rest between whatever it does, and at rest it
-is stiller than otherwise. So frames are compared by how far their scores are from the video's median, and seconds by
-how much they tremble as well.
-
-Letters: N frames.
+is stiller than otherwise. So seconds are compared by how far their scores are from the video's median and by how much
+they tremble.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from mp2flame.errors import InputError
 from mp2flame.mapping.rest import calm_frames
 from mp2flame.signals import Observation
 
-__all__ = ["REST_SECONDS", "Calm", "calm_seconds", "earliest_good", "rest_rows", "unusual"]
+__all__ = ["REST_SECONDS", "Calm", "calm_seconds", "earliest_good", "rest_rows"]
 
 REST_SECONDS: Final = 1.0
 """How long a rest has to last."""
@@ -44,13 +42,6 @@ class Calm:
     """Its frames with the head steady."""
     off: float
     """How unusual and restless they are."""
-
-
-def unusual(scores: NDArray[np.float32]) -> NDArray[np.float64]:
-    """(N,) how far each frame's scores (N, 52) are from the median of all."""
-    told = scores[:, _TOLD].astype(np.float64)
-    off: NDArray[np.float64] = np.abs(told - np.median(told, axis=0)).sum(axis=1)
-    return off
 
 
 def calm_seconds(seen: Observation) -> list[Calm]:

@@ -75,10 +75,11 @@ class Meeting:
 
     def _views(self, take: Take) -> list[View]:
         """The face at rest, once; or some frames of the person's shot, as if they were at rest for the time being."""
-        rows = take.rest if take.rest is not None else take.keyframes()
-        seen, reported = take.landmarks(rows, self._index), take.reported(rows)
         if take.rest is not None:
-            seen, reported = np.median(seen, axis=0)[None], reported[len(rows) // 2][None]
+            seen, reported = take.at_rest(self._index)
+        else:
+            assert take.keyframes is not None
+            seen, reported = take.landmarks(take.keyframes, self._index), take.reported(take.keyframes)
         usual = self._points.baked(np.zeros(len(self._response.of_identity)))
         start = start_rows(usual, self.layout, self._lenses[take.number], seen, reported)
         return [View(x, row, take.number, take.rest is not None) for x, row in zip(seen, start, strict=True)]

@@ -19,6 +19,7 @@ from mp2flame.training.tracking.footage import Footage
 from mp2flame.training.tracking.layout import Layout
 from mp2flame.training.tracking.meeting import Meeting
 from mp2flame.training.tracking.preparation import Study
+from mp2flame.training.tracking.repose import Repose
 from mp2flame.training.tracking.sequence import Path, solve_path
 from mp2flame.training.tracking.skin import Skin
 from mp2flame.training.tracking.takes import Take, own_shots
@@ -35,6 +36,10 @@ _SKIN_ROUNDS: Final = 3
 _NO_REST: Final = (
     "no second of the video shows a calm face with its mouth shut: the face at rest was told from frames that move, "
     "which is less exact; begin with a second at rest"
+)
+_REFUSED: Final = (
+    "the face is calm for a second, but other moments look more like its rest: the face at rest was told from those, "
+    "which is less exact; begin with a second at rest, mouth shut, looking at the camera"
 )
 _LEAST_BELIEVED: Final = 0.35
 """Share of the landmarks below which a frame says too little of the face."""
@@ -96,8 +101,10 @@ def track_person(
     check_ipd(ipd)
     # Matrices of single frames are too small for threads, which would only wait for each other.
     with threadpool_limits(limits=1, user_api="blas"):
-        takes = [Take.of(number, video) for number, video in enumerate(videos)]
-        meeting = Meeting(study, takes, joint=1 if head_pose == "neck_pose" else 0, focal=focal, ipd=ipd)
+        joint = 1 if head_pose == "neck_pose" else 0
+        repose = Repose(study, joint=joint, focal=focal)
+        takes = [repose.settled(Take.of(number, video)) for number, video in enumerate(videos)]
+        meeting = Meeting(study, takes, joint=joint, focal=focal, ipd=ipd)
         results = _solved(meeting, takes, mapping, on_frame)
         return [_tracked(head, meeting, result, head_pose) for result in results]
 
@@ -162,7 +169,7 @@ def _solved(
 def _result(take: Take, path: Path, layout: Layout) -> _Result:
     remarks = list(take.video.remarks)
     if take.rest is None:
-        remarks.append(_NO_REST)
+        remarks.append(_REFUSED if take.refused else _NO_REST)
     own = own_shots(take, path, layout, remarks)
     covered = own & (path.believed < _LEAST_BELIEVED)
     if covered.any():

@@ -75,6 +75,8 @@ class Person:
     """Of each video's camera."""
     own: Float64
     """(W, F) metres: what the response to view and face does not foretell of how MediaPipe misses this person."""
+    unlikely: float
+    """What it costs to believe in these views: squares of misses and unknowns in standard deviations."""
     unknowns: Float64
     """(S' + 6M + W,) what was solved for, where further evidence is linearised."""
 
@@ -204,6 +206,7 @@ def know_person(
     ipd: float | None = None,
     before: Person | None = None,
     evidence: Sequence[Evidence] = (),
+    steps: int = _STEPS,
 ) -> Person:
     """Identity, lenses and own misses of a person.
 
@@ -217,6 +220,7 @@ def know_person(
         ipd: metres between the eyes, which tells the size of the head.
         before: the person as known from the same views without the evidence.
         evidence: about `before`.
+        steps: of Gauss-Newton, at most.
     """
     problem = _Problem(points, layout, response, shown, lenses)
     facing = [_FACING if view.at_rest else np.full(3, _FREE) for view in shown]
@@ -226,7 +230,7 @@ def know_person(
     base = problem.start if before is None else before.unknowns
     more, push = problem.gathered(evidence)
     values, precision = base, Precision(response.absolute)
-    for _ in range(_STEPS):
+    for _ in range(steps):
         matrix, right = problem.seen(values, precision)
         pull = _BELIEVED / len(shown) * right + weight * values + push + more @ (values - base)
         whole = _BELIEVED / len(shown) * matrix + np.diag(weight) + more
@@ -241,9 +245,11 @@ def know_person(
             break
     identity = values[: problem.s]
     size = problem.relative_size(identity)[0]
-    left = problem.linearise(values)[0] + identity @ response.of_identity
+    missed = problem.linearise(values)[0]
+    unlikely = _BELIEVED * precision.square(missed).mean() + weight @ values**2
+    left = missed + identity @ response.of_identity
     own = [size * left[problem.video == video].mean(axis=0) for video in range(len(lenses))]
-    return Person(identity, size, problem.lenses(values), np.stack(own), values)
+    return Person(identity, size, problem.lenses(values), np.stack(own), float(unlikely), values)
 
 
 def _held(

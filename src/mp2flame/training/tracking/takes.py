@@ -16,7 +16,6 @@ from mp2flame.errors import InputError
 from mp2flame.mapping import Mapping
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.signals import N_LANDMARKS
-from mp2flame.training.resting import unusual
 from mp2flame.training.tracking.album import Glimpse
 from mp2flame.training.tracking.footage import Footage, find_rest
 from mp2flame.training.tracking.layout import Layout, face_rows
@@ -26,7 +25,6 @@ __all__ = ["Take", "own_shots"]
 
 Float64 = NDArray[np.float64]
 
-_KEYFRAMES: Final = 16
 _STRANGER: Final = (0.06, 1.25)
 """By how much, and by what factor, the calmest tenth of a stranger's frames costs more than the person's own."""
 
@@ -46,6 +44,10 @@ class Take:
     """(N,) the frames with a face."""
     moments: Moments
     """When those were."""
+    keyframes: NDArray[np.intp] | None = None
+    """The frames from which the person is told where there is no rest."""
+    refused: bool = False
+    """There was a calm second, but it shows no rest."""
 
     @classmethod
     def of(cls, number: int, video: Footage) -> Take:
@@ -83,16 +85,11 @@ class Take:
         """The face in a frame; None where no picture was kept."""
         return self.video.album.glimpse(frame) if len(self.video.album) else None
 
-    def keyframes(self) -> NDArray[np.intp]:
-        """Frames of the person's shot with the most usual scores, so the likeliest to be near rest, apart in time."""
-        rows = self.rows[self.moments.shot == self.main]
-        apart = max(1, len(rows) // (4 * _KEYFRAMES))
-        chosen: list[int] = []
-        for row in np.argsort(unusual(self.video.seen.scores[rows]), kind="stable"):
-            if len(chosen) < _KEYFRAMES and all(abs(row - other) >= apart for other in chosen):
-                chosen.append(int(row))
-        keyframes: NDArray[np.intp] = rows[np.sort(np.array(chosen))]
-        return keyframes
+    def at_rest(self, which: slice | NDArray[np.integer]) -> tuple[NDArray[np.floating], Float64]:
+        """(1, K, 3) and (1, 3, 3) landmarks and rotation of the rest, as they are for most of it."""
+        assert self.rest is not None
+        seen = np.median(self.landmarks(self.rest, which), axis=0)[None]
+        return seen, self.reported(self.rest)[len(self.rest) // 2][None]
 
     def mapped(self, mapping: Mapping | None, layout: Layout) -> Float64 | None:
         """(N, E + 9) the faces that a mapping gives; None without one."""
