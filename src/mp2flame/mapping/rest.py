@@ -10,7 +10,10 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 from mp2flame.signals import Observation
 
-__all__ = ["calm_frames", "robust_rest", "seen_frames"]
+__all__ = ["REST_SECONDS", "calm_frames", "robust_rest", "seen_frames"]
+
+REST_SECONDS = 1.0
+"""How long a rest has to last, and how much of the start of a source is looked at."""
 
 _FEWEST_FRAMES = 5
 _LARGEST_SPREAD = 0.12

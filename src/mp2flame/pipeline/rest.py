@@ -6,13 +6,10 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
-from mp2flame.mapping.rest import calm_frames
+from mp2flame.mapping.rest import REST_SECONDS, calm_frames
 from mp2flame.signals import Observation, concatenate
 
-__all__ = ["REST_SECONDS", "split_rest"]
-
-REST_SECONDS = 1.0
-"""How much of the start of a source is looked at."""
+__all__ = ["split_rest"]
 
 _Item = TypeVar("_Item")
 
@@ -43,6 +40,5 @@ def split_rest(
         if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
             break
     seen = [observation for _, observation in held if observation.found[0]]
-    second = concatenate(seen) if seen else None
-    calm = None if second is None else calm_frames(second)
-    return (None if second is None or calm is None else second[calm]), chain(held, stream)
+    calm = calm_frames(concatenate(seen)) if seen else None
+    return (None if calm is None else concatenate(seen[number] for number in calm)), chain(held, stream)

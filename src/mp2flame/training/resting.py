@@ -9,20 +9,16 @@ they tremble.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
-from mp2flame.mapping.rest import calm_frames
+from mp2flame.mapping.rest import REST_SECONDS, calm_frames
 from mp2flame.signals import Observation
 
-__all__ = ["REST_SECONDS", "Calm", "calm_seconds", "earliest_good", "rest_rows"]
-
-REST_SECONDS: Final = 1.0
-"""How long a rest has to last."""
+__all__ = ["Calm", "calm_seconds", "earliest_good", "rest_rows"]
 
 _STEP = 0.1
 _COVERED = 0.8

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.errors import InputError
-from mp2flame.mapping.rest import calm_frames
+from mp2flame.mapping.rest import REST_SECONDS, calm_frames
 from mp2flame.signals import Observation, concatenate
 from mp2flame.sources.base import Source
-from mp2flame.training.resting import REST_SECONDS, calm_seconds, earliest_good
+from mp2flame.training.resting import calm_seconds, earliest_good
 from mp2flame.training.tracking.album import Album
 
 __all__ = ["Footage", "find_rest", "watch"]

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 
 from mp2flame import rotations
 from mp2flame.training.tracking.chart import Chart, Reference
-from mp2flame.training.tracking.equations import Lens, Scene
+from mp2flame.training.tracking.equations import Scene
 from mp2flame.training.tracking.layout import Layout, moving_expression
-from mp2flame.training.tracking.person import Evidence, Person, View, know_person, usual_focal
-from mp2flame.training.tracking.posing import Points, moving_columns
+from mp2flame.training.tracking.person import Evidence, Person, View, first_lens, know_person
 from mp2flame.training.tracking.preparation import Study
 from mp2flame.training.tracking.sequence import Moments, Path, hear_skin, solve_path, start_rows
 from mp2flame.training.tracking.skin import Skin
@@ -51,9 +50,9 @@ class Meeting:
     ) -> None:
         self.layout = Layout(moving_expression(study.head), joint)
         self._head, self._response, self._index = study.head, study.response, study.embedding.landmark_index
-        self._points = Points.of_head(study.head, study.embedding).chosen(moving_columns(study.head))
+        self._points, self._usual = study.points, study.usual_points
         self._takes, self._focal_known, self._ipd = takes, focal is not None, ipd
-        self._lenses = tuple(Lens(focal or usual_focal(take.size), take.size) for take in takes)
+        self._lenses = tuple(first_lens(take.size, focal) for take in takes)
         self._shown = [view for take in takes for view in self._views(take)]
         self.person = self._known()
         for _ in range(_ROUNDS if any(not view.at_rest for view in self._shown) else 0):
@@ -80,8 +79,7 @@ class Meeting:
         else:
             assert take.keyframes is not None
             seen, reported = take.landmarks(take.keyframes, self._index), take.reported(take.keyframes)
-        usual = self._points.baked(np.zeros(len(self._response.of_identity)))
-        start = start_rows(usual, self.layout, self._lenses[take.number], seen, reported)
+        start = start_rows(self._usual, self.layout, self._lenses[take.number], seen, reported)
         return [View(x, row, take.number, take.rest is not None) for x, row in zip(seen, start, strict=True)]
 
     def _with_face(self, view: View) -> View:

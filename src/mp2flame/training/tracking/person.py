@@ -24,7 +24,7 @@ from mp2flame.training.tracking.layout import Layout
 from mp2flame.training.tracking.posing import Points
 from mp2flame.training.tracking.response import Precision, Response
 
-__all__ = ["Evidence", "Person", "View", "know_person", "usual_focal"]
+__all__ = ["Evidence", "Person", "View", "first_lens", "know_person"]
 
 Float64 = NDArray[np.float64]
 
@@ -100,9 +100,9 @@ class Evidence:
     """(S' + 7,); `matrix · step = -right`."""
 
 
-def usual_focal(size: tuple[int, int]) -> float:
-    """Focal length in pixels of a usual camera with pictures of this size."""
-    return _USUAL * max(size)
+def first_lens(size: tuple[int, int], focal: float | None) -> Lens:
+    """Where the search for a lens starts: the given focal length in pixels, else that of a usual camera."""
+    return Lens(focal or _USUAL * max(size), size)
 
 
 class _Problem:

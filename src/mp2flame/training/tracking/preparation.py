@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.training.embedding.preparation import prepare_head
 from mp2flame.training.embedding.sitting import Plan
 from mp2flame.training.tracking.layout import moving_expression
+from mp2flame.training.tracking.posing import Points, moving_columns
 from mp2flame.training.tracking.rehearsal import Script, rehearse
 from mp2flame.training.tracking.response import Response, fit_response, load_response
 
@@ -36,6 +38,16 @@ class Study:
     """Where MediaPipe's landmarks lie on it."""
     response: Response
     """How they answer to what it does."""
+
+    @cached_property
+    def points(self) -> Points:
+        """The landmarks of the mean identity; the coefficients that are estimated move them."""
+        return Points.of_head(self.head, self.embedding).chosen(moving_columns(self.head))
+
+    @cached_property
+    def usual_points(self) -> Points:
+        """The same with the mean identity fixed; expression moves them."""
+        return self.points.baked(np.zeros(len(self.response.of_identity)))
 
 
 def study_head(

@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.training.threads import in_threads
-from mp2flame.training.tracking.equations import Lens
 from mp2flame.training.tracking.layout import Layout, moving_expression
-from mp2flame.training.tracking.person import View, know_person, usual_focal
-from mp2flame.training.tracking.posing import Points, moving_columns
+from mp2flame.training.tracking.person import View, first_lens, know_person
 from mp2flame.training.tracking.preparation import Study
 from mp2flame.training.tracking.sequence import start_rows
 from mp2flame.training.tracking.takes import Take
@@ -53,8 +51,7 @@ class Repose:
     def __init__(self, study: Study, *, joint: int, focal: float | None) -> None:
         self._layout = Layout(moving_expression(study.head), joint)
         self._response, self._index, self._focal = study.response, study.embedding.landmark_index, focal
-        self._points = Points.of_head(study.head, study.embedding).chosen(moving_columns(study.head))
-        self._usual = self._points.baked(np.zeros(len(self._response.of_identity)))
+        self._points, self._usual = study.points, study.usual_points
 
     def settled(self, take: Take) -> Take:
         """The take without its rest if that is none, and with keyframes where it has no rest."""
@@ -73,7 +70,7 @@ class Repose:
 
     def _costs(self, take: Take, seen: NDArray[np.floating], reported: Float64) -> Float64:
         """(M,) how unlikely landmarks (M, K, 3) and rotations (M, 3, 3) of a take are as somebody's rest."""
-        lens = Lens(self._focal or usual_focal(take.size), take.size)
+        lens = first_lens(take.size, self._focal)
         rows = start_rows(self._usual, self._layout, lens, seen, reported)
 
         def cost(number: int) -> float:

@@ -39,7 +39,7 @@ class Take:
     rest: NDArray[np.intp] | None
     """The frames at rest; None where none is."""
     main: int
-    """The number of the shot that shows the person: that of the rest, else the one with most frames with a face."""
+    """The number of the shot that shows the person: that of the calm second, else the one with most faces."""
     rows: NDArray[np.intp]
     """(N,) the frames with a face."""
     moments: Moments
