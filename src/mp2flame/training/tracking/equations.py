@@ -100,13 +100,15 @@ def misses(points: Float64, tangents: Float64) -> Float64:
 
 
 def miss_derivatives(moves: Float64, tangents: Float64) -> Float64:
-    """(N, D, K, 3) how misses change where the points move by (N, D, K, 3)."""
-    nearer = moves[..., 2]
-    result = -moves
-    result[..., :2] -= tangents[:, None, :, :2] * nearer[..., None]
-    result[..., 2] -= tangents[:, None, :, 2] * nearer.mean(axis=-1, keepdims=True)
-    result[..., 2] -= result[..., 2].mean(axis=-1, keepdims=True)
-    return result
+    """(N, D, 3, K) how misses change where the points move by (N, D, 3, K)."""
+    slopes = tangents.swapaxes(1, 2)[:, None]
+    nearer = moves[:, :, 2:]
+    result = np.empty_like(moves)
+    np.multiply(slopes[:, :, :2], nearer, out=result[:, :, :2])
+    np.multiply(slopes[:, :, 2:], nearer.mean(axis=3, keepdims=True), out=result[:, :, 2:])
+    result += moves
+    result[:, :, 2] -= result[:, :, 2].mean(axis=2, keepdims=True)
+    return np.negative(result, out=result)
 
 
 def uprights(turns: Float64) -> Float64:
@@ -157,10 +159,8 @@ def face_derivatives(scene: Scene, rows: Float64, sight: Sight) -> Float64:
     layout, n = scene.layout, len(rows)
     face = rows[:, : layout.n_expression]
     posed = scene.points.differentiate(face, layout.poses(rows), layout.translation(rows), layout.moving)
-    shift = np.broadcast_to(np.eye(3)[None, :, None], (n, 3, posed.positions.shape[1], 3))
-    moves = np.concatenate([posed.by_coefficient, posed.by_rotation, shift], axis=1)
-    upright = uprights(rotations.matrix(layout.turn(rows)))
-    changes = miss_derivatives(moves, sight.tangents) @ upright.swapaxes(1, 2)[:, None]
+    upright = uprights(rotations.matrix(layout.turn(rows))).swapaxes(1, 2)
+    changes = miss_derivatives(posed.moves, sight.tangents).swapaxes(2, 3) @ upright[:, None]
     jacobian: Float64 = changes.reshape(n, layout.width, -1)
     jacobian[:, : layout.n_face] -= scene.response.of_face
     return jacobian

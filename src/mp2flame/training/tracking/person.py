@@ -154,10 +154,9 @@ class _Problem:
         posed = self._points.differentiate(coefficients, self._layout.poses(rows), pose[:, 3:], joint)
         turns = rotations.matrix(pose[:, :3])
         upright = uprights(turns).swapaxes(1, 2)
-        shift = np.broadcast_to(np.eye(3)[None, :, None], (m, 3, tangents.shape[1], 3))
-        moves = np.concatenate([posed.by_coefficient[:, :s], posed.by_rotation, shift], axis=1)
+        moves = np.concatenate([posed.moves[:, :s], posed.moves[:, -6:]], axis=1)
         zoom = _zoom(posed.positions, tangents)[:, None]
-        change = np.concatenate([miss_derivatives(moves, tangents), zoom], axis=1) @ upright[:, None]
+        change = np.concatenate([miss_derivatives(moves, tangents).swapaxes(2, 3), zoom], axis=1) @ upright[:, None]
         size, growth = self.relative_size(identity)
         seen = (misses(posed.positions, tangents) @ upright).reshape(m, -1) / size
         change = change.reshape(m, s + 7, -1) / size

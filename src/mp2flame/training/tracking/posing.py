@@ -13,6 +13,7 @@ a change d of an axis-angle vector turns its rotation R into (I + [Jl d]x) R.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -68,10 +69,10 @@ class PosedPoints:
 
     positions: Float64
     """(N, K, 3) metres."""
-    by_coefficient: Float64
-    """(N, C, K, 3) metres for one unit of each coefficient."""
-    by_rotation: Float64
-    """(N, 3M, K, 3) metres for a radian of each number of the M joints that were asked for."""
+    moves: Float64
+    """(N, C + 3M + 3, 3, K) metres for one unit of each coefficient, for a radian of each number of the M joints that
+    were asked for, and for a metre of translation. Axes come before points, which are many: sums over long rows are
+    quick."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,8 +120,9 @@ class Points:
 
         def carried(values: NDArray[np.float32]) -> Float64:
             """Vertices (V, 3, X) as shares (X, K, J, 3)."""
-            result: Float64 = np.einsum("kcj,kcdx->xkjd", share, values[corners].astype(np.float64), optimize=True)
-            return result
+            result = np.einsum("kcj,kcdx->xkjd", share, values[corners].astype(np.float64), optimize=True)
+            # Sums over coefficients would copy it each time otherwise.
+            return np.ascontiguousarray(result)
 
         regressor, shapedirs = arrays.regressor.astype(np.float64), arrays.shapedirs[:, :, columns]
         return cls(
@@ -193,9 +195,11 @@ class Points:
             moving: the joints by whose rotation to differentiate.
         """
         stage = self._stage(coefficients, poses)
+        n, points = len(stage.world), len(self.base)
+        shift = np.broadcast_to(np.eye(3)[None, :, :, None], (n, 3, 3, points))
         turns = [self._by_rotation(joint, rotation_derivatives(poses[:, joint]), stage) for joint in moving]
-        positions = self._assembled(stage) + translation[:, None]
-        return PosedPoints(positions, self._by_coefficient(stage.world), np.concatenate(turns, axis=1))
+        moves = np.concatenate([self._by_coefficient(stage.world), *turns, shift], axis=1)
+        return PosedPoints(self._assembled(stage) + translation[:, None], moves)
 
     def _stage(self, coefficients: Float64, poses: Float64) -> _Stage:
         local = rotations.matrix(poses)
@@ -211,26 +215,36 @@ class Points:
         shares -= self.weights[..., None] * joints[:, None]
         return _Stage(local, world, joints, places, shares)
 
-    def _by_coefficient(self, world: Float64) -> Float64:
-        n, (c, k, j, _) = len(world), self.directions.shape
+    @cached_property
+    def _planes(self) -> Float64:
+        """(C, 3J + J, K) what a coefficient moves of each joint's share, in its axes, then the joints' weights."""
         own = self.directions - self.weights[..., None] * self.joint_directions[:, None]
-        result = np.zeros((n, c, k, 3))
-        for joint in range(j):
-            if self.weights[:, joint].any():
-                flat = own[:, :, joint].reshape(-1, 3)
-                result += (flat @ world[:, joint].swapaxes(1, 2)).reshape(n, c, k, 3)
+        c, k, j, _ = own.shape
+        weights = np.broadcast_to(self.weights.T, (c, j, k))
+        return np.concatenate([own.reshape(c, k, 3 * j).swapaxes(1, 2), weights], axis=1)
+
+    @cached_property
+    def _corrective_planes(self) -> Float64:
+        """(P, 3J, K)"""
+        p, k = self.correctives.shape[:2]
+        return np.ascontiguousarray(self.correctives.reshape(p, k, -1).swapaxes(1, 2))
+
+    def _by_coefficient(self, world: Float64) -> Float64:
+        """(N, C, 3, K)"""
+        n, (c, j, _) = len(world), self.joint_directions.shape
         places = np.zeros((n, c, j, 3)) + self.joint_directions
         for joint, parent in enumerate(self.parents[1:], start=1):
             offset = self.joint_directions[:, joint] - self.joint_directions[:, parent]
             places[:, :, joint] = places[:, :, parent] + offset @ world[:, parent].swapaxes(1, 2)
-        result += self.weights @ places
+        turned = np.broadcast_to(_side_by_side(world)[:, None], (n, c, 3, 3 * j))
+        result: Float64 = np.concatenate([turned, places.swapaxes(2, 3)], axis=3) @ self._planes
         return result
 
     def _by_rotation(self, moved: int, change: Float64, stage: _Stage) -> Float64:
-        """(N, 3, K, 3) by the three numbers of one joint's axis-angle, whose rotation changes by (N, 3, 3, 3)."""
-        n = len(change)
+        """(N, 3, 3, K) by the three numbers of one joint's axis-angle, whose rotation changes by (N, 3, 3, 3)."""
+        n, joints = len(change), len(self.parents)
         turned = np.zeros((n, 3, *stage.world.shape[1:]))
-        places = np.zeros((n, 3, len(self.parents), 3))
+        places = np.zeros((n, 3, joints, 3))
         for joint, parent in enumerate(self.parents):
             if joint == moved:
                 turned[:, :, joint] = change if parent < 0 else stage.world[:, None, parent] @ change
@@ -239,13 +253,19 @@ class Points:
                 places[:, :, joint] = places[:, :, parent] + (turned[:, :, parent] @ offset)[..., 0]
                 if joint != moved:
                     turned[:, :, joint] = turned[:, :, parent] @ stage.local[:, None, joint]
-        result: Float64 = np.einsum("najde,nkje->nakd", turned, stage.shares, optimize=True)
-        result += self.weights @ places
+        shares = stage.shares.reshape(n, -1, 3 * joints).swapaxes(1, 2)
+        result: Float64 = _side_by_side(turned) @ shares[:, None] + places.swapaxes(2, 3) @ self.weights.T
         if moved > 0:
-            rows = self.correctives[9 * (moved - 1) : 9 * moved]
-            bent = np.tensordot(change.reshape(n, 3, 9), rows, axes=1)
-            result += np.einsum("njde,nakje->nakd", stage.world, bent, optimize=True)
+            rows = self._corrective_planes[9 * (moved - 1) : 9 * moved]
+            bent = _side_by_side(stage.world)[:, None] @ rows
+            result += (change.reshape(n, 3, 9) @ bent.reshape(n, 9, -1)).reshape(result.shape)
         return result
+
+
+def _side_by_side(matrices: Float64) -> Float64:
+    """(..., 3, 3J) of matrices (..., J, 3, 3)."""
+    *lead, joints, _, _ = matrices.shape
+    return np.swapaxes(matrices, -3, -2).reshape(*lead, 3, 3 * joints)
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,17 +50,24 @@ class Skin:
 
 
 def _derivatives(chart: Chart, points: Points, coefficients: Float64, rows: Float64) -> tuple[Float64, Float64]:
-    """Places (N, P, 2) of points in frames, and how they change (N, C + 12 + 3, P, 2): coefficients, then poses."""
+    """Places (N, P, 2) of points in frames, and how they change (N, C + 12 + 3, 2, P): coefficients, then poses."""
     layout = chart.layout
     posed = points.differentiate(coefficients, layout.poses(rows), layout.translation(rows), layout.moving)
-    n, p = posed.positions.shape[:2]
-    shift = np.broadcast_to(np.eye(3)[None, :, None], (n, 3, p, 3))
-    moves = np.concatenate([posed.by_coefficient, posed.by_rotation, shift], axis=1)
     nearer = chart.lens.focal / -posed.positions[..., 2]
     places = chart.lens.pixels(posed.positions)
-    away = (places - chart.lens.middle) / chart.lens.focal
-    change = moves[..., :2] * (1.0, -1.0) + away[:, None] * moves[..., 2:]
-    return places, change * nearer[:, None, :, None]
+    away = ((places - chart.lens.middle) / chart.lens.focal).swapaxes(1, 2)
+    change = away[:, None] * posed.moves[:, :, 2:]
+    change[:, :, 0] += posed.moves[:, :, 0]
+    change[:, :, 1] -= posed.moves[:, :, 1]
+    change *= nearer[:, None, None]
+    return places, change
+
+
+def _weighed(change: Float64, weights: Float64) -> Float64:
+    """(..., C, 2P) changes (..., C, 2, P) times weights (..., P, 2, 2), which are symmetric."""
+    planes = np.moveaxis(weights, -3, -1)[..., None, :, :, :]
+    result: Float64 = change[..., :1, :] * planes[..., 0, :, :] + change[..., 1:, :] * planes[..., 1, :, :]
+    return result.reshape(*change.shape[:-2], -1)
 
 
 def _weights(misses: Float64, chart: Chart, trust: NDArray[np.floating]) -> Float64:
@@ -83,11 +90,9 @@ def skin_equations(skin: Skin, rows: Float64) -> tuple[Float64, Float64]:
         face = rows[part, : skin.chart.layout.n_expression]
         places, change = _derivatives(skin.chart, skin.chart.points, face, rows[part])
         misses = skin.marks.places[part] - places
-        weights = _weights(misses, skin.chart, skin.marks.trust[part])
-        flat = change.reshape(len(places), d, -1)
-        weighed = (change[..., None, :] @ weights[:, None])[..., 0, :].reshape(len(places), d, -1)
-        matrix[part] = weighed @ flat.swapaxes(1, 2)
-        right[part] = -(weighed @ misses.reshape(len(places), -1, 1))[..., 0]
+        weighed = _weighed(change, _weights(misses, skin.chart, skin.marks.trust[part]))
+        matrix[part] = weighed @ change.reshape(len(places), d, -1).swapaxes(1, 2)
+        right[part] = -(weighed @ misses.swapaxes(1, 2).reshape(len(places), -1, 1))[..., 0]
 
     for _ in in_threads(add, chunks(n, _CHUNK)):
         pass
@@ -112,7 +117,7 @@ def skin_evidence(skin: Skin, rows: Float64, matrix: Float64, right: Float64) ->
     both = np.concatenate([chart.identity[None], still[:, : chart.layout.n_expression]], axis=1)
     places, change = _derivatives(chart, chart.with_identity, both, still)
     # How each point's line of sight moves away from it, by identity, stand and focal length.
-    aside = np.concatenate([change[0, :s], change[0, -6:], (places - chart.lens.middle)])
+    aside = np.concatenate([change[0, :s], change[0, -6:], (places - chart.lens.middle).swapaxes(1, 2)])
 
     def one(i: int) -> tuple[Float64, Float64]:
         row = rows[i : i + 1]
@@ -120,12 +125,12 @@ def skin_evidence(skin: Skin, rows: Float64, matrix: Float64, right: Float64) ->
         places, change = (x[0] for x in _derivatives(chart, chart.with_identity, both, row))
         misses = skin.marks.places[i] - places
         weights = _INDEPENDENT * _weights(misses[None], chart, skin.marks.trust[i : i + 1])[0]
-        shared = -np.einsum("gpi,poi->gpo", aside, chart.slides(row[0]))
+        shared = -np.einsum("gip,poi->gop", aside, chart.slides(row[0]))
         shared[:s] += change[:s]
-        shared[-1] += places - chart.lens.middle
+        shared[-1] += (places - chart.lens.middle).T
         both = np.concatenate([change[s:], shared])
-        weighed = (both[..., None, :] @ weights)[..., 0, :].reshape(len(both), -1)
-        square, push = weighed @ both.reshape(len(both), -1).T, -weighed @ misses.ravel()
+        weighed = _weighed(both, weights)
+        square, push = weighed @ both.reshape(len(both), -1).T, -weighed @ misses.T.ravel()
         d = len(row[0])
         across = square[d:, :d]
         outer = np.linalg.solve(matrix[i] + square[:d, :d], np.column_stack([across.T, right[i] + push[:d]]))
