@@ -35,7 +35,9 @@ class Glimpse:
 
     def places(self, frame: NDArray[np.floating]) -> NDArray[np.float32]:
         """(..., 2) in this picture, of places in the frame (..., 2), pixels right and down."""
-        result: NDArray[np.float32] = ((frame - self.corner) * self.scale).astype(np.float32)
+        # Pictures of places are large, and as exact in single precision.
+        corner, scale = (x.astype(frame.dtype) for x in (self.corner, self.scale))
+        result: NDArray[np.float32] = ((frame - corner) * scale).astype(np.float32)
         return result
 
     def in_frame(self, places: NDArray[np.floating]) -> NDArray[np.float64]:

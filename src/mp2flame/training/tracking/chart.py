@@ -44,6 +44,8 @@ _OVAL: Final = 468
 """Landmarks of MediaPipe's before the irises: their hull is the face."""
 _FACING: Final = (0.35, 0.65)
 """Cosines between skin and line of sight from which on a point begins to count, and counts in full."""
+_LIPS_SIGMA, _EYES_SIGMA = 0.5, 0.4
+"""Pixels of the glimpse, standard deviation: flow is smooth, and what moves at the rims of lips and lids is not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +111,10 @@ class Chart:
         self._look = Look(np.ascontiguousarray(glimpse.grey[window]))
         corner = np.array([window[1].start, window[0].start])
         self._places = (nodes - corner).astype(np.float32)
-        self.information = self._look.information(self._places[self._kept]) * np.outer(glimpse.scale, glimpse.scale)
+        blur = (_LIPS_SIGMA * ground.lips + _EYES_SIGMA * ground.eyes)[kept]
+        # At the head's rim the next pixel shows something else.
+        whole = self.facing(reference.row[None])[0][:, None, None] * np.outer(glimpse.scale, glimpse.scale)
+        self.information = self._look.information(self._places[self._kept], blur) * whole
         """(P, 2, 2) how exactly marks can be found at each point: inverse square pixels of the frame."""
         self._grid_of_pixels = self._grid_coordinates(corner)
 
@@ -135,17 +140,18 @@ class Chart:
         result: Float64 = np.clip((cosine - _FACING[0]) / (_FACING[1] - _FACING[0]), 0.0, 1.0)
         return result
 
-    def match(self, rows: Float64, glimpse: Callable[[int], Glimpse | None]) -> Marks:
+    def match(self, rows: Float64, glimpse: Callable[[int], Glimpse | None], *, fine: bool = False) -> Marks:
         """Look for the points in frames.
 
         Args:
             rows: (N, D) where they are believed to be.
             glimpse: gives a frame's picture by its number; None is not looked at and tells nothing.
+            fine: look more closely; see `Look.compare`.
         """
 
         def find(part: slice) -> tuple[Float32, Float32]:
             believed, facing = self._project(rows[part]), self.facing(rows[part])
-            found = [self._find(believed[i], glimpse(part.start + i)) for i in range(len(believed))]
+            found = [self._find(believed[i], glimpse(part.start + i), fine) for i in range(len(believed))]
             places, trust = (np.stack([one[i] for one in found]) for i in (0, 1))
             return places, (trust * facing).astype(np.float32)
 
@@ -171,12 +177,12 @@ class Chart:
         positions = self._nodes_on_head.pose(rows[:, :e], self.layout.poses(rows), self.layout.translation(rows))
         return self.lens.pixels(positions)
 
-    def _find(self, believed: Float64, glimpse: Glimpse | None) -> tuple[Float32, Float32]:
+    def _find(self, believed: Float64, glimpse: Glimpse | None, fine: bool) -> tuple[Float32, Float32]:
         """Places (P, 2) and trust (P,) in one frame."""
         where = self._grid(believed).astype(np.float32)
         if glimpse is None:
             return where.reshape(-1, 2)[self._kept], np.zeros(len(self), dtype=np.float32)
-        flow, alike, laid = self._look.compare(glimpse, where, self._grid_of_pixels)
+        flow, alike, laid = self._look.compare(glimpse, where, self._grid_of_pixels, fine=fine)
         here = self._places[self._kept]
         return read_field(laid, here + read_field(flow, here)), read_field(alike, here)[:, 0]
 

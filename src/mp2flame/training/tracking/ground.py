@@ -39,6 +39,8 @@ class Ground:
     """(H, 3) unit vectors out of the skin, the head at rest, in its own axes."""
     skin: NDArray[np.bool_]
     """(H,) the face's own skin: neither mouth cavity, ears nor neck."""
+    lips: NDArray[np.bool_]
+    """(H,) of the skin, the lips and what is about them."""
     eyes: NDArray[np.bool_]
     """(H,) the eyeballs."""
 
@@ -70,5 +72,7 @@ def ground_under(
     normals = np.cross(neutral[:, 1] - neutral[:, 0], neutral[:, 2] - neutral[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)
     turning = head.arrays.weights[:, list(EYES)].sum(axis=1) > 0.5
-    skin, eyes = (np.asarray(mask[corners].all(axis=1)) for mask in (head_regions(head)["face"], turning))
-    return Ground(met, corners, hits.barycentric[met], normals, skin & ~eyes, eyes)
+    regions = head_regions(head)
+    masks = (regions["face"], regions["lips"], turning)
+    skin, lips, eyes = (np.asarray(mask[corners].all(axis=1)) for mask in masks)
+    return Ground(met, corners, hits.barycentric[met], normals, skin & ~eyes, lips & ~eyes, eyes)

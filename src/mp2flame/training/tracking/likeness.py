@@ -32,10 +32,12 @@ _SHADE: Final = 2.0
 """Pixels, standard deviation: what is smoother is light and shade, and not on the skin."""
 _CONTRAST: Final = 8.0
 """Of marks, as they are searched."""
-_GREY_SIGMA: Final = 5.0
+_GREY_SIGMA: Final = 3.0
 """Of 255, by how much marks look otherwise in another light, standard deviation."""
 _FLOW_SIGMA: Final = 0.15
 """Pixels of the glimpse, standard deviation of a flow's error along each axis where marks are clear."""
+_SMOOTH: Final = 10.0
+"""Weight of the flow's smoothness: of twice as much, less of what a head that is wrong leaves is found."""
 
 
 class Look:
@@ -48,9 +50,16 @@ class Look:
         self._variance = _mean(self.marks * self.marks)
 
     def compare(
-        self, glimpse: Glimpse, where: Float32, grid_of_pixels: tuple[Float32, Float32]
+        self, glimpse: Glimpse, where: Float32, grid_of_pixels: tuple[Float32, Float32], *, fine: bool
     ) -> tuple[Float32, Float32, Float32]:
-        """Flow (h, w, 2), likeness (h, w, 1) of what it leads to, and where in the frame each pixel is (h, w, 2)."""
+        """Flow (h, w, 2), likeness (h, w, 1) of what it leads to, and where in the frame each pixel is (h, w, 2).
+
+        Args:
+            glimpse: of the frame.
+            where: (rows, columns, 2) places in the frame of a grid's nodes.
+            grid_of_pixels: two (h, w), where on the grid each pixel is.
+            fine: search the whole picture and not just one of half its size, in twice the time.
+        """
         import cv2
 
         map_ = cv2.remap(where, *grid_of_pixels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
@@ -58,7 +67,11 @@ class Look:
         search = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
         # What is left to find is small, and half the work finds it as well.
         search.setGradientDescentIterations(12)
-        search.setPatchStride(4)
+        search.setPatchStride(6 if fine else 4)
+        search.setVariationalRefinementAlpha(_SMOOTH)
+        if fine:
+            search.setFinestScale(0)
+            search.setVariationalRefinementIterations(3)
         flow = search.calc(self._searched, _searchable(_marks(laid)), None)
         height, width = self.marks.shape
         x, y = np.meshgrid(np.arange(width, dtype=np.float32), np.arange(height, dtype=np.float32))
@@ -67,11 +80,12 @@ class Look:
         rising = np.clip((alike - _ALIKE[0]) / (_ALIKE[1] - _ALIKE[0]), 0.0, 1.0)
         return flow, rising[..., None].astype(np.float32), map_
 
-    def information(self, places: Float32) -> Float64:
+    def information(self, places: Float32, blur: Float64) -> Float64:
         """(P, 2, 2) inverse covariance of where a patch about each place (P, 2) is found, inverse square pixels.
 
-        That of Lucas and Kanade's method (1981, "An iterative image registration technique"): along an edge nothing can
-        be told, and nothing at all where skin is bare.
+        Where a flow's error is blurred by (P,) pixels, standard deviation, nothing is told more exactly. Else that of
+        Lucas and Kanade's method (1981, "An iterative image registration technique"): along an edge nothing can be
+        told, and nothing at all where skin is bare.
         """
         import cv2
 
@@ -80,8 +94,8 @@ class Look:
         xx, xy, yy = read_field(_PATCH**2 * _mean(products), places).T.astype(np.float64)
         squares = np.stack([np.stack([xx, xy], axis=-1), np.stack([xy, yy], axis=-1)], axis=-2)
         # What is known of a flow's error is known of a field, not of one pixel: better than this no flow is.
-        blur = _FLOW_SIGMA**2 * np.eye(2)
-        result: Float64 = np.linalg.inv(blur + _GREY_SIGMA**2 * np.linalg.inv(squares + 1e-3 * np.eye(2)))
+        least = (_FLOW_SIGMA**2 + blur**2)[:, None, None] * np.eye(2)
+        result: Float64 = np.linalg.inv(least + _GREY_SIGMA**2 * np.linalg.inv(squares + 1e-3 * np.eye(2)))
         return result
 
 

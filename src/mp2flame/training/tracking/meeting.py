@@ -101,8 +101,8 @@ class Meeting:
         """(N, K, 3) normalised, the landmarks of a take's frames that count."""
         return take.landmarks(take.rows, self._index)
 
-    def skin(self, take: Take, path: Path) -> Skin | None:
-        """Where the marks on the skin went in a take's frames; None where no pictures were kept."""
+    def skin(self, take: Take, path: Path, *, fine: bool) -> Skin | None:
+        """Where the marks on the skin went in a take's frames, `fine` if exactly; None where no pictures were kept."""
         at = self._reference_frame(take, path)
         glimpse = take.glimpse(int(take.rows[at]))
         if glimpse is None or min(glimpse.grey.shape) < _SMALLEST:
@@ -114,7 +114,9 @@ class Meeting:
         landmarks = take.landmarks(take.rows[at : at + 1], slice(None))[0]
         lens = self.person.lenses[take.number]
         chart = Chart(self._head, self.person.identity, self.layout, lens, Reference(glimpse, landmarks, row))
-        return Skin(chart, chart.match(path.rows, lambda i: take.glimpse(int(take.rows[i])))) if len(chart) else None
+        if not len(chart):
+            return None
+        return Skin(chart, chart.match(path.rows, lambda i: take.glimpse(int(take.rows[i])), fine=fine))
 
     def _reference_frame(self, take: Take, path: Path) -> int:
         """The frame most like the whole rest; where there is none, the frame whose face is nearest to one."""

@@ -225,12 +225,12 @@ class Points:
 
     @cached_property
     def _corrective_planes(self) -> Float64:
-        """(P, 3J, K)"""
+        """(P, 3J, K) what each corrective moves of each joint's share."""
         p, k = self.correctives.shape[:2]
         return np.ascontiguousarray(self.correctives.reshape(p, k, -1).swapaxes(1, 2))
 
     def _by_coefficient(self, world: Float64) -> Float64:
-        """(N, C, 3, K)"""
+        """(N, C, 3, K) by one unit of each coefficient."""
         n, (c, j, _) = len(world), self.joint_directions.shape
         places = np.zeros((n, c, j, 3)) + self.joint_directions
         for joint, parent in enumerate(self.parents[1:], start=1):

@@ -31,7 +31,7 @@ Float64 = NDArray[np.float64]
 
 _CHUNK: Final = 8
 """Frames whose derivatives are in memory at once."""
-_SOFT: Final = 4.0
+_SOFT: Final = 2.0
 """Deviations at which a miss counts half."""
 _INDEPENDENT: Final = 0.05
 """Share of the points that are worth something on their own when a person is told from them: light that moves over a
