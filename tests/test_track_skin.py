@@ -14,6 +14,7 @@ pytest.importorskip("pyvista")
 from mp2flame.head import FlameHead
 from mp2flame.render import MeshRenderer
 from mp2flame.training.comparison import compare
+from mp2flame.training.tracking import chart as chart_module
 from mp2flame.training.tracking import skin as skin_module
 from mp2flame.training.tracking.album import Album, Glimpse
 from mp2flame.training.tracking.chart import Chart, Marks, Reference
@@ -124,6 +125,31 @@ def test_points_are_found_where_they_went(chart: Chart, album: Album, rows: Floa
         assert np.median(away) < most
     moved = np.linalg.norm(truth[1] - truth[0], axis=1)
     assert np.percentile(moved, 90) > 3
+
+
+def test_a_close_look_finds_what_earlier_rounds_left(chart: Chart, album: Album, rows: Float64) -> None:
+    near = rows.copy()
+    near[1, : chart.layout.n_face] *= 0.8
+    marks = chart.match(near, album.glimpse, fine=True)
+    truth, trusted = _true_places(chart, rows)[1], marks.trust[1] > 0.5
+    left = np.linalg.norm(_true_places(chart, near)[1] - truth, axis=1)
+    asked = trusted & (left > 0.5)
+    missed = np.linalg.norm(marks.places[1] - truth, axis=1)
+    assert asked.sum() > 30
+    assert np.median(missed[asked]) < 0.4 * np.median(left[asked])
+
+
+def test_what_is_seen_at_a_slant_tells_nothing_and_eyes_little(chart: Chart, rows: Float64) -> None:
+    glimpse = chart.reference.glimpse
+    facing = chart.facing(rows[:1])[0]
+    exact = np.array([np.linalg.eigvalsh(one)[-1] for one in chart.information]) / glimpse.scale.max() ** 2
+    assert (facing == 0).any()
+    assert exact[facing == 0].max() == 0.0
+    assert exact[facing > 0].min() > 0.0
+    eyes = chart.with_identity.weights[:, 3:5].sum(axis=1) > 0.5
+    # Variances add up: nothing is surer than any of its errors.
+    assert exact[eyes].max() <= chart_module._EYES_SIGMA**-2
+    assert exact[~eyes].max() > chart_module._EYES_SIGMA**-2
 
 
 def test_a_turned_light_leads_nobody_astray(study: Study, chart: Chart, rows: Float64) -> None:
