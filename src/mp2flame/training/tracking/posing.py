@@ -236,7 +236,7 @@ class Points:
         for joint, parent in enumerate(self.parents[1:], start=1):
             offset = self.joint_directions[:, joint] - self.joint_directions[:, parent]
             places[:, :, joint] = places[:, :, parent] + offset @ world[:, parent].swapaxes(1, 2)
-        turned = np.broadcast_to(_side_by_side(world)[:, None], (n, c, 3, 3 * j))
+        turned = np.broadcast_to(_abreast(world)[:, None], (n, c, 3, 3 * j))
         result: Float64 = np.concatenate([turned, places.swapaxes(2, 3)], axis=3) @ self._planes
         return result
 
@@ -254,15 +254,15 @@ class Points:
                 if joint != moved:
                     turned[:, :, joint] = turned[:, :, parent] @ stage.local[:, None, joint]
         shares = stage.shares.reshape(n, -1, 3 * joints).swapaxes(1, 2)
-        result: Float64 = _side_by_side(turned) @ shares[:, None] + places.swapaxes(2, 3) @ self.weights.T
+        result: Float64 = _abreast(turned) @ shares[:, None] + places.swapaxes(2, 3) @ self.weights.T
         if moved > 0:
             rows = self._corrective_planes[9 * (moved - 1) : 9 * moved]
-            bent = _side_by_side(stage.world)[:, None] @ rows
+            bent = _abreast(stage.world)[:, None] @ rows
             result += (change.reshape(n, 3, 9) @ bent.reshape(n, 9, -1)).reshape(result.shape)
         return result
 
 
-def _side_by_side(matrices: Float64) -> Float64:
+def _abreast(matrices: Float64) -> Float64:
     """(..., 3, 3J) of matrices (..., J, 3, 3)."""
     *lead, joints, _, _ = matrices.shape
     return np.swapaxes(matrices, -3, -2).reshape(*lead, 3, 3 * joints)
