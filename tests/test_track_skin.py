@@ -104,6 +104,8 @@ def test_glimpses_know_where_they_were_taken() -> None:
     assert glimpse.grey.shape[0] < 400
     places = rng.uniform(100, 300, (20, 2))
     np.testing.assert_allclose(glimpse.in_frame(glimpse.places(places)), places, atol=1e-3)
+    whole = places.round().astype(np.int64)
+    np.testing.assert_array_equal(glimpse.places(whole), glimpse.places(whole.astype(np.float64)))
     # Each dot of the picture, two pixels wide, shines where the glimpse says that it is.
     for x, y in ((241.0, 161.0), (321.0, 241.0)):
         across, down = glimpse.places(np.array([x, y])).round().astype(int)

@@ -33,10 +33,11 @@ class Glimpse:
     scale: NDArray[np.float64]
     """(2,) its pixels for each pixel of the frame, across and down."""
 
-    def places(self, frame: NDArray[np.floating]) -> NDArray[np.float32]:
+    def places(self, frame: NDArray[np.number]) -> NDArray[np.float32]:
         """(..., 2) in this picture, of places in the frame (..., 2), pixels right and down."""
         # Pictures of places are large, and as exact in single precision.
-        corner, scale = (x.astype(frame.dtype) for x in (self.corner, self.scale))
+        exact = np.result_type(frame, np.float32)
+        corner, scale = (x.astype(exact) for x in (self.corner, self.scale))
         result: NDArray[np.float32] = ((frame - corner) * scale).astype(np.float32)
         return result
 
