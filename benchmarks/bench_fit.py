@@ -20,15 +20,15 @@ from time import perf_counter, sleep
 import numpy as np
 import pyarrow.parquet as pq
 
+from mp2flame.dataset.extract import Extraction, Task, tasks_of
+from mp2flame.dataset.readers.trackers import read_head_tracker_folder
+from mp2flame.dataset.store import Dataset
+from mp2flame.dataset.table import Rows
+from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.mapping import FEATURES
-from mp2flame.training.dataset import Dataset
-from mp2flame.training.extract import Extraction, Task, tasks_of
-from mp2flame.training.gather import gather
-from mp2flame.training.linear_fit import pinv_matrix
-from mp2flame.training.moments import Moments
-from mp2flame.training.readers.trackers import read_head_tracker_folder
-from mp2flame.training.rows import Rows
-from mp2flame.training.writer import DatasetWriter
+from mp2flame.regression.gather import gather
+from mp2flame.regression.linear_fit import pinv_matrix
+from mp2flame.regression.moments import Moments
 
 _PARTS = ("pinv", "pass", "folder", "extract")
 _E = 100
@@ -192,9 +192,9 @@ def bench_extract(film: Path, landmarker: Path, n: int = 2048) -> bool:
     """Scores out of pictures on one process and on two, and what two bare MediaPipe processes make of this machine."""
     from PIL import Image
 
-    from mp2flame.signals import FlameParams
+    from mp2flame.data import FlameParams
+    from mp2flame.dataset.readers.base import TrackedSequence
     from mp2flame.sources.video import VideoReader
-    from mp2flame.training.readers.sequence import TrackedSequence
 
     with tempfile.TemporaryDirectory(prefix="bench_fit_") as scratch:
         folder = Path(scratch)

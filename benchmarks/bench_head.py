@@ -27,9 +27,9 @@ for _variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 import numpy as np  # noqa: E402
 from numpy.typing import NDArray  # noqa: E402
 
+from mp2flame.data import FlameParams  # noqa: E402
 from mp2flame.head import FlameHead, load_head  # noqa: E402
 from mp2flame.head.arrays import check_arrays  # noqa: E402
-from mp2flame.signals import FlameParams  # noqa: E402
 
 _VERTICES = 5023
 _COEFFICIENTS = 100

@@ -30,14 +30,16 @@ from benchmarks.bench_drive import bare
 from benchmarks.live_ends import Arrivals, Nobody, Receipts, browse, free_port, listen, page_leavings, sink_leavings
 from mp2flame import Pipeline, default_filters, head_surface, load_head, open_sink, open_source
 from mp2flame.head import FlameHead
+from mp2flame.live.color_patches import Painting
+from mp2flame.live.director import Director
+from mp2flame.live.page import Page
 from mp2flame.live.takes import FORMATS
+from mp2flame.live.viewer_sink import PictureSink, ViewerSink
 from mp2flame.mapping import HeadPose, default_mapping
 from mp2flame.pipeline.lanes import Frame
 from mp2flame.sources.base import Source
 from mp2flame.sources.detected import DetectedSource
 from mp2flame.sources.paced import paced
-from mp2flame.viewer import Director, Page, PictureSink, ViewerSink
-from mp2flame.viewer.painting import Painting
 
 Timed = list[tuple[float, float, np.ndarray]]
 

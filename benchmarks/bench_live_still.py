@@ -14,10 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import default_filters, load_head, load_mapping
+from mp2flame.data import FlameParams, Observation
 from mp2flame.head import FlameHead
 from mp2flame.mapping import HeadPose, Mapping, default_mapping
-from mp2flame.signals import FlameParams, Observation
-from tests.stills import NOISE, RATE, see_a_blink
+from tests.helpers.images import NOISE, RATE, see_a_blink
 
 STILL = 300
 SETTLED = 90

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import FlameHead, FlameParams, load_head, load_mapping
-from mp2flame.training.comparison import compare
-from mp2flame.training.regions import head_regions
-from mp2flame.training.tracking.people import Tracked
-from mp2flame.training.tracking.preparation import study_head
-from mp2flame.training.tracking.tracking import track
+from mp2flame.evaluation.comparison import compare
+from mp2flame.geometry.face_regions import head_regions
+from mp2flame.tracking.model import study_head
+from mp2flame.tracking.people import Tracked
+from mp2flame.tracking.track import track
 
 
 def read_truth(path: Path) -> FlameParams:

@@ -17,10 +17,10 @@ from mediapipe.tasks.python.vision import FaceDetector, FaceLandmarker
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from mp2flame.signals import FlameParams, Observation
+from mp2flame.data import FlameParams, Observation
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.detected import Detector
-from tests import viser_client
+from tests.helpers import viser_client
 
 Receipts = dict[int, tuple[int, float]]
 """By the checksum of one mesh: which message of the connection it came in, and when (`time.perf_counter`)."""

@@ -16,10 +16,10 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.fetch import landmarker_path
+from mp2flame.data import FlameParams
+from mp2flame.downloads import landmarker_path
 from mp2flame.head import FlameHead, load_head
 from mp2flame.render import MeshRenderer
-from mp2flame.signals import FlameParams
 from mp2flame.sources.detector import FaceDetector
 
 ASSET: Final = Path(__file__).resolve().parents[1] / "src/mp2flame/mapping/assets/head_pose_model.csv"

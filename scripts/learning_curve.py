@@ -17,13 +17,13 @@ from typing import Literal
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
+from mp2flame.calibration.config import DEFAULT
+from mp2flame.dataset.store import Dataset
+from mp2flame.dataset.writer import DatasetWriter
+from mp2flame.evaluation.evaluate import evaluate
 from mp2flame.head import FlameHead, load_head
-from mp2flame.training.calibration.quality import DEFAULT
-from mp2flame.training.calibration.shards import read_person
-from mp2flame.training.dataset import Dataset
-from mp2flame.training.evaluation import evaluate
-from mp2flame.training.fitting import fit
-from mp2flame.training.writer import DatasetWriter
+from mp2flame.regression.fit import fit
+from mp2flame.synthesis.shards import read_person
 
 _KINDS: dict[str, Literal["ridge", "landmarks"]] = {"scores": "ridge", "landmarks and scores": "landmarks"}
 

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT, canonical_name
+from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.surface import split
 from mp2flame.head import FlameHead, load_head
-from mp2flame.training.embedding.preparation import prepare_head
-from mp2flame.training.regions import head_regions
-from mp2flame.training.surface import split
-from mp2flame.training.transfer import Transfer, transfer_shapes
-from mp2flame.training.transfer.carrying import ON_TOP
+from mp2flame.landmark_model.cache import prepare_head
+from mp2flame.retargeting import Transfer, transfer_shapes
+from mp2flame.retargeting.transfer import ON_TOP
 
 Float64 = NDArray[np.float64]
 

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from mp2flame.live import LiveSession
     from mp2flame.sources.detector import FaceDetector
-    from tests.films import Pixels
+    from tests.helpers.video import Pixels
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -49,7 +49,7 @@ def listens_to_ctrl_c() -> Iterator[None]:
 @pytest.fixture
 def no_thread_is_left() -> Iterator[None]:
     """Every thread that a test begins has an end."""
-    from tests.live_parts import wait_for
+    from tests.helpers.live import wait_for
 
     before = set(threading.enumerate())
     yield
@@ -59,7 +59,7 @@ def no_thread_is_left() -> Iterator[None]:
 @pytest.fixture
 def session(tmp_path: Path) -> Iterator[LiveSession]:
     """A live session that plays a recorded performance."""
-    from tests.live_parts import running, settings
+    from tests.helpers.live import running, settings
 
     with running(settings(tmp_path)) as live:
         yield live
@@ -68,7 +68,7 @@ def session(tmp_path: Path) -> Iterator[LiveSession]:
 @pytest.fixture(scope="module")
 def performance(shared_data: Path) -> list[Pixels]:
     """Frames of a rendered head that plays the scripted performance."""
-    from tests.films import performance_frames
+    from tests.helpers.video import performance_frames
 
     return performance_frames(shared_data)
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from mp2flame.data import FlameParams, Observation, concatenate
 from mp2flame.errors import InputError
 from mp2flame.filters import Chain, Filter, Hold, Limits, OneEuro, default_filters
 from mp2flame.mapping import HeadPose, LinearMapping, Mapping, Preferred
 from mp2flame.mapping.landmarks import N_INPUTS, LandmarkMapping
-from mp2flame.signals import FlameParams, Observation, concatenate
 
 _E = 7
 _FIELDS = ("expression", "jaw_pose", "neck_pose", "global_orient", "leye_pose", "reye_pose", "translation")

@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
+from mp2flame.data import FlameParams, Observation, concatenate
 from mp2flame.errors import MissingFileError, SinkError
 from mp2flame.formats import load_params
-from mp2flame.signals import FlameParams, Observation, concatenate
 from mp2flame.sinks import HeadSurface, Sink, open_sink
 from mp2flame.sources import Source, open_source
 from mp2flame.sources.detected import DetectedSource
 from mp2flame.sources.images import ImagesReader
 from mp2flame.sources.video import VideoReader
-from tests.films import noise, write_film
+from tests.helpers.video import noise, write_film
 
 _N = 6
 _HEAD = HeadSurface(

@@ -11,9 +11,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame import rotations
+from mp2flame.data import FlameParams
 from mp2flame.errors import FormatError, InputError, MissingExtraError, MissingFileError
 from mp2flame.head import load_head
-from mp2flame.signals import FlameParams
 from mp_2_flame import MP_2_FLAME, compute_head_pose_from_mp_landmarks_3d
 
 _AXES = np.diag([1.0, -1.0, -1.0])

@@ -54,8 +54,8 @@ _HEAD = "import mp2flame; head = mp2flame.load_head('builtin'); surface = mp2fla
         ("PIL", "render", _HEAD + "mp2flame.open_sink('film.gif', head=surface)"),
         ("pythonosc", "stream", _HEAD + "mp2flame.open_sink('vmc://127.0.0.1:39539', head=surface)"),
         ("websockets", "stream", _HEAD + "mp2flame.open_sink('ws://:0', head=surface)"),
-        ("viser", "viewer", "import mp2flame.viewer.page"),
-        ("pyarrow", "train", "from mp2flame.training import fit"),
+        ("viser", "viewer", "import mp2flame.live.page"),
+        ("pyarrow", "train", "import mp2flame.dataset.store"),
     ],
 )
 def test_a_missing_extra_prints_its_install_line(package: str, extra: str, code: str, tmp_path: Path) -> None:

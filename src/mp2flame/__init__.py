@@ -14,10 +14,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mp2flame.signals import FlameParams, Observation, concatenate, register_writer
+from mp2flame.data import FlameParams, Observation, concatenate, register_writer
 
 if TYPE_CHECKING:
-    from mp2flame import training as training
     from mp2flame.filters import default_filters
     from mp2flame.formats import load_params
     from mp2flame.head import FlameHead, load_head, save_head
@@ -46,7 +45,6 @@ __all__ = [
     "open_sink",
     "open_source",
     "save_head",
-    "training",
 ]
 
 _HOMES = {
@@ -67,8 +65,6 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "training":
-        return import_module("mp2flame.training")
     if name not in _HOMES:
         raise AttributeError(f"module 'mp2flame' has no attribute {name!r}")
     value = getattr(import_module(f"mp2flame.{_HOMES[name]}"), name)

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import tyro
 
-from mp2flame.atomic import check_different, check_target
 from mp2flame.cli.console import out, progress
+from mp2flame.cli.text import counted
 from mp2flame.errors import InputError
-from mp2flame.wording import counted
+from mp2flame.files import check_different, check_target
 
 __all__ = ["Arkit"]
 
@@ -43,7 +43,7 @@ class Arkit:
         from contextlib import ExitStack
 
         from mp2flame import head_surface, load_head, load_mapping, load_params, open_sink
-        from mp2flame.training.transfer import ArkitSolver, arkit_shapes
+        from mp2flame.retargeting import ArkitSolver, arkit_shapes
 
         self._check_outputs()
         params, head = load_params(self.params, frame_rate=self.fps), load_head(self.head)

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mp2flame.atomic import check_target
 from mp2flame.cli.console import err, out, progress
 from mp2flame.cli.evaluate import figures_table
 from mp2flame.errors import InputError
+from mp2flame.files import check_target
 
 if TYPE_CHECKING:
-    from mp2flame.training.calibration.calibrating import Calibration
+    from mp2flame.calibration.calibrate import Calibration
 
 __all__ = ["Calibrate"]
 
@@ -97,9 +97,9 @@ class Calibrate:
             check_target(path)
 
     def _calibrate(self, head: str) -> Calibration:
-        from mp2flame.fetch import landmarker_path
-        from mp2flame.training.calibration.calibrating import calibrate
-        from mp2flame.training.calibration.quality import DEFAULT, QUICK
+        from mp2flame.calibration.calibrate import calibrate
+        from mp2flame.calibration.config import DEFAULT, QUICK
+        from mp2flame.downloads import landmarker_path
 
         quality = QUICK if self.quick else DEFAULT
         pictures = quality.frames + 1
@@ -124,7 +124,7 @@ class Calibrate:
             )
 
     def _write(self, result: Calibration) -> None:
-        from mp2flame.training.report import write_report
+        from mp2flame.evaluation.report import write_report
 
         out.print(f"on {len(result.evaluation.subjects)} people held out:")
         out.print(figures_table({name: m.figures() for name, m in result.evaluation.measures.items()}))

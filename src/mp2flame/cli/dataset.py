@@ -11,7 +11,7 @@ import tyro
 from rich.table import Table
 
 from mp2flame.cli.console import Bar, out, progress
-from mp2flame.wording import counted, listed
+from mp2flame.cli.text import counted, listed
 
 __all__ = ["Dataset", "connected"]
 
@@ -20,7 +20,7 @@ def connected(address: str | None) -> AbstractContextManager[None]:
     """A connection to Ray for a block, or none."""
     if address is None:
         return nullcontext()
-    from mp2flame.training.cluster import cluster
+    from mp2flame.dataset.cluster import cluster
 
     return cluster(address)
 
@@ -53,8 +53,8 @@ class Build:
 
     def run(self) -> int:
         """Build, and say what became of the frames."""
+        from mp2flame.dataset.build import build
         from mp2flame.head import load_head
-        from mp2flame.training.building import build
 
         head = None if self.head is None else load_head(self.head)
         with progress("looking at pictures", None) as bar, connected(self.cluster):
@@ -102,8 +102,8 @@ class Info:
 
     def run(self) -> int:
         """Print the survey."""
-        from mp2flame.training.dataset import Dataset as Data
-        from mp2flame.training.survey import survey
+        from mp2flame.dataset.store import Dataset as Data
+        from mp2flame.dataset.summary import survey
 
         found = survey(Data(self.folder))
         table = Table(show_header=False, box=None)
@@ -129,8 +129,8 @@ class Plot:
 
     def run(self) -> int:
         """Draw, and say where the files are."""
-        from mp2flame.training.dataset import Dataset as Data
-        from mp2flame.training.plots import plot
+        from mp2flame.dataset.plots import plot
+        from mp2flame.dataset.store import Dataset as Data
 
         for path in plot(Data(self.folder), self.output):
             out.print(f"wrote {path}", soft_wrap=True)

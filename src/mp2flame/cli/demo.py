@@ -16,9 +16,9 @@ from mp2flame.errors import FetchError, MissingExtraError, MissingFileError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from mp2flame.data import FlameParams, Observation
     from mp2flame.head import FlameHead
     from mp2flame.pipeline import Report
-    from mp2flame.signals import FlameParams, Observation
     from mp2flame.sources.base import Source
 
 __all__ = ["Demo"]
@@ -47,8 +47,8 @@ class Demo:
 
     def run(self) -> int:
         """Film, watch, drive, measure."""
+        from mp2flame.demo_animation import perform
         from mp2flame.head import load_head
-        from mp2flame.performance import perform
 
         if not self.output.is_dir():
             raise MissingFileError(f"no folder {self.output}: make it first, or name another with --output")
@@ -77,10 +77,10 @@ class Demo:
             return None
 
     def _drive(self, source: Source, head: FlameHead) -> tuple[Report, FlameParams]:
+        from mp2flame.data import concatenate
         from mp2flame.filters import default_filters
         from mp2flame.mapping import HeadPose, default_mapping
         from mp2flame.pipeline import drive, head_surface
-        from mp2flame.signals import concatenate
         from mp2flame.sinks import open_sink
 
         shape = np.random.default_rng(_OTHER_PERSON).normal(scale=_OTHER_SPREAD, size=head.n_shape)
@@ -136,7 +136,7 @@ class _Prompter:
 
     def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
         """The script at that time."""
-        from mp2flame.signals import Observation
+        from mp2flame.data import Observation
 
         row = int(np.abs(self._time - time).argmin())
         return Observation(
@@ -160,7 +160,7 @@ def _scripted(film: Path, performance: FlameParams, weights: NDArray[np.float32]
 
 def _distances(head: FlameHead, driven: FlameParams, truth: FlameParams) -> Table:
     """How far the driven face was from the true one, on the average person, by region."""
-    from mp2flame.training.comparison import compare
+    from mp2flame.evaluation.comparison import compare
 
     figures = compare(head, driven, truth)
     table = Table(title="How far the driven head was from the truth", title_justify="left")

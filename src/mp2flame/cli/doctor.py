@@ -74,7 +74,7 @@ def _extra(extra: str, module: str, package: str, purpose: str) -> Check:
 
 
 def _landmarker() -> Check:
-    from mp2flame.fetch import find_landmarker
+    from mp2flame.downloads import find_landmarker
 
     try:
         path = find_landmarker()

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mp2flame.atomic import check_different
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError, MissingFileError
+from mp2flame.files import check_different
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from mp2flame.data import Observation
     from mp2flame.mapping import Person
     from mp2flame.mapping.base import Mapping
     from mp2flame.pipeline import Report
-    from mp2flame.signals import Observation
     from mp2flame.sinks import HeadSurface, Sink
 
 __all__ = ["Drive", "load_rest", "open_sinks", "pose_mapping"]
@@ -133,8 +133,8 @@ def load_rest(rest: str, landmarker: Path | None, *, mirror: bool) -> Observatio
         MissingFileError: there is no such file.
         FormatError: it is no person file, though it is named like one.
     """
+    from mp2flame.data import concatenate
     from mp2flame.mapping import is_person_file, load_person
-    from mp2flame.signals import concatenate
     from mp2flame.sources import open_source
 
     if rest in ("auto", "none"):

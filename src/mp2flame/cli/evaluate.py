@@ -38,10 +38,10 @@ class Evaluate:
 
     def run(self) -> int:
         """Measure, print a table, write the reports and the summaries."""
+        from mp2flame.evaluation.evaluate import evaluate, with_metrics
+        from mp2flame.evaluation.report import write_report
         from mp2flame.head import load_head
         from mp2flame.mapping import StoredMapping, load_mapping
-        from mp2flame.training.evaluation import evaluate, with_metrics
-        from mp2flame.training.report import write_report
 
         names = _short(self.mappings)
         for path in self.output:

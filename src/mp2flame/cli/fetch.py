@@ -21,7 +21,7 @@ class Landmarker:
 
     def run(self) -> int:
         """Fetch and print the path."""
-        from mp2flame.fetch import fetch_landmarker
+        from mp2flame.downloads import fetch_landmarker
 
         out.print(str(fetch_landmarker()), soft_wrap=True)
         return 0
@@ -38,7 +38,7 @@ class Mapping:
 
     def run(self) -> int:
         """Show the licence, ask, fetch, print the folder."""
-        from mp2flame.fetch import PUBLISHED, fetch_mapping
+        from mp2flame.downloads import PUBLISHED, fetch_mapping
 
         err.print(PUBLISHED[self.name].licence_text, soft_wrap=True)
         accepted = self.accept_licence

@@ -10,8 +10,8 @@ import tyro
 
 from mp2flame.cli.console import err, out
 from mp2flame.cli.dataset import connected
+from mp2flame.cli.text import counted
 from mp2flame.errors import InputError, MissingFileError
-from mp2flame.wording import counted
 
 __all__ = ["Fit"]
 
@@ -36,7 +36,7 @@ class Fit:
     def run(self) -> int:
         """Fit, save, and say what was used."""
         from mp2flame.head import load_head
-        from mp2flame.training.fitting import fit
+        from mp2flame.regression.fit import fit
 
         # A fit can take minutes: what would fail at its end fails now.
         if self.output.suffix != ".safetensors" and self.kind != "pinv":

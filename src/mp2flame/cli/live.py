@@ -59,7 +59,7 @@ class Live:
     def run(self) -> int:
         """Serve the page until Ctrl-C, then print what was done."""
         from mp2flame.live import LiveSession, LiveSettings
-        from mp2flame.viewer import who_can_see
+        from mp2flame.live.access import who_can_see
 
         mappings = (self.mapping or "builtin",)
         session = LiveSession(

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from rich.table import Table
 
-from mp2flame.atomic import check_target
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError
+from mp2flame.files import check_target
 
 if TYPE_CHECKING:
+    from mp2flame.data import Observation
     from mp2flame.mapping import Mapping, Person
-    from mp2flame.signals import Observation
 
 __all__ = ["refine"]
 
@@ -49,8 +49,8 @@ def refine(
     Raises:
         Mp2FlameError: there is no face, too little of it, or no rest; or a file cannot be read or written.
     """
+    from mp2flame.calibration.person import make_person
     from mp2flame.mapping import default_mapping, load_mapping
-    from mp2flame.training.personal.making import make_person
 
     # Watching takes as long as the video: what would fail at its end fails now.
     if output.suffix != ".safetensors":
@@ -65,7 +65,7 @@ def refine(
 
 
 def _watch(video: str, landmarker: Path | None, *, mirror: bool) -> Observation:
-    from mp2flame.signals import concatenate
+    from mp2flame.data import concatenate
     from mp2flame.sources import open_source
 
     seen: list[Observation] = []

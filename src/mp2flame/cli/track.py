@@ -14,7 +14,7 @@ from mp2flame.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
-    from mp2flame.training.tracking.batch import Job, Outcome, Setting
+    from mp2flame.tracking.batch import Job, Outcome, Setting
 
 __all__ = ["Track"]
 
@@ -60,7 +60,7 @@ class Track:
     def run(self) -> int:
         """Learn the head if it is new, track everybody, and say what became of whom."""
         from mp2flame.head import load_head
-        from mp2flame.training.tracking.people import check_ipd
+        from mp2flame.tracking.people import check_ipd
 
         check_ipd(self._metres)
         files = self._files()
@@ -86,17 +86,17 @@ class Track:
 
     def _study(self, head: FlameHead, bundle: Path) -> None:
         """Learn the head now, with a progress bar, so that every process finds it learned."""
-        from mp2flame.training.tracking.preparation import study_head
+        from mp2flame.tracking.model import study_head
 
         with progress(f"learning how MediaPipe sees {head.version} (once)", None) as bar:
             study_head(head, bundle, on_picture=bar.advance)
 
     def _to_files(self, head: FlameHead, files: tuple[Path, ...]) -> int:
-        from mp2flame.fetch import landmarker_path
+        from mp2flame.downloads import landmarker_path
         from mp2flame.mapping import load_mapping
-        from mp2flame.training.tracking.batch import video_pictures
-        from mp2flame.training.tracking.results import check_targets, save_files
-        from mp2flame.training.tracking.tracking import track
+        from mp2flame.tracking.batch import video_pictures
+        from mp2flame.tracking.results import check_targets, save_files
+        from mp2flame.tracking.track import track
 
         check_targets(files)
         bundle, video = landmarker_path(self.landmarker), self.videos[0]
@@ -122,8 +122,8 @@ class Track:
         return 0
 
     def _to_folder(self, head: FlameHead) -> int:
-        from mp2flame.fetch import landmarker_path
-        from mp2flame.training.tracking.batch import jobs_of, run_jobs
+        from mp2flame.downloads import landmarker_path
+        from mp2flame.tracking.batch import jobs_of, run_jobs
 
         folder = self.output[0]
         if not folder.parent.is_dir():
@@ -146,7 +146,7 @@ class Track:
         return 1 if failed else 0
 
     def _setting(self, bundle: Path) -> Setting:
-        from mp2flame.training.tracking.batch import Setting
+        from mp2flame.tracking.batch import Setting
 
         return Setting(
             head_source=self.head,

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from mp2flame.atomic import check_target
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError
+from mp2flame.files import check_target
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -42,7 +42,7 @@ class Transfer:
     def run(self) -> int:
         """Transfer, save, and name what this head cannot do."""
         from mp2flame.head import load_head
-        from mp2flame.training.transfer import arkit_mapping, transfer_shapes
+        from mp2flame.retargeting import arkit_mapping, transfer_shapes
 
         self._check_outputs()
         head = load_head(self.head)
@@ -55,7 +55,7 @@ class Transfer:
         if transfer.not_made:
             out.print(f"this head cannot make: {', '.join(transfer.not_made)}", soft_wrap=True)
         if self.sheet is not None:
-            from mp2flame.training.transfer.sheet import save_sheet
+            from mp2flame.retargeting.contact_sheet import save_sheet
 
             save_sheet(head, transfer, self.sheet)
             out.print(f"wrote {self.sheet}: judge it by eye", soft_wrap=True)
@@ -74,8 +74,8 @@ class Transfer:
 
         if self.landmarks is not None:
             return load_embedding(self.landmarks)
-        from mp2flame.fetch import landmarker_path
-        from mp2flame.training.embedding.preparation import prepare_head
+        from mp2flame.downloads import landmarker_path
+        from mp2flame.landmark_model.cache import prepare_head
 
         with progress("looking at the head", None) as bar:
             return prepare_head(head, landmarker_path(self.landmarker), on_picture=bar.advance).embedding

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from mp2flame.data import FlameParams
 from mp2flame.filters.rows import Rows, from_rows, to_rows
-from mp2flame.signals import FlameParams
 
 __all__ = ["Filter"]
 

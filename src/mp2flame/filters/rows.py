@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
-from mp2flame.signals import FlameParams
 
 __all__ = ["VECTORS", "Order", "Rows", "from_rows", "to_rows"]
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mp2flame.data import FlameParams, concatenate
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.signals import FlameParams, concatenate
 
 if TYPE_CHECKING:
     from mp2flame.formats.writer import ParamsWriter

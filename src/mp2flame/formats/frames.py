@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.errors import FormatError
 from mp2flame.formats.arrays import constant, load_arrays, rows
 from mp2flame.formats.vhap import OFFSETS, read_vhap
-from mp2flame.signals import FlameParams
 
 __all__ = ["numbered_files", "read_flame_json", "read_frame_folder", "read_head_tracker"]
 

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE, reorder
+from mp2flame.data import N_LANDMARKS, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.signals import N_LANDMARKS, FlameParams, Observation
 
 __all__ = ["FORMAT", "POSES", "VERSION", "Recording", "RecordingHeader", "read_recording"]
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import check_target, writing
 from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, SinkError
+from mp2flame.files import check_target, writing
 from mp2flame.formats.recording import FORMAT, POSES, VERSION
-from mp2flame.signals import FlameParams, Observation
 
 __all__ = ["RecordingWriter"]
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.errors import FormatError
 from mp2flame.formats.arrays import constant, frame_times, rows
-from mp2flame.signals import FlameParams
 
 __all__ = ["read_emage", "read_named"]
 

@@ -11,8 +11,8 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
-from mp2flame.signals import FlameParams
 
 __all__ = ["RowSpool"]
 

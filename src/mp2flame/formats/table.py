@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import PartFile, writing
 from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import FlameParams, Float32
 from mp2flame.errors import FormatError, InputError
+from mp2flame.files import PartFile, writing
 from mp2flame.formats.writer import ParamsWriter
-from mp2flame.signals import FlameParams, Float32
 
 __all__ = ["CsvWriter", "read_csv"]
 

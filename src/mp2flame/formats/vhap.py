@@ -19,12 +19,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import PartFile, PartFolder, check_target, writing
+from mp2flame.data import FlameParams, Float32
 from mp2flame.errors import FormatError, SinkError
+from mp2flame.files import PartFile, PartFolder, check_target, writing
 from mp2flame.formats.arrays import constant, frame_times, rows
 from mp2flame.formats.spool import RowSpool
 from mp2flame.formats.writer import ParamsWriter
-from mp2flame.signals import FlameParams, Float32
 
 __all__ = ["OFFSETS", "FrameFolderWriter", "NpzWriter", "read_vhap"]
 

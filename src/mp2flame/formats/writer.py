@@ -5,9 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from pathlib import Path
 
-from mp2flame.atomic import writing
+from mp2flame.data import FlameParams, Float32
 from mp2flame.errors import SinkError
-from mp2flame.signals import FlameParams, Float32
+from mp2flame.files import writing
 
 __all__ = ["ParamsWriter"]
 

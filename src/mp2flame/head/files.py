@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import write_whole
 from mp2flame.blendshapes import ARKIT
 from mp2flame.errors import FormatError, InputError
+from mp2flame.files import write_whole
 from mp2flame.head.arrays import BLENDSHAPE_KEYS, check_arrays
 from mp2flame.head.model import FlameHead
 from mp2flame.head.reading import RawHead, read_head

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mp2flame.atomic import write_whole
+from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError
-from mp2flame.signals import N_LANDMARKS
+from mp2flame.files import write_whole
 
 if TYPE_CHECKING:
     from mp2flame.head.model import FlameHead

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.head.arrays import HeadArrays
 from mp2flame.head.skinning import Rest, make_rest, pose_vertices
-from mp2flame.signals import FlameParams
 
 __all__ = ["JOINT_NAMES", "FlameHead"]
 

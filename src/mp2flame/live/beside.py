@@ -8,10 +8,10 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.filters import Filter
 from mp2flame.head import FlameHead
 from mp2flame.mapping import Mapping
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import Sink
 
 __all__ = ["BesideSink"]

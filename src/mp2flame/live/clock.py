@@ -9,7 +9,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from mp2flame.signals import Observation
+from mp2flame.data import Observation
 from mp2flame.sources.detected import Detector
 
 __all__ = ["RoadClock", "TimedDetector"]

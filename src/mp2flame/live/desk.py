@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.filters import Filter
 from mp2flame.head import FlameHead
@@ -20,7 +21,6 @@ from mp2flame.live.motion import HeadPoseTarget, Motion, Posed, smoothing_filter
 from mp2flame.live.sliders import observe_weights
 from mp2flame.mapping import Mapping, Person, check_head, load_preferred
 from mp2flame.pipeline import Pipeline
-from mp2flame.signals import FlameParams, Observation
 
 __all__ = ["Desk", "Side"]
 

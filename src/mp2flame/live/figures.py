@@ -6,13 +6,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
+from mp2flame.cli.text import counted
 from mp2flame.errors import InputError
+from mp2flame.live.page import Page
 from mp2flame.live.playback import Playback
 from mp2flame.live.recorder import Recorder
 from mp2flame.pipeline import Pipeline
 from mp2flame.pipeline.timing import RoomTime
-from mp2flame.viewer import Page
-from mp2flame.wording import counted
 
 __all__ = ["DETECTION", "ROAD", "end_recording", "losses", "rooms_to_show", "show_figures", "show_progress"]
 

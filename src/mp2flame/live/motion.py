@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
+from mp2flame.data import N_SCORES, FlameParams, Observation
 from mp2flame.filters import Chain, Filter, Hold, Limits, default_filters
 from mp2flame.mapping import HeadPose, Mapping
 from mp2flame.mapping.around import Around
-from mp2flame.signals import N_SCORES, FlameParams, Observation
 
 __all__ = ["HeadPoseTarget", "Motion", "Posed", "smoothing_filters", "without_rest"]
 

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from mp2flame.atomic import PartFile
+from mp2flame.data import FlameParams, Observation, concatenate
 from mp2flame.errors import InputError, Mp2FlameError, SinkError
+from mp2flame.files import PartFile
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
 from mp2flame.mapping.rest import calm_frames
 from mp2flame.pipeline import Pipeline
-from mp2flame.signals import FlameParams, Observation, concatenate
 from mp2flame.sinks.base import HeadSurface, Sink
 
 __all__ = [

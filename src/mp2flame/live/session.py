@@ -8,20 +8,22 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import Observation
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
+from mp2flame.live.access import only_this_machine
 from mp2flame.live.desk import Desk, Side
 from mp2flame.live.figures import DETECTION, ROAD, end_recording, show_figures, show_progress
 from mp2flame.live.neutral import data_folder, load_neutral, neutral_file, take_neutral
+from mp2flame.live.page import Page
 from mp2flame.live.playback import Playback
 from mp2flame.live.recorder import Recorder
 from mp2flame.live.settings import LiveSettings
 from mp2flame.live.takes import FORMATS
+from mp2flame.live.viewer_sink import PictureSink, ViewerSink
 from mp2flame.pipeline import Pipeline, Report, head_surface
 from mp2flame.pipeline.lanes import Frame
-from mp2flame.signals import Observation
 from mp2flame.sinks import open_sink
-from mp2flame.viewer import Page, PictureSink, ViewerSink, only_this_machine
 
 __all__ = ["LiveSession"]
 

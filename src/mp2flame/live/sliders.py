@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
-from mp2flame.signals import Observation
+from mp2flame.data import Observation
 from mp2flame.sources.base import Source
 
 __all__ = ["SliderSource", "observe_weights"]

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 
+from mp2flame.data import Observation
 from mp2flame.errors import Mp2FlameError
 from mp2flame.live.clock import RoadClock
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
 
 __all__ = ["Stage"]

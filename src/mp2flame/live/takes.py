@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, MissingExtraError, Mp2FlameError, SinkError
 from mp2flame.formats.recording import read_recording
 from mp2flame.head import FlameHead
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks import open_sink
 from mp2flame.sinks.base import HeadSurface, Sink
 

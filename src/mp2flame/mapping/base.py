@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.signals import FlameParams, Observation
+from mp2flame.data import FlameParams, Observation
 
 __all__ = ["Mapping"]
 

@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import write_whole
+from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError
+from mp2flame.files import write_whole
 from mp2flame.mapping import tensors
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.tensors import Arrays
-from mp2flame.signals import N_SCORES
 
 if TYPE_CHECKING:
     from typing_extensions import Self

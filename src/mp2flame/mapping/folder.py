@@ -18,10 +18,10 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import PartFolder, write_whole, writing
+from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.files import PartFolder, write_whole, writing
 from mp2flame.mapping.linear import LinearMapping
-from mp2flame.signals import N_SCORES
 
 __all__ = ["load_folder", "read_folder", "save_folder"]
 

@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mp2flame import rotations
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.mapping.around import Around
 from mp2flame.mapping.rest import seen_frames
-from mp2flame.signals import FlameParams, Observation
 
 __all__ = ["HeadPose", "straight_of"]
 

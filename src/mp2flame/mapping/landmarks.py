@@ -2,7 +2,7 @@
 
 A frame's landmarks are laid onto the person's rest landmarks by the best similarity (which turns the head to the front,
 and takes out distance and image position), subtracted, joined with the scores relative to rest, whitened by one matrix,
-and given to a few small networks whose outputs are averaged. Training is in `mp2flame.training`.
+and given to a few small networks whose outputs are averaged. Training is in `mp2flame.regression`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import N_LANDMARKS, N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
 from mp2flame.mapping.linear import N_ROTATIONS, params_of_columns
 from mp2flame.mapping.rest import robust_rest
 from mp2flame.mapping.tensors import Arrays
 from mp2flame.rotations import nearest_rotation
-from mp2flame.signals import N_LANDMARKS, N_SCORES, FlameParams, Observation
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -6,7 +6,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
-from mp2flame import fetch
+from mp2flame import downloads
 from mp2flame.errors import FormatError, MissingFileError
 from mp2flame.mapping.file import StoredMapping, read_mapping_file
 from mp2flame.mapping.folder import load_folder
@@ -33,21 +33,21 @@ def load_mapping(source: str | Path) -> StoredMapping:
         asset = files("mp2flame.mapping") / "assets" / f"{source}.safetensors"
         with as_file(asset) as path:
             return read_mapping_file(path)
-    if isinstance(source, str) and source in fetch.PUBLISHED:
-        published = fetch.PUBLISHED[source]
+    if isinstance(source, str) and source in downloads.PUBLISHED:
+        published = downloads.PUBLISHED[source]
         metadata = {
             "head_version": published.head_version,
             "licence": published.licence,
             "provenance": f"{published.repository} at commit {published.commit}",
         }
-        return load_folder(fetch.published_folder(source), metadata=metadata)
+        return load_folder(downloads.published_folder(source), metadata=metadata)
     path = Path(source)
     if path.is_dir():
         return load_folder(path)
     if not path.exists():
         raise MissingFileError(
             f"expected a mapping: 'builtin', a .safetensors file, a folder with bs2exp.npy, or one of "
-            f"{', '.join([*_BUILTIN[1:], *fetch.PUBLISHED])}; there is nothing at {path}"
+            f"{', '.join([*_BUILTIN[1:], *downloads.PUBLISHED])}; there is nothing at {path}"
         )
     if path.suffix == ".npy":
         raise FormatError(f"{path} is one part of a mapping: name its folder, {path.parent}")

@@ -19,14 +19,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import write_whole
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
+from mp2flame.data import N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.files import write_whole
 from mp2flame.mapping import tensors
 from mp2flame.mapping.around import Around
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.rest import robust_rest, seen_frames
-from mp2flame.signals import N_SCORES, FlameParams, Observation
 
 __all__ = ["PAIRED", "Person", "Refined", "is_person_file", "load_person"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.loading import load_mapping
-from mp2flame.signals import FlameParams, Observation
 
 __all__ = ["Preferred", "default_mapping", "landmarks_beside", "load_preferred"]
 

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 
 from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import Observation
 from mp2flame.errors import InputError
-from mp2flame.signals import Observation
 
 __all__ = ["REST_SECONDS", "calm_frames", "robust_rest", "seen_frames"]
 

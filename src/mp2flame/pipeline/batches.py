@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from typing import TypeAlias
 
-from mp2flame.signals import Observation
+from mp2flame.data import Observation
 
 __all__ = ["Arrived", "in_batches"]
 

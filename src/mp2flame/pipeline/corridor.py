@@ -14,6 +14,7 @@ from typing import Literal
 
 from threadpoolctl import threadpool_limits
 
+from mp2flame.data import Observation, concatenate
 from mp2flame.errors import Mp2FlameError, SinkError
 from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
@@ -25,7 +26,6 @@ from mp2flame.pipeline.lanes import Frame, Inbox, Lane, ShortLane, lane_for
 from mp2flame.pipeline.report import Report
 from mp2flame.pipeline.rest import split_rest
 from mp2flame.pipeline.timing import Stopwatch
-from mp2flame.signals import Observation, concatenate
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
 

@@ -16,8 +16,8 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.pipeline.timing import Stopwatch
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import Sink
 
 __all__ = ["Frame", "Inbox", "Lane", "ShortLane", "lane_for"]

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TypeVar
 
+from mp2flame.data import Observation, concatenate
 from mp2flame.mapping.rest import REST_SECONDS, calm_frames
-from mp2flame.signals import Observation, concatenate
 
 __all__ = ["split_rest"]
 

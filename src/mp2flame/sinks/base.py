@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.signals import FlameParams, Observation
+from mp2flame.data import FlameParams, Observation
 
 if TYPE_CHECKING:
     from typing_extensions import Self

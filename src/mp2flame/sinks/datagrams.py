@@ -10,11 +10,11 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import SinkError
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import Sink
-from mp2flame.wire.address import Address
-from mp2flame.wire.face import check_single
+from mp2flame.streams.address import Address
+from mp2flame.streams.packet import check_single
 
 __all__ = ["DatagramSink"]
 

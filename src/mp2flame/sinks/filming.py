@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.atomic import PartFile, writing
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, SinkError
-from mp2flame.signals import FlameParams, Observation
+from mp2flame.files import PartFile, writing
 from mp2flame.sinks.base import HeadSurface, Sink
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from datetime import datetime
 from typing import Any
 from uuid import uuid4
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.sinks.datagrams import DatagramSink
-from mp2flame.wire import livelink
-from mp2flame.wire.address import Address, parse_address
-from mp2flame.wire.angles import yaw_pitch_roll
-from mp2flame.wire.face import arkit_scores, head_rotation, rotation
+from mp2flame.streams import livelink
+from mp2flame.streams.address import Address, parse_address
+from mp2flame.streams.packet import arkit_scores, head_rotation, rotation
+from mp2flame.streams.rotation_conventions import yaw_pitch_roll
 
 __all__ = ["LiveLinkSink"]
 

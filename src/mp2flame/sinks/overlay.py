@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import Observation
 from mp2flame.errors import InputError
-from mp2flame.signals import Observation
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.sinks.filming import FilmingSink, Picture
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.formats.recording_writer import RecordingWriter
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import HeadSurface, Sink
 
 __all__ = ["RecordingSink"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from mp2flame.signals import FlameParams, Observation
+from mp2flame.data import FlameParams, Observation
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.sinks.datagrams import DatagramSink
-from mp2flame.wire.address import parse_address
-from mp2flame.wire.messages import json_frame
+from mp2flame.streams.address import parse_address
+from mp2flame.streams.messages import json_frame
 
 __all__ = ["UdpSink"]
 

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import HeadSurface
 from mp2flame.sinks.datagrams import DatagramSink
-from mp2flame.wire import vmc
-from mp2flame.wire.address import Address, parse_address
-from mp2flame.wire.face import arkit_scores, head_rotation, rotation
+from mp2flame.streams import vmc
+from mp2flame.streams.address import Address, parse_address
+from mp2flame.streams.packet import arkit_scores, head_rotation, rotation
 
 __all__ = ["VmcSink"]
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, SinkError
-from mp2flame.signals import FlameParams, Observation
 from mp2flame.sinks.base import HeadSurface, Sink
 from mp2flame.sinks.broadcast import Broadcaster
-from mp2flame.wire import messages
-from mp2flame.wire.address import parse_address
-from mp2flame.wire.face import check_single
+from mp2flame.streams import messages
+from mp2flame.streams.address import parse_address
+from mp2flame.streams.packet import check_single
 
 __all__ = ["WebSocketMeshSink", "WebSocketSink"]
 

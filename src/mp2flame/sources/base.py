@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar
 
-from mp2flame.signals import Observation
+from mp2flame.data import Observation
 from mp2flame.sources.expectations import Expectations
 
 if TYPE_CHECKING:

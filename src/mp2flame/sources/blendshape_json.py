@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from mp2flame.blendshapes import canonical_name, order_names
+from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
-from mp2flame.wire.face import WireFace, checked_scores
+from mp2flame.streams.packet import WireFace, checked_scores
 
 __all__ = ["BlendshapeJsonSource"]
 

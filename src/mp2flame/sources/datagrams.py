@@ -11,12 +11,12 @@ from abc import abstractmethod
 from collections.abc import Generator
 from typing import ClassVar
 
+from mp2flame.data import Observation
 from mp2flame.errors import FormatError, SourceError
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
 from mp2flame.sources.packet_clock import PacketClock
-from mp2flame.wire.address import Address
-from mp2flame.wire.face import WireFace
+from mp2flame.streams.address import Address
+from mp2flame.streams.packet import WireFace
 
 __all__ = ["DatagramSource", "Drops"]
 

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 
 from numpy.typing import NDArray
 
+from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.signals import Observation
 from mp2flame.sources.ahead import read_ahead
 from mp2flame.sources.base import Source
 from mp2flame.sources.frames import FrameReader

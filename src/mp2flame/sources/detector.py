@@ -16,8 +16,8 @@ from typing import Any, Final, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import Observation
 from mp2flame.errors import FormatError, MissingFileError, SourceError
-from mp2flame.signals import Observation
 from mp2flame.sources.extras import importing
 from mp2flame.sources.faces import Box, FaceChoice
 from mp2flame.sources.frames import Picture

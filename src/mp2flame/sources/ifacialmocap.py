@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from mp2flame.errors import InputError, SourceError
 from mp2flame.sources.datagrams import DatagramSource
-from mp2flame.wire import ifacialmocap
-from mp2flame.wire.address import Address, parse_address
-from mp2flame.wire.face import WireFace
+from mp2flame.streams import ifacialmocap
+from mp2flame.streams.address import Address, parse_address
+from mp2flame.streams.packet import WireFace
 
 __all__ = ["IFacialMocapSource"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from mp2flame.sources.datagrams import DatagramSource
-from mp2flame.wire import livelink
-from mp2flame.wire.address import Address, parse_address
-from mp2flame.wire.face import WireFace
+from mp2flame.streams import livelink
+from mp2flame.streams.address import Address, parse_address
+from mp2flame.streams.packet import WireFace
 
 __all__ = ["LiveLinkSource"]
 

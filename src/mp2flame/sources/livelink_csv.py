@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TextIO
 
 from mp2flame.blendshapes import ARKIT, canonical_name
+from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
-from mp2flame.wire.angles import yaw_pitch_roll_matrix
-from mp2flame.wire.face import WireFace, checked_scores, head_transform
-from mp2flame.wire.livelink import ANGLE_UNITS, frame_rate
+from mp2flame.streams.livelink import ANGLE_UNITS, frame_rate
+from mp2flame.streams.packet import WireFace, checked_scores, head_transform
+from mp2flame.streams.rotation_conventions import yaw_pitch_roll_matrix
 
 __all__ = ["LiveLinkCsvSource"]
 

@@ -160,7 +160,7 @@ def _webcam(index: int) -> FrameReader:
 
 
 def _detected(reader: FrameReader, landmarker: str | Path | None, *, mirror: bool) -> Source:
-    from mp2flame.fetch import landmarker_path
+    from mp2flame.downloads import landmarker_path
     from mp2flame.sources.detected import DetectedSource, LiveDetectedSource
     from mp2flame.sources.detector import FaceDetector
 

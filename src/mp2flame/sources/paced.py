@@ -8,8 +8,8 @@ from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, TypeVar
 
+from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
 from mp2flame.sources.detected import DetectedSource, LiveDetectedSource
 from mp2flame.sources.frames import CLOSE, FrameReader, TimedPicture

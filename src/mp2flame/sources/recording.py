@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from pathlib import Path
 
+from mp2flame.data import Observation
 from mp2flame.errors import SourceError
 from mp2flame.formats.recording import read_recording
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
 
 __all__ = ["RecordingSource"]

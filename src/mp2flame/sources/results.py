@@ -11,8 +11,8 @@ from typing import Any, Final
 import numpy as np
 
 from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import N_LANDMARKS, N_SCORES
 from mp2flame.errors import FormatError
-from mp2flame.signals import N_LANDMARKS, N_SCORES
 from mp2flame.sources.faces import Box
 
 __all__ = ["Face", "check_result"]

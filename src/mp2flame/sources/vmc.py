@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mp2flame.sources.datagrams import DatagramSource
-from mp2flame.wire.address import Address, parse_address
-from mp2flame.wire.face import WireFace
-from mp2flame.wire.vmc import MARIONETTE_PORT, VmcListener
+from mp2flame.streams.address import Address, parse_address
+from mp2flame.streams.packet import WireFace
+from mp2flame.streams.vmc import MARIONETTE_PORT, VmcListener
 
 __all__ = ["VmcSource"]
 

@@ -8,14 +8,14 @@ from collections.abc import Generator
 from contextlib import ExitStack, suppress
 from typing import ClassVar
 
+from mp2flame.data import Observation
 from mp2flame.errors import FormatError, MissingExtraError, SourceError
-from mp2flame.signals import Observation
 from mp2flame.sources.base import Source
 from mp2flame.sources.datagrams import BEAT, PATIENCE, Drops
 from mp2flame.sources.packet_clock import PacketClock
-from mp2flame.wire.address import Address, parse_address
-from mp2flame.wire.face import WireFace
-from mp2flame.wire.messages import parse_binary, parse_hello, parse_json, parse_object
+from mp2flame.streams.address import Address, parse_address
+from mp2flame.streams.messages import parse_binary, parse_hello, parse_json, parse_object
+from mp2flame.streams.packet import WireFace
 
 try:
     from websockets.exceptions import ConnectionClosed, ConnectionClosedOK, InvalidHandshake, InvalidURI

@@ -1,0 +1,1 @@
+"""How far mappings are from the truth, by face region, jaw and gaze."""

@@ -1,0 +1,241 @@
+"""How good a mapping is on frames whose truth is known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from collections.abc import Mapping as Mapping_
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
+from mp2flame.data import FlameParams, Observation
+from mp2flame.dataset.table import Rows
+from mp2flame.errors import InputError
+from mp2flame.geometry.apertures import head_gaps
+from mp2flame.geometry.face_regions import REGIONS, head_regions
+from mp2flame.geometry.surface import Symmetry, join, split
+from mp2flame.mapping.linear import N_ROTATIONS
+
+if TYPE_CHECKING:
+    from mp2flame.head import FlameHead
+
+__all__ = ["Frame", "Measures", "Ruler", "mirrored", "told", "widened"]
+
+Float32 = NDArray[np.float32]
+
+_CHUNK = 64
+_KEPT_FRAMES = 12
+# Frames of a sequence that are less than this apart show about the same face.
+_APART = 10
+# Closed more than half counts as a blink.
+_BLINK = 0.5
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One frame and how far it is off."""
+
+    subject: str
+    sequence: str
+    number: int
+    mm: float
+    """Mean distance of the face's vertices."""
+    truth: NDArray[np.float32] = field(repr=False, compare=False)
+    """(E + 9,)"""
+    result: NDArray[np.float32] = field(repr=False, compare=False)
+    """(E + 9,)"""
+
+    def is_near(self, other: Frame) -> bool:
+        """Whether the two are within a third of a second of each other, at thirty frames a second."""
+        same = (self.subject, self.sequence) == (other.subject, other.sequence)
+        return same and abs(self.number - other.number) < _APART
+
+    def told(self) -> dict[str, str | int | float]:
+        """Without the arrays, for JSON."""
+        return {"subject": self.subject, "sequence": self.sequence, "frame": self.number, "mm": round(self.mm, 4)}
+
+
+@dataclass
+class Measures:
+    """Sums over frames; `figures()` are the means. Lengths in millimetres, angles in degrees."""
+
+    frames: int = 0
+    sums: dict[str, float] = field(default_factory=dict)
+    counts: dict[str, int] = field(default_factory=dict)
+    worst: list[Frame] = field(default_factory=list)
+
+    def count(self, name: str, values: NDArray[np.floating] | NDArray[np.bool_]) -> None:
+        """Take values of a measure into its mean."""
+        self.sums[name] = self.sums.get(name, 0.0) + float(values.sum(dtype=np.float64))
+        self.counts[name] = self.counts.get(name, 0) + values.size
+
+    def keep_worst(self, frames: Iterable[Frame]) -> None:
+        """Remember the frames that are farthest off; of those that follow each other closely, the worst alone."""
+        kept: list[Frame] = []
+        for frame in sorted([*self.worst, *frames], key=lambda frame: -frame.mm):
+            if not any(frame.is_near(other) for other in kept):
+                kept.append(frame)
+        self.worst = kept[:_KEPT_FRAMES]
+
+    def mean(self, name: str) -> float | None:
+        """The mean of a measure; None where nothing was counted, such as blinks of people who never blink."""
+        return self.sums[name] / self.counts[name] if self.counts.get(name) else None
+
+    def figures(self) -> dict[str, float]:
+        """Every measure by name, with each region also relative to no expression."""
+        result: dict[str, float] = {"frames": float(self.frames)}
+        for name in self.sums:
+            mean = self.mean(name)
+            if mean is not None and not name.startswith("still "):
+                result[name] = mean
+        for region in REGIONS:
+            still = self.mean(f"still {region} mm")
+            if still:
+                result[region] = result[f"{region} mm"] / still
+        return result
+
+
+def mirrored(seen: Observation, landmarks: NDArray[np.intp] | None) -> Observation:
+    """What would have been seen in a mirrored picture of a mirrored person.
+
+    Args:
+        seen: the frames; the head transform is left out.
+        landmarks: (478,) which landmark each one changes places with; needed where `seen` has landmarks.
+    """
+    changed: dict[str, Float32 | None] = {"scores": seen.scores[:, mirror_permutation(MEDIAPIPE)]}
+    if seen.landmarks is not None and landmarks is not None:
+        moved = seen.landmarks[:, landmarks] * np.array([-1, 1, 1], np.float32) + np.array([1, 0, 0], np.float32)
+        changed["landmarks"] = moved
+    else:
+        changed["landmarks"] = None
+    return replace(seen, head_transform=None, **changed)  # type: ignore[arg-type]
+
+
+class Ruler:
+    """Measures mappings' results on one head.
+
+    Args:
+        head: the head that truth and results are for.
+
+    Raises:
+        InputError: the head has no face that regions can be found on.
+    """
+
+    def __init__(self, head: FlameHead) -> None:
+        self.head = head
+        self._regions = head_regions(head)
+        self._gaps = head_gaps(head, self._regions)
+        self._neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
+        self._open_lids = self._gaps.lid_gaps(self._neutral[None])[0]
+        self._face = np.flatnonzero(self._regions["face"])
+
+    def add(self, measures: Measures, rows: Rows, result: FlameParams) -> None:
+        """Count in the results for `rows`, of one subject; frames without a face or truth are left out.
+
+        Raises:
+            InputError: another number of results than rows.
+        """
+        if len(rows) != len(result):
+            raise InputError(f"expected a result for each of {len(rows)} frames; got {len(result)}")
+        both = np.flatnonzero(rows.usable & result.found)
+        truth, got = (widened(values, self.head.n_expression)[both] for values in (rows.joined, join(result)))
+        measures.frames += len(both)
+        follows = _follows(rows, both)
+        before = np.zeros((0, len(self._face), 3), dtype=np.float32)
+        for start in range(0, len(both), _CHUNK):
+            chunk = slice(start, start + _CHUNK)
+            meshes = self.head(split(truth[chunk])), self.head(split(got[chunk]))
+            self._count(measures, *meshes)
+            off = (meshes[1] - meshes[0])[:, self._face]
+            distance = np.linalg.norm(off, axis=2).mean(axis=1) * 1000
+            worst = np.argsort(-distance, kind="stable")[:_KEPT_FRAMES]
+            measures.keep_worst(
+                Frame(
+                    rows.subject,
+                    str(rows.sequence[both[start + i]]),
+                    int(rows.frame[both[start + i]]),
+                    float(distance[i]),
+                    truth[start + i],
+                    got[start + i],
+                )
+                for i in worst
+            )
+            lead = start - len(before)
+            _count_jitter(measures, np.concatenate([before, off]), follows[lead : start + len(off)])
+            before = off[-2:]
+        error = np.degrees(got - truth)[:, self.head.n_expression :]
+        measures.count("jaw degrees", np.abs(error[:, 0]))
+        measures.count("gaze degrees", np.linalg.norm(error[:, 3:6], axis=1))
+
+    def _count(self, measures: Measures, true: Float32, got: Float32) -> None:
+        error = np.linalg.norm(got - true, axis=2) * 1000
+        still = np.linalg.norm(self._neutral - true, axis=2) * 1000
+        for name, mask in self._regions.items():
+            measures.count(f"{name} mm", error[:, mask].mean(axis=1))
+            measures.count(f"still {name} mm", still[:, mask].mean(axis=1))
+        measures.count("lip gap mm", np.abs(self._gaps.lip_gap(got) - self._gaps.lip_gap(true)) * 1000)
+        lids = self._gaps.lid_gaps(true), self._gaps.lid_gaps(got)
+        measures.count("lid gap mm", np.abs(lids[1] - lids[0]) * 1000)
+        shut = lids[0] < _BLINK * self._open_lids
+        measures.count("blink recall", (lids[1] < _BLINK * self._open_lids)[shut])
+
+    def add_asymmetry(self, measures: Measures, straight: FlameParams, other: FlameParams, symmetry: Symmetry) -> None:
+        """Count in how far the result of the mirrored frames is from the mirrored result, over the face.
+
+        Args:
+            measures: to count in.
+            straight: results of the frames.
+            other: results of the mirrored frames.
+            symmetry: of the head.
+        """
+        both = straight.found & other.found
+        width = self.head.n_expression
+        expected = (widened(join(straight)[both], width) @ symmetry.matrix).astype(np.float32)
+        got = widened(join(other)[both], width)
+        for start in range(0, len(got), _CHUNK):
+            rows = slice(start, start + _CHUNK)
+            difference = self.head(split(got[rows])) - self.head(split(expected[rows]))
+            measures.count("asymmetry mm", np.linalg.norm(difference[:, self._face], axis=2).mean(axis=1) * 1000)
+
+
+def widened(joined: Float32, n_expression: int) -> Float32:
+    """Joined rows with their expression padded by zeros to E coefficients.
+
+    Raises:
+        InputError: they have more than E.
+    """
+    extra = n_expression + N_ROTATIONS - joined.shape[1]
+    if extra < 0:
+        raise InputError(
+            f"expected at most {n_expression} expression coefficients, as the head has; "
+            f"got {joined.shape[1] - N_ROTATIONS}: give the head that they were made for"
+        )
+    return np.insert(joined, [joined.shape[1] - N_ROTATIONS] * extra, 0, axis=1) if extra else joined
+
+
+def _follows(rows: Rows, both: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """(n,) whether each frame is the next one after the frame before it."""
+    follows = np.zeros(len(both), dtype=np.bool_)
+    follows[1:] = (np.diff(rows.frame[both]) == 1) & (rows.sequence[both][1:] == rows.sequence[both][:-1])
+    return follows
+
+
+def _count_jitter(measures: Measures, off: Float32, follows: NDArray[np.bool_]) -> None:
+    """Count second differences in time of what the result adds to the truth: trembling that the face does not do.
+
+    Args:
+        measures: to count in.
+        off: (m, V, 3) metres that results are off, frame by frame.
+        follows: (m,) whether each frame is the next one after the frame before it.
+    """
+    last = np.flatnonzero(follows[2:] & follows[1:-1]) + 2
+    shaking = off[last] - 2 * off[last - 1] + off[last - 2]
+    measures.count("jitter mm", np.linalg.norm(shaking, axis=2).mean(axis=1) * 1000)
+
+
+def told(figures: Mapping_[str, float]) -> dict[str, float]:
+    """The figures rounded for people and files."""
+    return {name: round(value, 4) for name, value in figures.items()}

@@ -1,0 +1,1 @@
+"""Meshes, face regions, symmetry, skinned points and cameras."""

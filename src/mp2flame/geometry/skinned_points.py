@@ -1,0 +1,284 @@
+"""Points fixed to a head's surface as a function of its parameters, with analytic derivatives.
+
+Letters: N frames, K points, J = 5 joints, C coefficients, P = 36 pose correctives.
+
+The model is that of `mp2flame.head.skinning`, for the points alone. A point is a fixed sum of posed vertices, and a
+posed vertex is a sum over joints, so each point needs only its share of every joint's vertices: K x J positions that
+are linear in coefficients and correctives, and K x J weights.
+
+Derivatives of rotations go by the left Jacobian of SO(3) (Barfoot 2017, "State Estimation for Robotics", section 7.1):
+a change d of an axis-angle vector turns its rotation R into (I + [Jl d]x) R.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mp2flame import rotations
+from mp2flame.head.landmarks import LandmarkEmbedding
+from mp2flame.tracking.state import identity_width, moving_expression
+
+if TYPE_CHECKING:
+    from mp2flame.head import FlameHead
+
+__all__ = ["Points", "PosedPoints", "moving_columns", "rotation_derivatives"]
+
+Float64 = NDArray[np.float64]
+
+_SERIES_BELOW = 0.05
+
+
+def moving_columns(head: FlameHead) -> NDArray[np.int64]:
+    """The coefficients that are estimated: identity (S'), then expression (E)."""
+    return np.concatenate([np.arange(identity_width(head)), head.n_shape + np.arange(moving_expression(head))])
+
+
+def rotation_derivatives(axis_angle: ArrayLike) -> Float64:
+    """(..., 3, 3, 3): how the rotation matrix of an axis-angle vector (..., 3) changes with each of its numbers."""
+    vector = np.asarray(axis_angle, dtype=np.float64)
+    angle = np.linalg.norm(vector, axis=-1)[..., None, None]
+    square = angle * angle
+    series = 1 / 6 - square / 120 + square * square / 5040
+    exact = (1 - np.sinc(angle / np.pi)) / np.maximum(square, _SERIES_BELOW**2)
+    cross = _cross(vector)
+    b = 0.5 * np.sinc(angle / (2 * np.pi)) ** 2
+    jacobian = np.eye(3) + b * cross + np.where(angle < _SERIES_BELOW, series, exact) * (cross @ cross)
+    # Column i of the Jacobian is the axis that the rotation goes on about when number i grows.
+    axes = np.swapaxes(jacobian, -1, -2)
+    turned: Float64 = _cross(axes) @ rotations.matrix(vector)[..., None, :, :]
+    return turned
+
+
+def _cross(vector: Float64) -> Float64:
+    """(..., 3, 3) cross-product matrices of vectors (..., 3)."""
+    cross = np.zeros((*vector.shape, 3))
+    x, y, z = vector[..., 0], vector[..., 1], vector[..., 2]
+    cross[..., 0, 1], cross[..., 0, 2], cross[..., 1, 2] = -z, y, -x
+    cross[..., 1, 0], cross[..., 2, 0], cross[..., 2, 1] = z, -y, x
+    return cross
+
+
+@dataclass(frozen=True, eq=False)
+class PosedPoints:
+    """The points of N frames."""
+
+    positions: Float64
+    """(N, K, 3) metres."""
+    moves: Float64
+    """(N, C + 3M + 3, 3, K) metres for one unit of each coefficient, for a radian of each number of the M joints that
+    were asked for, and for a metre of translation. Axes come before points, which are many: sums over long rows are
+    quick."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """K points of a head; C coefficients move them, those of expression, of identity, or both."""
+
+    base: Float64
+    """(K, J, 3) metres: each joint's share of every point, all coefficients zero."""
+    directions: Float64
+    """(C, K, J, 3) metres for one unit of each coefficient."""
+    correctives: Float64
+    """(P, K, J, 3) metres."""
+    weights: Float64
+    """(K, J) how much of each point a joint carries."""
+    joints: Float64
+    """(J, 3) metres, all coefficients zero."""
+    joint_directions: Float64
+    """(C, J, 3)."""
+    parents: tuple[int, ...]
+    """J parent joints, -1 for the root."""
+
+    @classmethod
+    def of_head(cls, head: FlameHead, embedding: LandmarkEmbedding) -> Points:
+        """The landmarks of a head's mean identity; its coefficients are identity (S), then expression (E)."""
+        return cls.at(head, embedding.corners(head.faces), embedding.barycentric)
+
+    @classmethod
+    def at(
+        cls,
+        head: FlameHead,
+        corners: NDArray[np.int64],
+        barycentric: Float64,
+        columns: slice | NDArray[np.integer] = slice(None),
+    ) -> Points:
+        """Any points of a head's mean identity.
+
+        Args:
+            head: the head.
+            corners: (K, 3) vertices.
+            barycentric: (K, 3) their weights.
+            columns: which of its coefficients move them, of identity (S), then expression (E).
+        """
+        arrays = head.arrays
+        share = barycentric[:, :, None] * arrays.weights[corners].astype(np.float64)
+
+        def carried(values: NDArray[np.float32]) -> Float64:
+            """Vertices (V, 3, X) as shares (X, K, J, 3)."""
+            result = np.einsum("kcj,kcdx->xkjd", share, values[corners].astype(np.float64), optimize=True)
+            # Sums over coefficients would copy it each time otherwise.
+            return np.ascontiguousarray(result)
+
+        regressor, shapedirs = arrays.regressor.astype(np.float64), arrays.shapedirs[:, :, columns]
+        return cls(
+            base=carried(arrays.v_template[..., None])[0],
+            directions=carried(shapedirs),
+            correctives=carried(arrays.posedirs),
+            weights=share.sum(axis=1),
+            joints=regressor @ arrays.v_template,
+            joint_directions=np.einsum("jv,vdx->xjd", regressor, shapedirs, optimize=True),
+            parents=arrays.parents,
+        )
+
+    def chosen(self, columns: slice | NDArray[np.integer]) -> Points:
+        """The same points moved by some of the coefficients only; the others stay zero."""
+        return replace(self, directions=self.directions[columns], joint_directions=self.joint_directions[columns])
+
+    def some(self, rows: NDArray[np.intp]) -> Points:
+        """Some of the points."""
+        fields = {name: getattr(self, name)[rows] for name in ("base", "weights")}
+        moved = {name: getattr(self, name)[:, rows] for name in ("directions", "correctives")}
+        return replace(self, **fields, **moved)
+
+    def baked(self, coefficients: ArrayLike) -> Points:
+        """The same points with the first coefficients (B,) fixed at these values and gone from the list."""
+        fixed = np.asarray(coefficients, dtype=np.float64)
+        b = len(fixed)
+        return replace(
+            self.chosen(slice(b, None)),
+            base=self.base + np.tensordot(fixed, self.directions[:b], axes=1),
+            joints=self.joints + np.tensordot(fixed, self.joint_directions[:b], axes=1),
+        )
+
+    def sizes(self, coefficients: Float64) -> tuple[Float64, Float64]:
+        """Metres (N,), the root mean square distance of the points at rest from their middle, and (N, C) how it grows.
+
+        Args:
+            coefficients: (N, C).
+        """
+        rest = self.base.sum(axis=1) + np.tensordot(coefficients, self.directions.sum(axis=2), axes=1)
+        rest -= rest.mean(axis=1, keepdims=True)
+        size = np.sqrt((rest**2).sum(axis=2).mean(axis=1))
+        growth = np.einsum("nkd,ckd->nc", rest, self.directions.sum(axis=2), optimize=True)
+        return size, growth / (size[:, None] * rest.shape[1])
+
+    def pose(self, coefficients: Float64, poses: Float64, translation: Float64) -> Float64:
+        """(N, K, 3) metres: where the points are.
+
+        Args:
+            coefficients: (N, C).
+            poses: (N, J, 3) axis-angle, radians, of each joint in its parent's frame.
+            translation: (N, 3) metres.
+        """
+        return self._assembled(self._stage(coefficients, poses)) + translation[:, None]
+
+    def _assembled(self, stage: _Stage) -> Float64:
+        """(N, K, 3) the sum over joints of each one's share, turned and put into its place."""
+        turned = np.einsum("njde,nkje->nkd", stage.world, stage.shares, optimize=True)
+        result: Float64 = turned + self.weights @ stage.places
+        return result
+
+    def differentiate(
+        self, coefficients: Float64, poses: Float64, translation: Float64, moving: tuple[int, ...]
+    ) -> PosedPoints:
+        """The points and how they move; arguments as for `pose`.
+
+        Args:
+            coefficients: (N, C).
+            poses: (N, J, 3).
+            translation: (N, 3).
+            moving: the joints by whose rotation to differentiate.
+        """
+        stage = self._stage(coefficients, poses)
+        n, points = len(stage.world), len(self.base)
+        shift = np.broadcast_to(np.eye(3)[None, :, :, None], (n, 3, 3, points))
+        turns = [self._by_rotation(joint, rotation_derivatives(poses[:, joint]), stage) for joint in moving]
+        moves = np.concatenate([self._by_coefficient(stage.world), *turns, shift], axis=1)
+        return PosedPoints(self._assembled(stage) + translation[:, None], moves)
+
+    def _stage(self, coefficients: Float64, poses: Float64) -> _Stage:
+        local = rotations.matrix(poses)
+        joints = self.joints + np.tensordot(coefficients, self.joint_directions, axes=1)
+        world, places = local.copy(), joints.copy()
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            world[:, joint] = world[:, parent] @ local[:, joint]
+            offset = (joints[:, joint] - joints[:, parent])[..., None]
+            places[:, joint] = places[:, parent] + (world[:, parent] @ offset)[..., 0]
+        bent = (local[:, 1:] - np.eye(3)).reshape(len(poses), -1)
+        shares = self.base + np.tensordot(bent, self.correctives, axes=1)
+        shares += np.tensordot(coefficients, self.directions, axes=1)
+        shares -= self.weights[..., None] * joints[:, None]
+        return _Stage(local, world, joints, places, shares)
+
+    @cached_property
+    def _planes(self) -> Float64:
+        """(C, 3J + J, K) what a coefficient moves of each joint's share, in its axes, then the joints' weights."""
+        own = self.directions - self.weights[..., None] * self.joint_directions[:, None]
+        c, k, j, _ = own.shape
+        weights = np.broadcast_to(self.weights.T, (c, j, k))
+        return np.concatenate([own.reshape(c, k, 3 * j).swapaxes(1, 2), weights], axis=1)
+
+    @cached_property
+    def _corrective_planes(self) -> Float64:
+        """(P, 3J, K) what each corrective moves of each joint's share."""
+        p, k = self.correctives.shape[:2]
+        return np.ascontiguousarray(self.correctives.reshape(p, k, -1).swapaxes(1, 2))
+
+    def _by_coefficient(self, world: Float64) -> Float64:
+        """(N, C, 3, K) by one unit of each coefficient."""
+        n, (c, j, _) = len(world), self.joint_directions.shape
+        places = np.zeros((n, c, j, 3)) + self.joint_directions
+        for joint, parent in enumerate(self.parents[1:], start=1):
+            offset = self.joint_directions[:, joint] - self.joint_directions[:, parent]
+            places[:, :, joint] = places[:, :, parent] + offset @ world[:, parent].swapaxes(1, 2)
+        turned = np.broadcast_to(_abreast(world)[:, None], (n, c, 3, 3 * j))
+        result: Float64 = np.concatenate([turned, places.swapaxes(2, 3)], axis=3) @ self._planes
+        return result
+
+    def _by_rotation(self, moved: int, change: Float64, stage: _Stage) -> Float64:
+        """(N, 3, 3, K) by the three numbers of one joint's axis-angle, whose rotation changes by (N, 3, 3, 3)."""
+        n, joints = len(change), len(self.parents)
+        turned = np.zeros((n, 3, *stage.world.shape[1:]))
+        places = np.zeros((n, 3, joints, 3))
+        for joint, parent in enumerate(self.parents):
+            if joint == moved:
+                turned[:, :, joint] = change if parent < 0 else stage.world[:, None, parent] @ change
+            if parent >= 0:
+                offset = (stage.joints[:, joint] - stage.joints[:, parent])[:, None, :, None]
+                places[:, :, joint] = places[:, :, parent] + (turned[:, :, parent] @ offset)[..., 0]
+                if joint != moved:
+                    turned[:, :, joint] = turned[:, :, parent] @ stage.local[:, None, joint]
+        shares = stage.shares.reshape(n, -1, 3 * joints).swapaxes(1, 2)
+        result: Float64 = _abreast(turned) @ shares[:, None] + places.swapaxes(2, 3) @ self.weights.T
+        if moved > 0:
+            rows = self._corrective_planes[9 * (moved - 1) : 9 * moved]
+            bent = _abreast(stage.world)[:, None] @ rows
+            result += (change.reshape(n, 3, 9) @ bent.reshape(n, 9, -1)).reshape(result.shape)
+        return result
+
+
+def _abreast(matrices: Float64) -> Float64:
+    """(..., 3, 3J) of matrices (..., J, 3, 3)."""
+    *lead, joints, _, _ = matrices.shape
+    return np.swapaxes(matrices, -3, -2).reshape(*lead, 3, 3 * joints)
+
+
+@dataclass(frozen=True, eq=False)
+class _Stage:
+    """Where the joints of N frames are, and what they carry."""
+
+    local: Float64
+    """(N, J, 3, 3) each joint's rotation in its parent's frame."""
+    world: Float64
+    """(N, J, 3, 3) and in the world."""
+    joints: Float64
+    """(N, J, 3) at rest, metres."""
+    places: Float64
+    """(N, J, 3) posed, without the head's translation."""
+    shares: Float64
+    """(N, K, J, 3) each joint's share of every point, relative to the joint."""

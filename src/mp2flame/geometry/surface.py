@@ -1,0 +1,98 @@
+"""What each parameter does to a head's vertices, and how the head mirrors: both asked of the head as a function."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from mp2flame.data import FlameParams
+from mp2flame.mapping.linear import N_ROTATIONS
+
+if TYPE_CHECKING:
+    from mp2flame.head import FlameHead
+
+__all__ = ["Symmetry", "head_symmetry", "join", "parameter_directions", "split"]
+
+Float32 = NDArray[np.float32]
+Float64 = NDArray[np.float64]
+
+_POSES = ("jaw_pose", "leye_pose", "reye_pose")
+# Rotations are taken as linear about a slightly open jaw, by a difference of this many radians.
+_OPEN_JAW = 0.1
+_SMALL_TURN = 0.05
+# More than this, and the mirrored mesh does not lie on the mesh.
+_ASYMMETRY_M = 0.003
+
+
+def join(params: FlameParams) -> Float32:
+    """(N, E + 9): expression, jaw, left eye, right eye, as the columns of a mapping."""
+    return np.concatenate([params.expression, params.jaw_pose, params.leye_pose, params.reye_pose], axis=1)
+
+
+def split(values: NDArray[np.floating]) -> FlameParams:
+    """Parameters of joined rows (N, E + 9), all found, at time 0."""
+    n, e = len(values), values.shape[1] - N_ROTATIONS
+    poses = {name: values[:, e + 3 * i : e + 3 * i + 3].astype(np.float32) for i, name in enumerate(_POSES)}
+    found = np.ones(n, dtype=np.bool_)
+    return FlameParams(time=np.zeros(n), found=found, expression=values[:, :e].astype(np.float32), **poses)
+
+
+@lru_cache(maxsize=2)
+def parameter_directions(head: FlameHead) -> Float32:
+    """(E + 9, V, 3) metres that vertices move for one unit of each parameter, near a slightly open mouth."""
+    e = head.n_expression
+    base = np.zeros((1, e + N_ROTATIONS))
+    base[0, e] = _OPEN_JAW
+    result = np.zeros((e + N_ROTATIONS, head.n_vertices, 3), dtype=np.float32)
+    for i in range(e + N_ROTATIONS):
+        size = 1.0 if i < e else _SMALL_TURN
+        pair = np.repeat(base, 2, axis=0)
+        pair[:, i] += (size, -size)
+        vertices = head(split(pair))
+        result[i] = (vertices[0] - vertices[1]) / (2 * size)
+    result.flags.writeable = False
+    return result
+
+
+@dataclass(frozen=True, eq=False)
+class Symmetry:
+    """How parameters mirror."""
+
+    matrix: Float64
+    """(E + 9, E + 9) such that `joined @ matrix` are the parameters of the mirrored face."""
+    error_mm: float
+    """The largest difference between a mirrored expression's vertices and those of its mirrored parameters."""
+
+
+@lru_cache(maxsize=2)
+def head_symmetry(head: FlameHead) -> Symmetry | None:
+    """The mirror of a head's parameters, from the head's own left-right symmetry; None where it has none.
+
+    Vertices are paired by where they mirror to on the neutral mesh. The mirror of an expression component is then the
+    combination of components that moves the paired vertices as the mirrored component does, in the least-squares sense.
+    """
+    neutral = head.neutral_vertices.astype(np.float64)
+    flip = np.array([-1.0, 1.0, 1.0])
+    distance, partner = cKDTree(neutral).query(neutral * flip)
+    if np.quantile(distance, 0.95) > _ASYMMETRY_M:
+        return None
+    e = head.n_expression
+    basis = parameter_directions(head)[:e].astype(np.float64)
+    mirrored = (basis[:, partner] * flip).reshape(e, -1)
+    flat = basis.reshape(e, -1)
+    # Components that move nothing measurable have no mirror; they stay zero.
+    combination = np.linalg.pinv(flat @ flat.T, rcond=1e-9, hermitian=True) @ (flat @ mirrored.T)
+    error = np.abs(combination.T @ flat - mirrored).max() * 1000
+    matrix = np.zeros((e + N_ROTATIONS, e + N_ROTATIONS))
+    matrix[:e, :e] = combination.T
+    # A mirrored axis-angle keeps x (nodding) and negates y and z; the eyes change places.
+    turn = np.diag([1.0, -1.0, -1.0])
+    matrix[e : e + 3, e : e + 3] = turn
+    matrix[e + 3 : e + 6, e + 6 :] = turn
+    matrix[e + 6 :, e + 3 : e + 6] = turn
+    return Symmetry(matrix, float(error))

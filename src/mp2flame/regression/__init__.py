@@ -1,0 +1,1 @@
+"""Mappings fitted to data sets: pseudo-inverse, ridge regression, landmark networks."""

@@ -1,0 +1,1 @@
+"""Rendered people with known parameters, as MediaPipe sees them."""

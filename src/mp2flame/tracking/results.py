@@ -1,0 +1,211 @@
+"""What was tracked, as files: every format that drives write, films, residuals, and a folder that fits learn from.
+
+A person's folder holds `person.json` and, for each video, `<video>.jsonl` (the recording), `<video>.residuals.csv` and
+whatever else was asked for. It appears under its name when all of it is there.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.data import FlameParams, Observation
+from mp2flame.errors import InputError
+from mp2flame.files import PartFolder, check_different, check_target, write_whole
+from mp2flame.head import FlameHead
+from mp2flame.sinks import open_sink
+from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.tracking.people import Tracked
+
+__all__ = ["FORMAT", "OVERLAY", "PERSON_FILE", "VERSION", "check_targets", "good_frames", "save_files", "save_person"]
+
+FORMAT: Final = "mp2flame-tracked-person"
+VERSION: Final = 1
+PERSON_FILE: Final = "person.json"
+OVERLAY: Final = ".overlay.mp4"
+RESIDUALS: Final = ".residuals.csv"
+_SUFFIXES: Final = (".npz", ".jsonl", ".csv", ".mp4", ".gif")
+_BAD: Final = 2.5
+"""A frame that misses by this many times the video's median misfit should not be learned from."""
+_COVERED: Final = 0.8
+"""Nor one of which less than this share of the landmarks was believed."""
+
+
+def check_targets(targets: Sequence[Path]) -> None:
+    """Refuse files that can never be written, before any work is done.
+
+    Raises:
+        InputError: no format has this suffix, or a file is named twice.
+        MissingFileError: the folder does not exist.
+    """
+    check_different(targets)
+    for target in targets:
+        check_target(target)
+        if target.suffix.lower() not in _SUFFIXES:
+            raise InputError(f"expected an output {', '.join(_SUFFIXES)}, {OVERLAY} or {RESIDUALS}; got {target.name}")
+
+
+def good_frames(tracked: Tracked) -> NDArray[np.bool_]:
+    """(N,) the frames that are fit to be learned from."""
+    found = tracked.params.found
+    limit = _BAD * float(np.median(tracked.misfit[found])) if found.any() else 0.0
+    good: NDArray[np.bool_] = found.copy()
+    good[found] = (tracked.misfit[found] <= limit) & (tracked.believed[found] >= _COVERED)
+    return good
+
+
+def save_files(
+    tracked: Tracked,
+    head: FlameHead,
+    targets: Sequence[Path],
+    pictures: Callable[[], Iterator[NDArray[np.uint8] | None]],
+) -> None:
+    """Write one video's result, the format of each file told by its name.
+
+    Args:
+        tracked: the result.
+        head: the head that it is for.
+        targets: what `open_sink` takes, and names that end in `.overlay.mp4`, `.residuals.csv`.
+        pictures: gives the video's pictures, from the first; only called if there is a film among the targets.
+
+    Raises:
+        InputError: no format has this suffix.
+        MissingFileError: the folder does not exist.
+        SinkError: a file cannot be written.
+    """
+    person = head.with_shape(np.zeros(0) if tracked.params.shape is None else tracked.params.shape)
+    surface, middle = _surface(person), _middle(tracked)
+    with ExitStack() as stack:
+        overlays: list[Sink] = []
+        others: list[Sink] = []
+        for target in targets:
+            if target.name.endswith(RESIDUALS):
+                write_whole(target, residual_table(tracked).encode("ascii"))
+            elif target.name.endswith(OVERLAY):
+                from mp2flame.sinks.overlay import OverlaySink
+
+                overlays.append(stack.enter_context(OverlaySink(target, head=surface, focal=tracked.lens.focal)))
+            else:
+                others.append(stack.enter_context(open_sink(target, head=surface)))
+        posed = any(sink.needs_vertices for sink in (*overlays, *others))
+        shown = pictures() if any(sink.needs_picture for sink in (*overlays, *others)) else None
+        for seen, params in _frames(tracked, shown):
+            vertices = person(params)[0] if posed else None
+            for sink in overlays:
+                sink.write(seen, params, vertices)
+            for sink in others:
+                # A film stands still in front of the place where the head mostly is.
+                sink.write(seen, params, None if vertices is None else vertices - middle)
+
+
+def _surface(person: FlameHead) -> HeadSurface:
+    return HeadSurface(
+        faces=person.faces,
+        rest_vertices=person.neutral_vertices,
+        vertex_colors=person.vertex_colors,
+        version=person.version,
+        hash=person.hash,
+    )
+
+
+def _middle(tracked: Tracked) -> NDArray[np.float32]:
+    """(3,) metres, where the head mostly is."""
+    middle: NDArray[np.float32] = np.median(tracked.params.translation[tracked.params.found], axis=0)
+    return middle
+
+
+def _frames(
+    tracked: Tracked, pictures: Iterator[NDArray[np.uint8] | None] | None
+) -> Iterator[tuple[Observation, FlameParams]]:
+    for row in range(len(tracked.params)):
+        seen, params = tracked.seen[row], tracked.params[row]
+        if seen.found[0] and not params.found[0]:
+            # Another person's face, or half of one: for who reads the file there is none.
+            seen = Observation.missing(float(seen.time[0]), image_size=seen.image_size)
+        picture = None if pictures is None else next(pictures, None)
+        yield (seen if picture is None else replace(seen, picture=picture)), params
+
+
+def residual_table(tracked: Tracked) -> str:
+    """A CSV with one row for each frame: how well it fits, and whether it is fit to be learned from."""
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(["frame", "time", "found", "rest", "misfit", "pixels", "believed", "good"])
+    good, params = good_frames(tracked), tracked.params
+    for i in range(len(params)):
+        solved = bool(np.isfinite(tracked.misfit[i]))
+        figures = [f"{float(x[i]):.4g}" if solved else "" for x in (tracked.misfit, tracked.pixels, tracked.believed)]
+        flags = [int(params.found[i]), int(tracked.rest[i])]
+        rows.writerow([i, f"{float(params.time[i]):.6f}", *flags, *figures, int(good[i])])
+    return text.getvalue()
+
+
+def save_person(
+    folder: Path,
+    tracked: dict[str, Tracked],
+    head: FlameHead,
+    *,
+    suffixes: Sequence[str],
+    pictures: Callable[[str], Iterator[NDArray[np.uint8] | None]],
+    made_from: dict[str, Any],
+) -> None:
+    """Write a person's folder: all of it, or nothing under its name.
+
+    Args:
+        folder: to make.
+        tracked: the results by video.
+        head: the head that they are for.
+        suffixes: of further files for each video, such as `.npz` or `.overlay.mp4`.
+        pictures: gives a video's pictures, from the first.
+        made_from: what to remember of videos and settings, for who resumes.
+
+    Raises:
+        InputError: the folder is there already, or no format has such a suffix.
+        SinkError: it cannot be written.
+    """
+    part = PartFolder(folder)
+    try:
+        for name, result in tracked.items():
+            targets = [part.part / f"{name}{suffix}" for suffix in dict.fromkeys([".jsonl", RESIDUALS, *suffixes])]
+            save_files(result, head, targets, lambda name=name: pictures(name))  # type: ignore[misc]
+        text = json.dumps(_told(tracked, head, made_from), indent=1)
+        write_whole(part.part / PERSON_FILE, (text + "\n").encode("utf-8"))
+        part.publish()
+    finally:
+        part.discard()
+
+
+def _told(tracked: dict[str, Tracked], head: FlameHead, made_from: dict[str, Any]) -> dict[str, Any]:
+    first = next(iter(tracked.values()))
+    if first.params.shape is None:
+        raise InputError("expected tracked parameters with an identity; got none")
+    return {
+        "format": FORMAT,
+        "format_version": VERSION,
+        "head_version": head.version,
+        "head_hash": head.hash,
+        "shape": [round(float(x), 6) for x in first.params.shape],
+        "videos": {
+            name: {
+                "frames": len(result.params),
+                "found": int(result.params.found.sum()),
+                "focal": round(result.lens.focal, 3),
+                "image_size": list(result.lens.size),
+                "rest_times": result.params.time[result.rest].tolist(),
+                "bad_times": result.params.time[result.params.found & ~good_frames(result)].tolist(),
+                "median_misfit": round(float(np.nanmedian(result.misfit)), 4),
+                "remarks": list(result.remarks),
+            }
+            for name, result in tracked.items()
+        },
+        "made_from": made_from,
+    }

@@ -1,0 +1,130 @@
+"""Scores out of pictures: the same as MediaPipe gives alone, over processes, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="data sets need the extra train")
+pytest.importorskip("mediapipe", reason="pictures need the extra track")
+
+from mp2flame.dataset.build import build
+from mp2flame.dataset.store import Dataset
+from mp2flame.sources.detector import FaceDetector
+from mp2flame.sources.images import read_picture
+from mp2flame.sources.video import VideoReader
+
+_N = 70
+
+
+@pytest.fixture(scope="module")
+def tracked(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An IMAvatar folder: frames of a film as pictures, one of them without a face, one of them no picture at all."""
+    from PIL import Image
+
+    folder = tmp_path_factory.mktemp("tracked") / "quinn"
+    (folder / "image").mkdir(parents=True)
+    truth = np.load(shared_data / "video" / "performance_a.npz")
+    frames = []
+    for i, (_, picture) in enumerate(VideoReader(shared_data / "video" / "performance_a.mp4")):
+        if i == _N:
+            break
+        assert picture is not None
+        Image.fromarray(np.zeros_like(picture) if i == 5 else picture).save(
+            folder / "image" / f"{i + 1}.jpg", quality=95
+        )
+        pose = np.concatenate([np.zeros(6), truth["jaw_pose"][i], truth["eye_pose"][i]])
+        expression = truth["expression"][i][:50]
+        frames.append({"file_path": f"./image/{i + 1}", "expression": expression.tolist(), "pose": pose.tolist()})
+    (folder / "image" / "9.jpg").write_bytes(b"no picture")
+    (folder / "flame_params.json").write_text(json.dumps({"frames": frames, "shape_params": [0.0] * 100}))
+    return folder
+
+
+def _columns(data: Dataset) -> dict[str, np.ndarray]:
+    rows = list(data.batches(["scores", "landmarks", "expression"]))
+    return {name: np.concatenate([part.columns[name] for part in rows]) for name in rows[0].columns}
+
+
+def test_two_processes_see_what_one_detector_sees(tracked: Path, landmarker: Path, tmp_path: Path) -> None:
+    told: list[tuple[int, int]] = []
+    data, report = build(
+        [tracked],
+        tmp_path / "data",
+        landmarker=landmarker,
+        processes=2,
+        progress=lambda done, total: told.append((done, total)),
+    )
+    assert report.left_out == {"no face found in the picture": 1, "picture cannot be read": 1}
+    assert told[-1] == (_N, _N)
+    (rows,) = data.batches(["scores", "landmarks", "head_transform"])
+    assert rows.image_size == (512, 512)
+    assert (~rows.found).sum() == 2
+    detector = FaceDetector(landmarker, mode="image")
+    for row in (0, 33, 69):
+        seen = detector.detect(read_picture(tracked / "image" / f"{row + 1}.jpg"), 0.0)
+        np.testing.assert_allclose(rows.columns["scores"][row], seen.scores[0], atol=1e-5)
+        assert seen.landmarks is not None
+        np.testing.assert_allclose(rows.columns["landmarks"][row], seen.landmarks.reshape(-1), atol=1e-5)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
+
+
+def test_a_killed_build_goes_on_where_it_was(tracked: Path, landmarker: Path, tmp_path: Path) -> None:
+    whole, _ = build([tracked], tmp_path / "whole", landmarker=landmarker, processes=1)
+    command = [
+        *(sys.executable, "-c", "from mp2flame.cli.main import main; raise SystemExit(main())"),
+        *("dataset", "build", str(tracked), "-o", str(tmp_path / "data")),
+        *("--landmarker", str(landmarker), "--processes", "1"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    seen = tmp_path / ".data.seen"
+    deadline = time.monotonic() + 120
+    while not list(seen.glob("[0-9a-f]*.npz")) and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "data").exists()
+    kept = list(seen.glob("[0-9a-f]*.npz"))
+    assert kept
+    stamps = {path: path.stat().st_mtime_ns for path in kept}
+    told: list[int] = []
+    data, _ = build(
+        [tracked], tmp_path / "data", landmarker=landmarker, processes=1, progress=lambda done, _: told.append(done)
+    )
+    # What had been seen was counted at once and not looked at again.
+    assert told[0] == 64
+    assert all(not path.exists() or path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
+    for name, column in _columns(whole).items():
+        np.testing.assert_array_equal(_columns(data)[name], column)
+    assert not seen.exists()
+
+
+def test_a_film_gives_the_frames_that_are_wanted(shared_data: Path, landmarker: Path, tmp_path: Path) -> None:
+    film = shared_data / "video" / "performance_a.mp4"
+    truth = np.load(shared_data / "video" / "performance_a.npz")
+    n = len(truth["expression"])
+    np.savez(
+        tmp_path / "tracked_flame_params_30.npz",
+        expr=truth["expression"],
+        jaw_pose=truth["jaw_pose"],
+        eyes_pose=truth["eye_pose"],
+        neck_pose=np.zeros((n, 3), np.float32),
+        rotation=truth["global_orient"],
+        translation=np.zeros((n, 3), np.float32),
+        shape=np.zeros(300, np.float32),
+    )
+    spec = f"{tmp_path / 'tracked_flame_params_30.npz'}={film}"
+    data, report = build([spec], tmp_path / "data", landmarker=landmarker, processes=1)
+    assert report.frames == n
+    assert report.left_out == {}
+    (rows,) = data.batches(["scores", "jaw"])
+    jaw_open = rows.columns["scores"][:, 25]
+    assert np.corrcoef(jaw_open, rows.columns["jaw"][:, 0])[0, 1] > 0.7

@@ -1,0 +1,171 @@
+"""Every tool's layout is recognised and read to the right numbers."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("pyarrow", reason="data sets need the extra train")
+pytest.importorskip("cv2", reason="pictures need the extra track")
+
+from typing import Any
+
+from scipy.spatial.transform import Rotation
+
+from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.dataset.build import build
+from mp2flame.dataset.readers.detect_format import read_input
+from mp2flame.errors import FormatError, MissingFileError, UnsafePickleError
+from tests.helpers.tracker_files import N_FRAMES, blank_pictures, head_tracker_folder, tool_scores, tool_truth
+from tests.helpers.video import quarters, write_film
+
+
+def test_head_tracker_folders(tmp_path: Path) -> None:
+    folder = head_tracker_folder(tmp_path / "anna")
+    (sequence,) = read_input(folder)
+    assert sequence.subject == "anna"
+    assert sequence.frame.tolist() == [0, 2, 4, 6, 8, 10]
+    np.testing.assert_array_equal(sequence.seen["scores"], tool_scores())
+    np.testing.assert_array_equal(sequence.params.eye_pose, tool_truth()["eyes_pose"])
+    # A folder of such folders is all of them.
+    head_tracker_folder(tmp_path / "bert")
+    data, report = build([tmp_path], tmp_path / "data")
+    assert data.subjects == ("anna", "bert")
+    assert report.frames == 2 * N_FRAMES
+
+
+def test_vhap_track_finds_the_pictures_beside_it(tmp_path: Path) -> None:
+    folder = tmp_path / "carl"
+    blank_pictures(folder / "images", [f"{i:05d}.png" for i in range(N_FRAMES)])
+    np.savez(folder / "tracked_flame_params_1.npz", **{**tool_truth(), "expr": np.zeros((N_FRAMES, 100), np.float32)})
+    np.savez(folder / "tracked_flame_params_30.npz", **tool_truth())
+    (sequence,) = read_input(folder)
+    np.testing.assert_array_equal(sequence.params.expression, tool_truth()["expr"])
+    assert [path.name for path in sequence.pictures] == [f"{i:05d}.png" for i in range(N_FRAMES)]
+    (folder / "images" / "00003.png").unlink()
+    with pytest.raises(FormatError, match=r"6 frames and .* 5 pictures"):
+        list(read_input(folder))
+    film = write_film(tmp_path / "film.mp4", [quarters(64, 64)] * N_FRAMES)
+    (sequence,) = read_input(f"{folder / 'tracked_flame_params_30.npz'}={film}")
+    assert sequence.video == film
+    longer = write_film(tmp_path / "longer.mp4", [quarters(64, 64)] * (N_FRAMES + 3))
+    with pytest.raises(FormatError, match=r"6 frames and .* 9: .* another rate"):
+        list(read_input(f"{folder / 'tracked_flame_params_30.npz'}={longer}"))
+    bare = tmp_path / "bare"
+    bare.mkdir()
+    np.savez(bare / "tracked_flame_params_30.npz", **tool_truth())
+    with pytest.raises(MissingFileError, match="=PICTURES"):
+        list(read_input(bare))
+
+
+def test_nerf_export_takes_one_camera(tmp_path: Path) -> None:
+    folder = tmp_path / "dora"
+    blank_pictures(
+        folder / "images", [f"{t:05d}_{c:02d}.png" for t in range(N_FRAMES) for c in (0, 1) if (t, c) != (2, 1)]
+    )
+    (folder / "flame_param").mkdir()
+    truth = tool_truth()
+    frames = []
+    for t in range(N_FRAMES):
+        row: dict[str, Any] = {name: value if name == "shape" else value[t : t + 1] for name, value in truth.items()}
+        np.savez(folder / "flame_param" / f"{t:05d}.npz", **row)
+        frames += [
+            {
+                "timestep_index": t,
+                "camera_index": c,
+                "file_path": f"images/{t:05d}_{c:02d}.png",
+                "flame_param_path": f"flame_param/{t:05d}.npz",
+            }
+            for c in (1, 0)
+        ]
+    (folder / "transforms.json").write_text(json.dumps({"frames": frames}))
+    (sequence,) = read_input(folder)
+    assert all(path.name.endswith("_00.png") for path in sequence.pictures)
+    np.testing.assert_array_equal(sequence.params.expression, truth["expr"])
+
+
+def test_imavatar_pairs_frames_with_theirblank_pictures(tmp_path: Path) -> None:
+    folder = tmp_path / "emil"
+    blank_pictures(folder / "image", [f"{i}.png" for i in range(1, N_FRAMES + 1) if i != 3])
+    truth = tool_truth(e=50)
+    pose = np.concatenate([truth[k] for k in ("rotation", "neck_pose", "jaw_pose", "eyes_pose")], axis=1)
+    frames = [
+        {"file_path": f"./image/{i + 1}", "expression": truth["expr"][i].tolist(), "pose": pose[i].tolist()}
+        for i in range(N_FRAMES)
+    ]
+    (folder / "flame_params.json").write_text(json.dumps({"frames": frames, "shape_params": [0.0] * 100}))
+    (sequence,) = read_input(folder)
+    assert sequence.missing_pictures == 1
+    assert [path.name for path in sequence.pictures] == ["1.png", "2.png", "4.png", "5.png", "6.png"]
+    np.testing.assert_allclose(sequence.params.jaw_pose, truth["jaw_pose"][[0, 1, 3, 4, 5]])
+
+
+def _frame_file(path: Path, jaw: np.ndarray, eyes: np.ndarray, expression: np.ndarray) -> None:
+    def two_rows(turn: np.ndarray) -> np.ndarray:
+        rows: np.ndarray = Rotation.from_rotvec(turn).as_matrix()[:2].reshape(1, 6)
+        return rows
+
+    six = np.concatenate([two_rows(eyes[:3]), two_rows(eyes[3:])], axis=1)
+    flame = {"exp": expression[None], "jaw": two_rows(jaw).astype(np.float32), "eyes": six.astype(np.float32)}
+    buffer = io.BytesIO()
+    pickle.dump({"flame": flame, "frame_id": path.stem, "global_step": 3}, buffer, protocol=2)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(f"{path.stem}/data.pkl", buffer.getvalue())
+        archive.writestr(f"{path.stem}/version", "3\n")
+
+
+def test_checkpoints_are_read_without_torch(tmp_path: Path) -> None:
+    folder, truth = tmp_path / "fred", tool_truth()
+    blank_pictures(folder / "images", [f"{i:05d}.png" for i in range(N_FRAMES)])
+    (folder / "checkpoint").mkdir()
+    for i in range(N_FRAMES):
+        path = folder / "checkpoint" / f"{i:05d}.frame"
+        _frame_file(path, truth["jaw_pose"][i], truth["eyes_pose"][i], truth["expr"][i])
+    (sequence,) = read_input(folder)
+    np.testing.assert_allclose(sequence.params.jaw_pose, truth["jaw_pose"], atol=1e-6)
+    np.testing.assert_allclose(sequence.params.eye_pose, truth["eyes_pose"], atol=1e-6)
+    assert len(sequence.pictures) == N_FRAMES
+
+
+class _Evil:
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return Path.touch, (str(self._path),)
+
+
+def test_checkpoints_that_carry_code_are_refused(tmp_path: Path) -> None:
+    blank_pictures(tmp_path / "x" / "images", ["00000.png"])
+    trace = tmp_path / "trace"
+    (tmp_path / "x" / "00000.frame").write_bytes(pickle.dumps({"flame": {"exp": _Evil(trace)}}, protocol=2))
+    with pytest.raises(UnsafePickleError):
+        list(read_input(tmp_path / "x"))
+    assert not trace.exists()
+
+
+def test_speech_is_joined_by_time(tmp_path: Path) -> None:
+    scores = tool_scores(2 * N_FRAMES)
+    frames = [{"weights": row[1:].tolist(), "time": i / 60} for i, row in enumerate(scores.astype(float))]
+    (tmp_path / "talk.json").write_text(json.dumps({"names": list(MEDIAPIPE[1:]), "frames": frames}))
+    poses = np.zeros((N_FRAMES, 165), np.float32)
+    poses[:, 66] = np.arange(N_FRAMES) / 10
+    np.savez(
+        tmp_path / "talk.npz",
+        betas=np.zeros(300, np.float32),
+        poses=poses,
+        expressions=tool_truth()["expr"],
+        trans=np.zeros((N_FRAMES, 3), np.float32),
+        mocap_frame_rate=30,
+    )
+    for spec in (f"{tmp_path / 'talk.json'}={tmp_path / 'talk.npz'}", str(tmp_path)):
+        (sequence,) = read_input(spec)
+        np.testing.assert_allclose(sequence.seen["scores"][:, 1:], scores[::2, 1:], atol=1e-6)
+        np.testing.assert_allclose(sequence.params.jaw_pose[:, 0], np.arange(N_FRAMES) / 10)
+        assert sequence.head_version == "FLAME 2020"

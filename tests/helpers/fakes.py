@@ -1,0 +1,155 @@
+"""Small sources, mappings and sinks that show what the corridor does with them."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mp2flame.data import FlameParams, Observation
+from mp2flame.errors import SinkError, SourceError
+from mp2flame.mapping.base import Mapping
+from mp2flame.sinks.base import Sink
+from mp2flame.sources.base import Source
+
+
+def observation(
+    index: int, *, found: bool = True, fps: float = 30.0, scores: NDArray[np.float32] | None = None
+) -> Observation:
+    """Frame `index`, whose scores say so: `_neutral` holds index / 1000."""
+    values = np.zeros((1, 52), dtype=np.float32) if scores is None else scores.reshape(1, 52).copy()
+    values[0, 0] = index / 1000
+    return Observation(time=np.array([index / fps]), found=np.array([found]), scores=values)
+
+
+class ListSource(Source):
+    """Observations from memory; optionally breaks off with an error, or is paced as a live device."""
+
+    def __init__(self, frames: list[Observation], *, error: Exception | None = None) -> None:
+        self.frames = frames
+        self.error = error
+        self.closed = False
+        self.yielded = 0
+
+    @property
+    def frame_count(self) -> int | None:
+        return len(self.frames)
+
+    def __iter__(self) -> Iterator[Observation]:
+        for frame in self.frames:
+            self.yielded += 1
+            yield frame
+        if self.error is not None:
+            raise self.error
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class LiveSource(ListSource):
+    """A device that delivers a frame every `interval` seconds, whether it is taken or not; endless if asked."""
+
+    live: ClassVar[bool] = True
+
+    def __init__(self, frames: list[Observation], *, interval: float = 0.0, endless: bool = False) -> None:
+        super().__init__(frames)
+        self.interval = interval
+        self.endless = endless
+        self._gone = threading.Event()
+
+    def __iter__(self) -> Iterator[Observation]:
+        index = 0
+        while not self._gone.is_set() and (self.endless or index < len(self.frames)):
+            self._gone.wait(self.interval)
+            self.yielded += 1
+            frame = self.frames[index % len(self.frames)]
+            yield replace(frame, time=np.array([index / 30.0]))
+            index += 1
+
+    def close(self) -> None:
+        super().close()
+        self._gone.set()
+
+
+class HangingSource(ListSource):
+    """A camera that delivers its frames and then never answers, until it is closed."""
+
+    live: ClassVar[bool] = True
+
+    def __init__(self, frames: list[Observation]) -> None:
+        super().__init__(frames)
+        self._gone = threading.Event()
+
+    def __iter__(self) -> Iterator[Observation]:
+        yield from super().__iter__()
+        self._gone.wait(30.0)
+
+    def close(self) -> None:
+        super().close()
+        self._gone.set()
+
+
+class FirstScores(Mapping):
+    """Expression = the first five scores, minus those at rest."""
+
+    def __init__(self, rest: NDArray[np.float32] | None = None) -> None:
+        self.rest = np.zeros(52, dtype=np.float32) if rest is None else rest
+
+    @property
+    def n_expression(self) -> int:
+        return 5
+
+    def __call__(self, observation: Observation) -> FlameParams:
+        expression = (observation.scores - self.rest)[:, :5]
+        return FlameParams(time=observation.time, found=observation.found, expression=expression)
+
+    def for_person(self, rest: Observation) -> FirstScores:
+        return FirstScores(np.median(rest.scores[rest.found], axis=0))
+
+
+class ListSink(Sink):
+    """Keeps what it is given; slow, or failing at a frame, on request."""
+
+    def __init__(self, *, seconds: float = 0.0, fail_at: int | None = None, error: Exception | None = None) -> None:
+        self.seconds = seconds
+        self.fail_at = fail_at
+        self.error = error or SinkError("the disk is full")
+        self.frames: list[tuple[Observation, FlameParams, NDArray[np.float32] | None]] = []
+        self.closed = 0
+        self.aborted = 0
+        self.threads: set[int] = set()
+
+    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:
+        self.threads.add(threading.get_ident())
+        if len(self.frames) == self.fail_at:
+            raise self.error
+        time.sleep(self.seconds)
+        self.frames.append((observation, params, vertices))
+
+    def close(self) -> None:
+        self.threads.add(threading.get_ident())
+        self.closed += 1
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+class LatestSink(ListSink):
+    """The same, but only the newest frame matters."""
+
+    policy: ClassVar[Literal["every", "latest"]] = "latest"
+
+
+class MeshSink(ListSink):
+    """The same, and it wants vertices and pictures."""
+
+    needs_vertices: ClassVar[bool] = True
+    needs_picture: ClassVar[bool] = True
+
+
+BROKEN_OFF = SourceError("the camera was unplugged")

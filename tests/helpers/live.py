@@ -1,0 +1,91 @@
+"""What the tests of live sessions are run on: a recorded performance, and the mapping that undoes how it was made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
+from mp2flame.data import Observation
+from mp2flame.demo_animation import SCRIPT, weights_at
+from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.head import load_head
+from mp2flame.live import LiveSession, LiveSettings
+from mp2flame.mapping import LinearMapping
+
+
+def blendshape_mapping(path: Path, *, gain: float = 1.0) -> Path:
+    """A mapping that gives the built-in head's own blendshapes, times a gain."""
+    head = load_head("builtin")
+    shapes = head.blendshapes()
+    rows = np.concatenate([shapes.expression, shapes.jaw_pose, shapes.leye_pose, shapes.reye_pose], axis=1)
+    matrix = reorder(rows.T, ARKIT, MEDIAPIPE).T * gain
+    known = {"head_version": head.version, "head_hash": head.hash}
+    LinearMapping(matrix=matrix, uses_rest=True, metadata=known).save(path)
+    return path
+
+
+def performance_recording(path: Path, *, seconds: float = 11.6, fps: float = 30.0) -> Path:
+    """The scripted performance as a recording of scores and head poses."""
+    times = np.arange(round(min(seconds, SCRIPT[-1].time) * fps)) / fps
+    weights, _ = weights_at(times)
+    scores = reorder(weights, ARKIT, MEDIAPIPE)
+    writer = RecordingWriter(path)
+    for moment, row in zip(times, scores, strict=True):
+        transform = np.eye(4, dtype=np.float32)[None]
+        writer.write(
+            Observation(
+                time=np.array([moment]), found=np.ones(1, dtype=np.bool_), scores=row[None], head_transform=transform
+            ),
+            None,
+        )
+    writer.close()
+    return path
+
+
+def settings(folder: Path, **changes: object) -> LiveSettings:
+    """Settings of a session in `folder`, on a free port."""
+    standard: dict[str, object] = {
+        "source": str(performance_recording(folder / "performance.jsonl")),
+        "mappings": (str(blendshape_mapping(folder / "own.safetensors")),),
+        "data": folder / "data",
+        "port": 0,
+    }
+    return LiveSettings(**{**standard, **changes})  # type: ignore[arg-type]
+
+
+@contextmanager
+def running(given: LiveSettings) -> Iterator[LiveSession]:
+    """A session that runs in a thread; its end is waited for, and an error of its own is raised."""
+    session = LiveSession(given)
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            session.run()
+        except BaseException as error:  # noqa: BLE001 - raised again by the test
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield session
+    finally:
+        session.stop()
+        thread.join(timeout=60)
+    assert not thread.is_alive()
+    if errors:
+        raise errors[0]
+
+
+def wait_for(what: Callable[[], object], *, seconds: float = 60.0) -> None:
+    """Wait until something is true."""
+    deadline = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.01)

@@ -1,0 +1,121 @@
+"""The head's rotation: its axes, its zero, and how right it is on a film whose truth is known."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mp2flame import rotations
+from mp2flame.data import FlameParams, Observation, concatenate
+from mp2flame.errors import InputError
+from mp2flame.head import load_head
+from mp2flame.mapping import HeadPose, LinearMapping, straight_of
+
+_RNG = np.random.default_rng(0)
+_MATRIX = _RNG.normal(size=(52, 59)).astype(np.float32)
+
+
+def _mapping(straight: NDArray[np.float64] | None = None) -> LinearMapping:
+    metadata = {} if straight is None else {"straight": json.dumps(straight.tolist())}
+    return LinearMapping(matrix=_MATRIX, metadata=metadata)
+
+
+def _transforms(turns: NDArray[np.float64], scale: float = 1.0) -> NDArray[np.float64]:
+    transforms = np.tile(np.eye(4), (len(turns), 1, 1))
+    transforms[:, :3, :3] = scale * rotations.matrix(turns)
+    transforms[:, :3, 3] = _RNG.normal(size=(len(turns), 3)) * 20
+    return transforms
+
+
+def _observe(transforms: NDArray[np.float64] | None, n: int, found: list[bool] | None = None) -> Observation:
+    return Observation(
+        time=np.arange(n) / 30,
+        found=np.ones(n, dtype=np.bool_) if found is None else np.array(found),
+        scores=np.zeros((n, 52), dtype=np.float32),
+        head_transform=None if transforms is None else transforms.astype(np.float32),
+    )
+
+
+@pytest.mark.parametrize("to", ["global_orient", "neck_pose"])
+def test_rotations_are_those_of_the_transform_whatever_its_scale(to: str) -> None:
+    turns = np.concatenate([np.eye(3) * 0.4, _RNG.normal(0, 0.5, (10, 3)), np.zeros((1, 3))])
+    params = HeadPose(_mapping(), to)(_observe(_transforms(turns, 1.07), len(turns)))
+    np.testing.assert_allclose(getattr(params, to), turns, atol=1e-6)
+    other = "neck_pose" if to == "global_orient" else "global_orient"
+    assert not getattr(params, other).any()
+
+
+def test_what_the_mapping_knows_of_straight_ahead_is_taken_out() -> None:
+    straight = np.array([0.08, -0.01, 0.02])
+    truth = _RNG.normal(0, 0.4, (10, 3))
+    reported = _transforms(rotations.compose(truth, straight))
+    params = HeadPose(_mapping(straight))(_observe(reported, 10))
+    np.testing.assert_allclose(params.global_orient, truth, atol=1e-5)
+    np.testing.assert_allclose(straight_of(reported, truth), straight, atol=1e-7)
+
+
+def test_relative_to_rest_the_rest_is_zero() -> None:
+    person = np.array([0.1, -0.2, 0.05])
+    truth = _RNG.normal(0, 0.3, (6, 3))
+    rest = _observe(_transforms(np.tile(person, (4, 1)) + _RNG.normal(0, 1e-3, (4, 3))), 4)
+    mapping = HeadPose(_mapping(np.ones(3) * 0.1), relative=True).for_person(rest)
+    params = mapping(_observe(_transforms(rotations.compose(truth, person)), 6))
+    np.testing.assert_allclose(params.global_orient, truth, atol=3e-3)
+    absolute = HeadPose(_mapping()).for_person(rest)(rest)
+    np.testing.assert_allclose(absolute.global_orient.mean(axis=0), person, atol=3e-3)
+
+
+def test_frames_without_a_face_are_nan_and_need_no_transform() -> None:
+    found = [True, False, True]
+    params = HeadPose(_mapping())(_observe(_transforms(np.zeros((3, 3))), 3, found))
+    np.testing.assert_array_equal(np.isnan(params.global_orient).all(axis=1), ~params.found)
+    assert np.isnan(HeadPose(_mapping())(Observation.missing(0.0)).global_orient).all()
+
+
+def test_without_a_transform_the_head_stays_still() -> None:
+    params = HeadPose(_mapping())(_observe(None, 2))
+    assert params.found.all()
+    assert not params.global_orient.any()
+    relative = HeadPose(_mapping(), relative=True)
+    assert not relative.for_person(_observe(None, 2))(_observe(None, 2)).global_orient.any()
+
+
+def test_only_two_joints_turn_the_head() -> None:
+    with pytest.raises(InputError, match="global_orient or neck_pose; got 'head'"):
+        HeadPose(_mapping(), "head")
+
+
+@pytest.mark.parametrize(("frames", "turns"), [(0, 0), (2, 3), (3, 0)])
+def test_straight_needs_frames(frames: int, turns: int) -> None:
+    with pytest.raises(InputError, match=r"expected head_transform \(N, 4, 4\) and global_orient"):
+        straight_of(np.zeros((frames, 4, 4)), np.zeros((turns, 3)))
+
+
+def _degrees(found: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
+    difference = rotations.compose(found, rotations.inverse(truth))
+    angles: NDArray[np.float64] = np.degrees(np.linalg.norm(difference, axis=1))
+    return angles
+
+
+def test_the_film_of_known_rotations_is_right_within_three_degrees(shared_data: Path, landmarker: Path) -> None:
+    pytest.importorskip("mp2flame.render", reason="PyVista comes with the render extra")
+    straight = pytest.importorskip("mp2flame.synthesis.straight", reason="needs the track extra")
+    sources = pytest.importorskip("mp2flame.sources", reason="MediaPipe comes with the track extra")
+    film = shared_data / "video" / "performance_a.mp4"
+    if not film.is_file():
+        pytest.skip(f"no film at {film}")
+    offset = straight.measure_straight(load_head(shared_data / "head" / "ict_head.npz"), landmarker, people=4)
+    with sources.open_source(film, landmarker=landmarker) as source:
+        observation = concatenate(source)
+    truth = np.load(film.with_suffix(".npz"))["global_orient"]
+    params: FlameParams = HeadPose(_mapping(offset))(observation)
+    errors = _degrees(params.global_orient, truth)
+    assert errors.mean() < 2.0
+    assert errors.max() < 3.0
+    blind = HeadPose(_mapping())(observation)
+    assert _degrees(blind.global_orient, truth).mean() < 3.0

@@ -1,0 +1,89 @@
+"""Which frames show a face at rest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from mp2flame import rotations
+from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import Observation, concatenate
+from mp2flame.mapping.neutral_candidates import calm_seconds
+from mp2flame.mapping.rest import calm_frames
+from mp2flame.pipeline.rest import split_rest
+from tests.helpers.fakes import observation
+
+
+def _calm(i: int) -> NDArray[np.float32]:
+    return np.full(52, 0.2 + 0.005 * (i % 3), dtype=np.float32)
+
+
+def test_an_open_mouth_is_no_rest() -> None:
+    scores = _calm(0)
+    scores[MEDIAPIPE.index("jawOpen")] = 0.6
+    assert calm_frames(concatenate([observation(i, scores=scores) for i in range(30)])) is None
+    assert calm_frames(concatenate([observation(i, scores=_calm(0)) for i in range(30)])) is not None
+    assert calm_frames(concatenate([observation(i, scores=_calm(0)) for i in range(3)])) is None
+
+
+def _turning(i: int) -> Observation:
+    """A calm face on a head that turns away from the twentieth frame on."""
+    scores = _calm(i)
+    turned = np.tile(np.eye(4, dtype=np.float32), (1, 1, 1))
+    degrees = 1.3 * max(0, i - 20)
+    # MediaPipe reads some of a turn as brows.
+    scores[MEDIAPIPE.index("browInnerUp")] += 0.03 * degrees
+    turned[0, :3, :3] = rotations.matrix([0.0, np.radians(degrees), 0.0])
+    return replace(observation(i, scores=scores), head_transform=turned)
+
+
+def test_a_face_at_rest_on_a_head_that_turns_away_is_rest_until_then() -> None:
+    rest, items = split_rest((0.0, _turning(i)) for i in range(40))
+    assert rest is not None
+    np.testing.assert_allclose(rest.time * 30, np.arange(23), atol=1e-4)
+    assert len(list(items)) == 40
+    headless = concatenate(replace(_turning(i), scores=_calm(i)[None], head_transform=None) for i in range(30))
+    calm = calm_frames(headless)
+    assert calm is not None
+    assert calm.tolist() == list(range(30))
+    shaken = [_turning(20 + 3 * i) for i in range(30)]
+    assert calm_frames(concatenate(shaken)) is None
+
+
+def test_rest_is_looked_for_from_the_first_face_and_no_frame_is_lost() -> None:
+    frames = [observation(i, found=i >= 40, scores=_calm(i)) for i in range(100)]
+    rest, items = split_rest((0.0, frame) for frame in frames)
+    assert rest is not None
+    assert 29 <= len(rest) <= 32
+    assert len(list(items)) == 100
+
+
+def test_a_source_without_a_face_is_not_held_back() -> None:
+    taken = 0
+
+    def endless() -> Iterator[tuple[float, Observation]]:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield 0.0, observation(taken, found=False)
+
+    rest, items = split_rest(endless())
+    assert rest is None
+    assert taken < 400
+    assert next(items)[1].time[0] == pytest.approx(1 / 30)
+
+
+def test_a_still_moment_is_rest_at_the_beginning_only() -> None:
+    moment = [_turning(i) for i in range(30)]
+    away = [replace(_turning(20 + 6 * (i % 10)), time=np.array([1 + i / 30])) for i in range(60)]
+    first, *others = calm_seconds(concatenate([*moment, *away]))
+    assert (first.rows.tolist(), others) == (list(range(23)), [])
+    late = [replace(frame, time=frame.time + 3) for frame in moment]
+    back = [replace(frame, time=frame.time + 3) for frame in away]
+    assert calm_seconds(concatenate([*away, *late, *back])) == []
+    held = [replace(moment[0], time=np.array([3 + i / 30])) for i in range(40)]
+    assert calm_seconds(concatenate([*away, *held])) != []

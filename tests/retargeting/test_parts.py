@@ -1,0 +1,241 @@
+"""The parts of a transfer against slow loops and closed forms; its mapping and its command at work."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import mp2flame
+from mp2flame.blendshapes import ARKIT, MEDIAPIPE, mirror_permutation
+from mp2flame.cli import main
+from mp2flame.data import FlameParams, Observation
+from mp2flame.geometry.closest_point import nearest_on_mesh
+from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.surface import head_symmetry, join, split
+from mp2flame.retargeting import Transfer, arkit_mapping
+from mp2flame.retargeting.contact_sheet import contact_sheet
+from mp2flame.retargeting.correspondence import source_head, source_landmarks
+from mp2flame.retargeting.deformation_transfer import transfer_deformations
+from mp2flame.retargeting.face_surface import Skin, face_skin, vertex_normals
+from mp2flame.sources import open_source
+
+Float64 = NDArray[np.float64]
+
+
+@pytest.fixture(scope="module")
+def skin() -> Skin:
+    return face_skin(source_head(), source_landmarks())
+
+
+def _sheet_of_triangles(n: int = 12) -> tuple[Float64, NDArray[np.int64]]:
+    """A wavy sheet, (n * n, 3), and its triangles."""
+    x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n)))
+    at = np.arange(n * n).reshape(n, n)
+    a, b, c, d = at[:-1, :-1].ravel(), at[:-1, 1:].ravel(), at[1:, :-1].ravel(), at[1:, 1:].ravel()
+    vertices = np.stack([x, y, 0.2 * np.sin(2 * x) + 0.1 * y], axis=1)
+    return vertices, np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])
+
+
+def test_the_nearest_point_is_none_farther_than_any_sampled_one() -> None:
+    vertices, triangles = _sheet_of_triangles()
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1.2, 1.2, size=(60, 3)) * [1, 1, 0.5]
+    nearest = nearest_on_mesh(points, vertices, triangles)
+    feet = np.einsum("pc,pcd->pd", nearest.barycentric, vertices[triangles[nearest.triangle]])
+    np.testing.assert_allclose(np.linalg.norm(points - feet, axis=1), nearest.distance, atol=1e-12)
+    np.testing.assert_allclose(nearest.barycentric.sum(axis=1), 1.0, atol=1e-9)
+    assert nearest.barycentric.min() >= 0
+    shares = np.concatenate([np.eye(3), rng.dirichlet(np.ones(3), size=300)])
+    sampled = (shares @ vertices[triangles]).reshape(-1, 3)
+    for point, distance in zip(points, nearest.distance, strict=True):
+        slow = np.linalg.norm(sampled - point, axis=1).min()
+        assert distance <= slow + 1e-12
+        assert slow - distance < 0.03
+
+
+def test_other_sides_and_other_lips_are_no_match() -> None:
+    lower, triangles = _sheet_of_triangles()
+    upper = lower + np.array([0, 0, 0.05])
+    # Two sheets as close as lips; the upper one faces down.
+    vertices = np.concatenate([lower, upper])
+    both = np.concatenate([triangles, triangles[:, ::-1] + len(lower)])
+    points = lower + np.array([0, 0, 0.04])
+    facing = vertex_normals(lower, triangles)
+    plain = nearest_on_mesh(points, vertices, both)
+    assert (plain.triangle >= len(triangles)).all()
+    turned = nearest_on_mesh(points, vertices, both, normals=facing)
+    assert (turned.triangle < len(triangles)).all()
+    lips = np.repeat(np.array([1, 2], dtype=np.int8), len(triangles))
+    own = nearest_on_mesh(points, vertices, both, labels=(np.full(len(points), 1, dtype=np.int8), lips))
+    assert (own.triangle < len(triangles)).all()
+    nowhere = nearest_on_mesh(points, vertices, both, labels=(np.full(len(points), 3, dtype=np.int8), lips))
+    assert np.isinf(nowhere.distance).all()
+
+
+def _bulge(vertices: Float64) -> Float64:
+    """A smooth movement of the middle; the rim stays."""
+    inside = np.clip(1 - (vertices[:, :2] ** 2).sum(axis=1) / 0.5, 0, None)[:, None] ** 2
+    return np.asarray(vertices + inside * [0.1, -0.05, 0.3])
+
+
+@pytest.mark.parametrize("scale", [1.0, 1.7])
+def test_a_surface_that_is_the_source_in_another_size_moves_alike_in_that_size(scale: float) -> None:
+    vertices, triangles = _sheet_of_triangles(24)
+    moved = np.stack([_bulge(vertices), vertices])
+    way = transfer_deformations(vertices, moved, triangles, scale * vertices + [3.0, 0.0, 0.0])
+    np.testing.assert_allclose(way, scale * (moved - vertices), atol=1e-4)
+
+
+def test_a_wider_surface_stretches_by_the_same_factor() -> None:
+    vertices, triangles = _sheet_of_triangles(24)
+    flat = vertices * [1, 1, 0]
+    # The right half is made half as long again, the left edge stays: the gradient is the same on any flat sheet.
+    stretched = flat * [1.0, 1.0, 0.0]
+    stretched[:, 0] += np.clip(flat[:, 0], 0, None) * 0.5
+    wide = flat * [2.0, 1.0, 1.0]
+    way = transfer_deformations(flat, stretched[None], triangles, wide)[0]
+    np.testing.assert_allclose(way[:, 0], np.clip(wide[:, 0], 0, None) * 0.5, atol=0.02)
+    np.testing.assert_allclose(way[:, 1:], 0.0, atol=0.02)
+
+
+def test_the_skin_has_two_lips_and_no_eyes(skin: Skin) -> None:
+    head = source_head()
+    carried = head.arrays.weights[:, 3:].max(axis=1) > 0.5
+    assert not carried[skin.rows].any()
+    upper, lower = (skin.vertices[skin.lip == label] for label in (1, 2))
+    assert min(len(upper), len(lower)) > 100
+    assert upper[:, 1].mean() > lower[:, 1].mean() + 0.005
+    # Landmarks above the mouth's line lie on the upper lip, those below on the lower one.
+    for landmark, label in ((0, 1), (13, 1), (14, 2), (17, 2)):
+        assert (skin.lip[skin.corners[skin.landmark == landmark]] == label).any()
+    np.testing.assert_allclose(
+        skin.landmarks(skin.vertices), source_landmarks().positions(head.template, head.faces)[skin.landmark], atol=1e-6
+    )
+
+
+@pytest.fixture(scope="module")
+def known() -> Transfer:
+    """What a perfect transfer to the built-in head would give, but for the tongue."""
+    head = source_head()
+    values = join(head.blendshapes())
+    values[-1] = 0.0
+    moved = (head(split(values)) - head.neutral_vertices).astype(np.float64)
+    explained = np.array([1.0] * 51 + [0.0])
+    return Transfer(split(values), ARKIT[:-1], explained, moved, np.ones(head.n_vertices), head_regions(head))
+
+
+def _observation(scores: Float64) -> Observation:
+    n = len(scores)
+    return Observation(time=np.arange(n) / 30, found=np.ones(n, dtype=np.bool_), scores=scores.astype(np.float32))
+
+
+def test_each_score_makes_its_shape(known: Transfer) -> None:
+    mapping = arkit_mapping(source_head(), known, date="2026-01-02")
+    rest = mapping(_observation(np.zeros((1, 52))))
+    assert not join(rest).any()
+    made = join(mapping(_observation(np.eye(52))))
+    for index, name in enumerate(MEDIAPIPE[1:], start=1):
+        np.testing.assert_array_equal(made[index], join(known.shapes)[ARKIT.index(name)], err_msg=name)
+    assert not made[0].any()
+    assert mapping.head_hash == source_head().hash
+    assert mapping.metadata["date"] == "2026-01-02"
+    assert mapping.metadata["provenance"].endswith("not made: tongueOut")
+    assert json.loads(mapping.metadata["metrics"])["explained"]["jawOpen"] == 1.0
+
+
+def test_mirrored_scores_make_the_mirrored_face(known: Transfer) -> None:
+    symmetry = head_symmetry(source_head())
+    assert symmetry is not None
+    mapping = arkit_mapping(source_head(), known)
+    scores = np.random.default_rng(0).uniform(size=(20, 52)) * (np.arange(52) > 0)
+    straight = join(mapping(_observation(scores))) @ symmetry.matrix
+    mirrored = join(mapping(_observation(scores[:, mirror_permutation(MEDIAPIPE)])))
+    head = source_head()
+    np.testing.assert_allclose(head(split(mirrored)), head(split(straight)), atol=2e-5)
+
+
+def _take(path: Path, frames: list[dict[str, float]]) -> Path:
+    """A table as a phone with Live Link Face writes it."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["Timecode", "BlendshapeCount", *(name[0].upper() + name[1:] for name in ARKIT)])
+        for number, frame in enumerate(frames):
+            writer.writerow([f"00:00:00:{number:02d}.000", 52, *(frame.get(name, 0.0) for name in ARKIT)])
+    return path
+
+
+def test_a_take_of_a_phone_drives_the_head(known: Transfer, tmp_path: Path) -> None:
+    mapping_file = tmp_path / "arkit.safetensors"
+    arkit_mapping(source_head(), known).save(mapping_file)
+    frames = [{}, {"jawOpen": 0.5}, {"eyeBlinkLeft": 1.0, "tongueOut": 1.0}, {"eyeLookOutLeft": 1.0}]
+    take = _take(tmp_path / "take.csv", frames)
+    words = ["drive", str(take), "--mapping", str(mapping_file), "--head-pose", "none", "--rest", "none"]
+    assert main([*words, "--no-smooth", "-o", str(tmp_path / "params.npz")]) == 0
+    got = mp2flame.load_params(tmp_path / "params.npz")
+    shapes = source_head().blendshapes()
+    row = ARKIT.index
+    np.testing.assert_allclose(got.jaw_pose[1], 0.5 * shapes.jaw_pose[row("jawOpen")], atol=1e-6)
+    np.testing.assert_allclose(got.expression[2], shapes.expression[row("eyeBlinkLeft")], atol=1e-5)
+    np.testing.assert_allclose(got.leye_pose[3], shapes.leye_pose[row("eyeLookOutLeft")], atol=1e-6)
+    assert not got.expression[0].any()
+
+
+def test_the_json_of_an_audio_model_drives_the_head(known: Transfer, tmp_path: Path) -> None:
+    path = tmp_path / "speech.json"
+    frames = [{"time": index / 30, "weights": [0.0] * 51} for index in range(3)]
+    frames[1]["weights"] = [float(name == "jawOpen") for name in MEDIAPIPE[1:]]
+    path.write_text(json.dumps({"names": list(MEDIAPIPE[1:]), "frames": frames}), encoding="utf-8")
+    mapping = arkit_mapping(source_head(), known)
+    with open_source(path) as source:
+        opened = [mapping(observation).jaw_pose[0, 0] for observation in source]
+    np.testing.assert_allclose(opened, [0.0, source_head().blendshapes().jaw_pose[ARKIT.index("jawOpen"), 0], 0.0])
+
+
+def test_the_sheet_shows_every_pair(known: Transfer) -> None:
+    sheet = contact_sheet(source_head(), known).astype(int)
+    height, width = sheet.shape[0] // 7, sheet.shape[1] // 8
+    differs = []
+    for index in range(52):
+        top, left = index // 8 * height + 18, index % 8 * width
+        cell = sheet[top : top + height - 18, left : left + width]
+        assert cell.std() > 20
+        differs.append(np.abs(cell[:, : width // 2] - cell[:, width // 2 :]).max())
+    # The same head on both sides, but for the tongue that was not carried over.
+    assert max(differs[:-1]) < 40
+    assert differs[-1] > 60
+
+
+def _errors_of(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    assert main(words) == 1
+    return " ".join(capsys.readouterr().err.split())
+
+
+def test_the_command_says_what_is_wrong_before_it_works(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    start = ["transfer", "--head", "builtin", "-o"]
+    assert "ends in .safetensors; got" in _errors_of([*start, str(tmp_path / "a.npy")], capsys)
+    assert "does not exist" in _errors_of([*start, str(tmp_path / "no" / "a.safetensors")], capsys)
+    sheet = ["--sheet", str(tmp_path / "a.jpg")]
+    assert "ends in .png; got" in _errors_of([*start, str(tmp_path / "a.safetensors"), *sheet], capsys)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_command_makes_a_mapping_and_names_what_it_could_not(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    landmarks, target, sheet = tmp_path / "marks.npz", tmp_path / "arkit.safetensors", tmp_path / "sheet.png"
+    source_landmarks().save(landmarks)
+    words = ["transfer", "--head", "builtin", "-o", str(target), "--sheet", str(sheet), "--landmarks", str(landmarks)]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "51 of ARKit's 52 shapes" in said
+    assert "cannot make: tongueOut" in said
+    assert sheet.read_bytes().startswith(b"\x89PNG")
+    mapping = mp2flame.load_mapping(target)
+    params: FlameParams = mapping(_observation(np.eye(52)[[MEDIAPIPE.index("jawOpen")]]))
+    assert params.jaw_pose[0, 0] == pytest.approx(0.425, abs=0.02)

@@ -1,0 +1,271 @@
+"""UDP sources and sinks on real sockets: round trips, strangers, silence, hostile packets, and nothing left behind."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from mp2flame.errors import InputError, SourceError
+from mp2flame.rotations import matrix
+from mp2flame.sinks.datagrams import DatagramSink
+from mp2flame.sinks.livelink import LiveLinkSink
+from mp2flame.sources.datagrams import DatagramSource
+from mp2flame.sources.ifacialmocap import IFacialMocapSource
+from mp2flame.sources.livelink import LiveLinkSource
+from mp2flame.streams.ifacialmocap import HANDSHAKE
+from tests.helpers.streams import eventually, face, free_port, nobody, nothing_left_behind, pose, reading, surface
+
+pytest.importorskip("pythonosc", reason="needs the stream extra")
+
+from mp2flame.sinks.vmc import VmcSink
+from mp2flame.sources.vmc import VmcSource
+
+Pair = Callable[[], tuple[DatagramSource, DatagramSink]]
+
+
+def _livelink(settings: str = "", **options: object) -> tuple[DatagramSource, DatagramSink]:
+    source = LiveLinkSource.from_spec(f"livelink://127.0.0.1:0{settings}")
+    return source, LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}{settings}", head=surface(), **options)
+
+
+def _vmc(settings: str = "") -> tuple[DatagramSource, DatagramSink]:
+    source = VmcSource.from_spec("vmc://127.0.0.1:0")
+    return source, VmcSink.from_url(f"vmc://127.0.0.1:{source.port}{settings}", head=surface())
+
+
+@contextmanager
+def _strangers(source: DatagramSource, host: str = "127.0.0.1") -> Iterator[Callable[[bytes], object]]:
+    """Sends bytes to the source from another host of this machine."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((host, 0))
+        yield lambda data: sender.sendto(data, ("127.0.0.1", source.port))
+
+
+@pytest.mark.parametrize(
+    "pair",
+    [
+        _livelink,
+        lambda: _livelink("?angles=degrees"),
+        lambda: _livelink("?angles=half-turns"),
+        _vmc,
+        lambda: _vmc("?case=pascal&bones=head,jaw,eyes"),
+    ],
+)
+def test_round_trip(pair: Pair) -> None:
+    sent = [face(index, index / 30) for index in range(12)]
+    with nothing_left_behind():
+        source, sink = pair()
+        with reading(source) as reader, sink:
+            for index, seen in enumerate(sent):
+                sink.write(seen, pose(index, seen), None)
+                assert eventually(lambda: len(reader.frames) > index)  # noqa: B023 - called at once
+    assert (sink.sent, sink.lost, source.dropped, source.remarks) == (12, 0, 0, ())
+    # Frames without a face may come in between on a slow machine.
+    for index, (got, seen) in enumerate(zip(reader.seen, sent, strict=True)):
+        np.testing.assert_allclose(got.scores[0, 1:], seen.scores[0, 1:], atol=1e-6)
+        assert got.tongue_out is not None
+        assert got.tongue_out[0] == pytest.approx(0.25)
+        assert got.head_transform is not None
+        params = pose(index, seen)
+        turned = matrix(params.global_orient[0]) @ matrix(params.neck_pose[0])
+        np.testing.assert_allclose(got.head_transform[0, :3, :3], turned, atol=1e-5)
+    times = [float(frame.time[0]) for frame in reader.frames]
+    assert (np.diff(times) > 0).all()
+
+
+def test_live_link_times_are_the_senders() -> None:
+    source, sink = _livelink(frame_rate=30.0, seconds_of_day=86399.9)
+    with reading(source) as reader, sink:
+        for index in range(20):
+            seen = face(index, index / 30)
+            sink.write(seen, pose(index, seen), None)
+            time.sleep(0.02)
+        assert eventually(lambda: len(reader.frames) == 20)
+    steps = np.diff([float(frame.time[0]) for frame in reader.seen])
+    # Sent every 20 ms, but the stamps say a thirtieth of a second; once, at midnight, our own clock decides.
+    assert np.median(steps) == pytest.approx(1 / 30, abs=1e-4)
+    assert (steps > 0).all()
+
+
+@pytest.mark.parametrize("pair", [_livelink, _vmc])
+def test_no_face_is_told(pair: Pair) -> None:
+    source, sink = pair()
+    with reading(source) as reader, sink:
+        seen = face(0)
+        sink.write(seen, pose(0, seen), None)
+        assert eventually(lambda: len(reader.frames) == 1)
+        sink.write(*nobody(1 / 30), None)
+        assert eventually(lambda: len(reader.frames) == 2, 0.4), "before the silence would tell it"
+    assert [bool(frame.found[0]) for frame in reader.frames[:2]] == [True, False]
+
+
+def test_silence_is_a_face_that_is_gone() -> None:
+    source, sink = _livelink()
+    with reading(source) as reader, sink:
+        time.sleep(0.8)
+        assert reader.frames == [], "nothing before the first packet"
+        seen = face(0)
+        sink.write(seen, pose(0, seen), None)
+        assert eventually(lambda: len(reader.frames) > 3)
+    assert [bool(frame.found[0]) for frame in reader.frames[:4]] == [True, False, False, False]
+    times = [float(frame.time[0]) for frame in reader.frames]
+    assert times[1] >= 0.4
+    assert (np.diff(times) > 0).all()
+
+
+@pytest.mark.parametrize("pair", [_livelink, _vmc])
+def test_hostile_packets_are_counted_with_one_warning(pair: Pair, caplog: pytest.LogCaptureFixture) -> None:
+    source, sink = pair()
+    rng = np.random.default_rng(0)
+    junk = [b"", b"\x06", b"#bundle\0" + bytes(8) + struct.pack(">i", -4), bytes(60000), *map(rng.bytes, range(1, 90))]
+    seen = face(0)
+    with caplog.at_level(logging.DEBUG), reading(source) as reader, _strangers(source) as stranger, sink:
+        for data in junk:
+            stranger(data)
+            time.sleep(0.001)
+        assert eventually(lambda: source.dropped == len(junk))
+        sink.write(seen, pose(0, seen), None)
+        assert eventually(lambda: reader.seen)
+    assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
+    assert source.remarks[0].startswith(f"{len(junk)} packets from")
+
+
+def test_a_second_sender_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, sink = _vmc()
+    other = VmcSink.from_url(f"vmc://127.0.0.1:{source.port}", head=surface())
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.bind(("127.0.0.2", 0))
+        with reading(source) as reader, sink, other:
+            first, second = face(1), face(2)
+            sink.write(first, pose(1, first), None)
+            assert eventually(lambda: len(reader.seen) == 1)
+            packet = other._packet(second, pose(2, second))
+            stranger.sendto(packet, ("127.0.0.1", source.port))
+            assert eventually(lambda: source.dropped == 1)
+            # Once the first has been silent for long, the other is welcome.
+            monkeypatch.setattr("mp2flame.sources.datagrams._LOYALTY", 0.0)
+            stranger.sendto(packet, ("127.0.0.1", source.port))
+            assert eventually(lambda: len(reader.seen) == 2)
+    np.testing.assert_allclose(reader.seen[1].scores[0, 1:], second.scores[0, 1:], atol=1e-6)
+
+
+def test_a_second_subject_is_not_listened_to() -> None:
+    source, sink = _livelink("", subject="anna")
+    other = LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}", head=surface(), subject="bert")
+    with reading(source) as reader, sink, other:
+        for index, each in enumerate((sink, other, sink)):
+            seen = face(index, index / 30)
+            each.write(seen, pose(index, seen), None)
+            time.sleep(0.03)
+        assert eventually(lambda: len(reader.seen) == 2)
+    assert source.dropped == 1
+    assert "another subject" in source.remarks[0]
+
+
+def test_of_many_packets_that_wait_the_newest_counts() -> None:
+    source, sink = _livelink()
+    frames = [face(index, index / 60) for index in range(50)]
+    with sink:
+        for index, seen in enumerate(frames):
+            sink.write(seen, pose(index, seen), None)
+        # Iterating begins only now.
+        with reading(source) as reader:
+            assert eventually(lambda: reader.seen)
+            time.sleep(0.1)
+    assert len(reader.seen) == 1
+    np.testing.assert_allclose(reader.seen[0].scores[0, 1:], frames[-1].scores[0, 1:], atol=1e-6)
+
+
+def test_a_flood_neither_blocks_nor_grows() -> None:
+    source, sink = _livelink()
+    stop = threading.Event()
+    with reading(source) as reader, _strangers(source) as stranger, sink:
+        flood = threading.Thread(target=lambda: [stranger(bytes(900)) for _ in iter(stop.is_set, True)])
+        flood.start()
+        try:
+            end = time.monotonic() + 20
+            while len(reader.seen) < 3 and time.monotonic() < end:
+                seen = face(0, time.monotonic())
+                sink.write(seen, pose(0, seen), None)
+                time.sleep(0.01)
+            assert len(reader.seen) >= 3, "frames get through"
+        finally:
+            stop.set()
+            flood.join()
+    assert source.dropped > 10
+
+
+def test_close_from_another_thread() -> None:
+    source, sink = _livelink()
+    sink.close()
+    with reading(source) as reader:
+        time.sleep(0.05)
+        source.close()
+        assert reader.ended()
+        source.close()
+    assert list(source) == []
+    assert reader.error is None
+
+
+def test_close_in_the_middle_of_an_iteration() -> None:
+    with nothing_left_behind():
+        source, sink = _livelink()
+        seen = face(0)
+        with source, sink:
+            sink.write(seen, pose(0, seen), None)
+            for frame in source:
+                assert frame.found[0]
+                break
+
+
+def test_a_port_that_is_taken() -> None:
+    source, sink = _livelink()
+    with source, sink, pytest.raises(SourceError, match="another program"):
+        LiveLinkSource.from_spec(f"livelink://127.0.0.1:{source.port}")
+
+
+def test_nothing_came() -> None:
+    with LiveLinkSource.from_spec("livelink://127.0.0.1:0") as source:
+        assert source.remarks == ("no packet has come to livelink://127.0.0.1:0",)
+
+
+def test_a_phone_is_asked_until_it_answers() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as phone:
+        phone.bind(("127.0.0.1", 0))
+        phone.settimeout(3.0)
+        listen = free_port()
+        source = IFacialMocapSource.from_spec(f"ifacialmocap://127.0.0.1:{phone.getsockname()[1]}?listen={listen}")
+        with reading(source) as reader, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            for _ in range(2):
+                asked, asker = phone.recvfrom(1000)
+                assert asked == HANDSHAKE
+                assert asker[1] == listen
+            stranger.bind(("127.0.0.2", 0))
+            stranger.sendto(b"jawOpen-90|", ("127.0.0.1", listen))
+            assert eventually(lambda: source.dropped == 1)
+            phone.sendto(b"jawOpen-50|eyeBlink_L-100|=head#0,90,0,0.1,0,-0.5|", ("127.0.0.1", listen))
+            assert eventually(lambda: reader.seen)
+    got = reader.seen[0]
+    assert got.scores[0, 25] == 0.5
+    assert got.head_transform is not None
+    np.testing.assert_allclose(got.head_transform[0, :3, 2], [1, 0, 0], atol=1e-6)
+    np.testing.assert_allclose(got.head_transform[0, :3, 3], [10, 0, -50], atol=1e-4)
+
+
+@pytest.mark.parametrize("url", ["ifacialmocap://", "ifacialmocap://h?listen=99999", "ifacialmocap://h?listen=1.5"])
+def test_phone_addresses_that_are_none(url: str) -> None:
+    with pytest.raises(InputError):
+        IFacialMocapSource.from_spec(url)
+
+
+def test_a_phone_that_nobody_knows() -> None:
+    with pytest.raises(SourceError, match="no address is known"):
+        IFacialMocapSource.from_spec("ifacialmocap://phone.invalid")
