@@ -19,12 +19,13 @@ from mp2flame.dataset.build import build
 from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.errors import InputError, MissingFileError
 from mp2flame.formats.recording import read_recording
+from mp2flame.formats.tracked_person import PERSON_FILE
 from mp2flame.tracking import batch
 from mp2flame.tracking import track as tracking
 from mp2flame.tracking.batch import Setting, jobs_of, run_jobs
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.people import Tracked, track_person
-from mp2flame.tracking.results import PERSON_FILE, check_targets, save_files, save_person
+from mp2flame.tracking.results import check_targets, save_files, save_person
 from mp2flame.tracking.video import Footage
 from tests.helpers.tracked_people import FOCAL, SIZE, footage, made_up_study, performance
 
@@ -118,6 +119,15 @@ def test_a_persons_folder_is_read_as_a_data_set(study: Study, tracked: Tracked, 
     # Two frames have no face and are not in the recording; the one that fits badly is there, but not to learn from.
     assert len(told.params) == len(tracked.params) - 2
     assert told.params.time[~told.params.found].tolist() == [tracked.params.time[25]]
+    # Times are joined by the nearest frame, not as equal floating-point numbers.
+    document = json.loads((out / "anna" / PERSON_FILE).read_text())
+    for video in document["videos"].values():
+        video["rest_times"] = [round(time, 3) for time in video["rest_times"]]
+        video["bad_times"] = [round(time, 3) for time in video["bad_times"]]
+    (out / "anna" / PERSON_FILE).write_text(json.dumps(document))
+    rounded = next(iter(read_input(out)))
+    np.testing.assert_array_equal(rounded.rest, told.rest)
+    np.testing.assert_array_equal(rounded.params.found, told.params.found)
     pytest.importorskip("pyarrow")
     data, report = build([out], tmp_path / "data", head=study.head)
     assert data.subjects == ("anna", "bert")

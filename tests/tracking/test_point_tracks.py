@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mp2flame.geometry.skinned_points import n_active_expression
+
 pytest.importorskip("cv2")
 pytest.importorskip("pyvista")
 
@@ -22,7 +24,7 @@ from mp2flame.tracking.equations import Lens
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.people import track_person
 from mp2flame.tracking.skin import Skin, skin_equations, skin_evidence
-from mp2flame.tracking.state import Layout, face_rows, moving_expression, params_of
+from mp2flame.tracking.state import Layout, face_rows, params_of
 from tests.helpers.tracked_people import FOCAL, SIZE, footage, landmarks_of, made_up_study, performance, seen_points
 
 Float64 = NDArray[np.float64]
@@ -39,7 +41,7 @@ def study() -> Study:
 @pytest.fixture(scope="module")
 def rows(study: Study) -> Float64:
     """A head at rest, then with an open mouth, then turned."""
-    layout = Layout(moving_expression(study.head))
+    layout = Layout(n_active_expression(study.head))
     shapes = study.head.blendshapes()
     rows = np.zeros((3, layout.width))
     rows[:, -3:] = -study.head.joints()[3:5].mean(axis=0) + (0.0, 0.02, -0.7)
@@ -65,7 +67,7 @@ def _pictures(head: FlameHead, vertices: NDArray[np.float32], light: float = 0.0
 
 @pytest.fixture(scope="module")
 def album(study: Study, rows: Float64) -> Album:
-    layout = Layout(moving_expression(study.head))
+    layout = Layout(n_active_expression(study.head))
     params = params_of(layout, rows, study.head.n_expression)
     album, landmarks = Album(), landmarks_of(seen_points(study, params))
     for picture, seen in zip(_pictures(study.head, study.head(params)), landmarks, strict=True):
@@ -75,7 +77,7 @@ def album(study: Study, rows: Float64) -> Album:
 
 @pytest.fixture(scope="module")
 def chart(study: Study, rows: Float64, album: Album) -> Chart:
-    layout = Layout(moving_expression(study.head))
+    layout = Layout(n_active_expression(study.head))
     params = params_of(layout, rows[:1], study.head.n_expression)
     glimpse = album.glimpse(0)
     assert glimpse is not None

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.skinned_points import Points, rotation_derivatives
+from mp2flame.geometry.skinned_points import Points, n_active_expression, rotation_derivatives
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.error_model import Precision, Response, Spread
 from mp2flame.landmark_model.offsets import offsets
@@ -23,7 +23,7 @@ from mp2flame.tracking.equations import (
 )
 from mp2flame.tracking.person import View, _Problem
 from mp2flame.tracking.smoothing import solve_chain, tied
-from mp2flame.tracking.state import Layout, face_rows, moving_expression
+from mp2flame.tracking.state import Layout, face_rows
 from tests.helpers.heads import load_arrays, pose_of, random_arrays, random_params
 from tests.helpers.tracked_people import landmarks_of
 
@@ -181,4 +181,4 @@ def test_a_chain_is_solved_as_the_dense_system_is() -> None:
 def test_components_that_move_nothing_are_left_out(tmp_path) -> None:  # type: ignore[no-untyped-def]
     arrays = random_arrays()
     arrays["shapedirs"][:, :, 16:] = 0
-    assert moving_expression(load_arrays(tmp_path, arrays)) == 6
+    assert n_active_expression(load_arrays(tmp_path, arrays)) == 6

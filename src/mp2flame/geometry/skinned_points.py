@@ -14,28 +14,43 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mp2flame import rotations
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.tracking.state import identity_width, moving_expression
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["Points", "PosedPoints", "moving_columns", "rotation_derivatives"]
-
 Float64 = NDArray[np.float64]
 
-_SERIES_BELOW = 0.05
+_SERIES_BELOW: Final = 0.05
+_INACTIVE: Final = 1e-3
+"""A component is inactive if it moves the head by less than this fraction of what the strongest component does."""
+_MAX_IDENTITY: Final = 100
+"""Identity coefficients beyond these move a face by less than the error of its landmarks."""
 
 
-def moving_columns(head: FlameHead) -> NDArray[np.int64]:
-    """The coefficients that are estimated: identity (S'), then expression (E)."""
-    return np.concatenate([np.arange(identity_width(head)), head.n_shape + np.arange(moving_expression(head))])
+def n_estimated_identity(head: FlameHead) -> int:
+    """S', the number of leading identity coefficients that are estimated from landmarks."""
+    return min(head.n_shape, _MAX_IDENTITY)
+
+
+def n_active_expression(head: FlameHead) -> int:
+    """The number of expression coefficients up to the last one that moves the head; 0 if none does."""
+    components = head.arrays.shapedirs[:, :, head.n_shape :]
+    size = np.sqrt((components.astype(np.float64) ** 2).sum(axis=(0, 1)))
+    # Files padded to FLAME's width end in components that are zero, or as good as that.
+    active = np.flatnonzero(size > _INACTIVE * size.max(initial=0.0))
+    return int(active[-1]) + 1 if len(active) else 0
+
+
+def estimated_columns(head: FlameHead) -> NDArray[np.int64]:
+    """The columns of the coefficients that are estimated: identity (S'), then expression (E)."""
+    return np.concatenate([np.arange(n_estimated_identity(head)), head.n_shape + np.arange(n_active_expression(head))])
 
 
 def rotation_derivatives(axis_angle: ArrayLike) -> Float64:

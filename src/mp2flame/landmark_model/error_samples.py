@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.camera import Camera
-from mp2flame.geometry.surface import split
+from mp2flame.geometry.skinned_points import n_active_expression, n_estimated_identity
+from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.offsets import offsets
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.synthesis.appearance import Painter, random_palette
 from mp2flame.synthesis.studio import FRONTAL, View, random_view, tinted
-from mp2flame.tracking.state import face_rows, identity_width, moving_expression
 
 __all__ = ["Rehearsal", "Script", "rehearse"]
 
@@ -145,7 +145,7 @@ def _collected(shots: list[tuple[Float64, Float64, _Scene]]) -> Rehearsal:
     return Rehearsal(
         errors=np.stack([error for error, _, _ in shots]),
         view=np.stack([back[:2] for _, back, _ in shots]),
-        face=np.concatenate([face_rows(scene.face) for scene in scenes]),
+        face=np.concatenate([join(scene.face) for scene in scenes]),
         identity=np.stack([scene.identity for scene in scenes]),
         person=np.array([scene.number for scene in scenes]),
         rest=np.array([scene.at_rest for scene in scenes]),
@@ -156,14 +156,14 @@ def _scenes(head: FlameHead, embedding: LandmarkEmbedding, script: Script) -> It
     painter = Painter(head, embedding) if head.vertex_colors is None else None
     for number in range(script.people):
         rng = np.random.default_rng([script.seed, number])
-        identity = rng.normal(size=identity_width(head))
+        identity = rng.normal(size=n_estimated_identity(head))
         person = head.with_shape(identity.astype(np.float32))
         size = _radius(person, embedding) / _radius(head.with_shape(np.zeros(0)), embedding)
         colors = tinted(head.vertex_colors, rng) if head.vertex_colors is not None else None
         if painter is not None:
             colors = painter.paint(random_palette(rng))
         assert colors is not None
-        faces = _faces(moving_expression(head), script.pictures, rng)
+        faces = _faces(n_active_expression(head), script.pictures, rng)
         for i in range(script.pictures):
             # People do not always face the camera squarely when they rest.
             view = FRONTAL if i == 0 and number % 2 == 0 else random_view(rng)

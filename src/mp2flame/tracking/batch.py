@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.errors import InputError, Mp2FlameError
+from mp2flame.errors import FormatError, InputError, Mp2FlameError
+from mp2flame.formats.tracked_person import PERSON_FILE, read_made_from
 from mp2flame.head import load_head
 from mp2flame.mapping import load_mapping
 from mp2flame.sources.opening import VIDEO_SUFFIXES
 from mp2flame.tracking.model import Study, study_head
 from mp2flame.tracking.people import HeadPose
-from mp2flame.tracking.results import PERSON_FILE, save_person
+from mp2flame.tracking.results import save_person
 from mp2flame.tracking.track import track
 
 __all__ = ["Job", "Outcome", "Setting", "jobs_of", "run_jobs", "video_pictures"]
@@ -152,9 +153,9 @@ def _one(job: Job, folder: Path, setting: Setting) -> Outcome:
 
 def _finished(place: Path, made_from: dict[str, Any]) -> Outcome:
     try:
-        before = json.loads((place / PERSON_FILE).read_bytes()).get("made_from")
-    except (ValueError, AttributeError) as error:
-        raise InputError(f"{place / PERSON_FILE} is damaged: remove {place} to track this person again") from error
+        before = read_made_from(place)
+    except FormatError as error:
+        raise InputError(f"{error}; remove {place} to track this person again") from error
     if before != made_from:
         raise InputError(
             f"{place} is there from other videos or settings: remove it to track this person again, or choose another "

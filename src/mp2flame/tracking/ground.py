@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mp2flame.geometry.face_regions import head_regions
 from mp2flame.geometry.ray_casting import cast
-from mp2flame.geometry.skinned_points import Points, moving_columns
+from mp2flame.geometry.skinned_points import Points, estimated_columns
 from mp2flame.tracking.equations import Lens
 from mp2flame.tracking.state import EYES, Layout, params_of
 
@@ -46,7 +46,7 @@ class Ground:
 
     def points(self, head: FlameHead) -> Points:
         """These points; identity coefficients (S'), then expression move them."""
-        return Points.at(head, self.corners, self.barycentric, moving_columns(head))
+        return Points.at(head, self.corners, self.barycentric, estimated_columns(head))
 
 
 def ground_under(

@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
+from mp2flame.geometry.skinned_points import n_active_expression
 from mp2flame.tracking.chart import Chart, Reference
 from mp2flame.tracking.equations import Scene
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.person import Evidence, Person, View, first_lens, know_person
 from mp2flame.tracking.sequence import Moments, Path, hear_skin, solve_path, start_rows
 from mp2flame.tracking.skin import Skin
-from mp2flame.tracking.state import Layout, moving_expression
+from mp2flame.tracking.state import Layout
 from mp2flame.tracking.takes import Take
 
 __all__ = ["Meeting"]
@@ -48,7 +49,7 @@ class Meeting:
     def __init__(
         self, study: Study, takes: Sequence[Take], *, joint: int, focal: float | None, ipd: float | None = None
     ) -> None:
-        self.layout = Layout(moving_expression(study.head), joint)
+        self.layout = Layout(n_active_expression(study.head), joint)
         self._head, self._response, self._index = study.head, study.response, study.embedding.landmark_index
         self._points, self._usual = study.points, study.usual_points
         self._takes, self._focal_known, self._ipd = takes, focal is not None, ipd

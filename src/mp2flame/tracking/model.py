@@ -13,14 +13,13 @@ import numpy as np
 
 from mp2flame.downloads import cache_folder
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.geometry.skinned_points import Points, moving_columns
+from mp2flame.geometry.skinned_points import Points, estimated_columns, n_active_expression
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.cache import prepare_head
 from mp2flame.landmark_model.error_model import Response, fit_response, load_response
 from mp2flame.landmark_model.error_samples import Script, rehearse
 from mp2flame.synthesis.landmark_samples import Plan
-from mp2flame.tracking.state import moving_expression
 
 __all__ = ["Study", "study_head"]
 
@@ -42,7 +41,7 @@ class Study:
     @cached_property
     def points(self) -> Points:
         """The landmarks of the mean identity; the coefficients that are estimated move them."""
-        return Points.of_head(self.head, self.embedding).chosen(moving_columns(self.head))
+        return Points.of_head(self.head, self.embedding).chosen(estimated_columns(self.head))
 
     @cached_property
     def usual_points(self) -> Points:
@@ -74,7 +73,7 @@ def study_head(
         MissingExtraError: PyVista or MediaPipe is not installed.
     """
     head, script = head.with_shape(np.zeros(0)), script or Script()
-    if not moving_expression(head):
+    if not n_active_expression(head):
         raise InputError(
             f"expected a head with expression components; {head.version} has none that move it, so there is nothing to "
             "track but jaw and eyes: load the head with its expression (a FLAME file has 50 or 100 components)"

@@ -15,11 +15,12 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.geometry.skinned_points import n_active_expression
 from mp2flame.parallel import in_threads
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.person import View, first_lens, know_person
 from mp2flame.tracking.sequence import start_rows
-from mp2flame.tracking.state import Layout, moving_expression
+from mp2flame.tracking.state import Layout
 from mp2flame.tracking.takes import Take
 
 __all__ = ["Repose"]
@@ -49,7 +50,7 @@ class Repose:
     """
 
     def __init__(self, study: Study, *, joint: int, focal: float | None) -> None:
-        self._layout = Layout(moving_expression(study.head), joint)
+        self._layout = Layout(n_active_expression(study.head), joint)
         self._response, self._index, self._focal = study.response, study.embedding.landmark_index, focal
         self._points, self._usual = study.points, study.usual_points
 

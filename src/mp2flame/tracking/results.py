@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -21,18 +20,12 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.files import PartFolder, check_different, check_target, write_whole
+from mp2flame.formats.tracked_person import OVERLAY, PERSON_FILE, RESIDUALS, TrackedVideo, person_json
 from mp2flame.head import FlameHead
 from mp2flame.sinks import open_sink
 from mp2flame.sinks.base import HeadSurface, Sink
 from mp2flame.tracking.people import Tracked
 
-__all__ = ["FORMAT", "OVERLAY", "PERSON_FILE", "VERSION", "check_targets", "good_frames", "save_files", "save_person"]
-
-FORMAT: Final = "mp2flame-tracked-person"
-VERSION: Final = 1
-PERSON_FILE: Final = "person.json"
-OVERLAY: Final = ".overlay.mp4"
-RESIDUALS: Final = ".residuals.csv"
 _SUFFIXES: Final = (".npz", ".jsonl", ".csv", ".mp4", ".gif")
 _BAD: Final = 2.5
 """A frame that misses by this many times the video's median misfit should not be learned from."""
@@ -177,35 +170,27 @@ def save_person(
         for name, result in tracked.items():
             targets = [part.part / f"{name}{suffix}" for suffix in dict.fromkeys([".jsonl", RESIDUALS, *suffixes])]
             save_files(result, head, targets, lambda name=name: pictures(name))  # type: ignore[misc]
-        text = json.dumps(_told(tracked, head, made_from), indent=1)
-        write_whole(part.part / PERSON_FILE, (text + "\n").encode("utf-8"))
+        shape = next(iter(tracked.values())).params.shape
+        assert shape is not None
+        videos = {name: _figures(result) for name, result in tracked.items()}
+        text = person_json(
+            videos, head_version=head.version, head_hash=head.hash, shape=shape.tolist(), made_from=made_from
+        )
+        write_whole(part.part / PERSON_FILE, text)
         part.publish()
     finally:
         part.discard()
 
 
-def _told(tracked: dict[str, Tracked], head: FlameHead, made_from: dict[str, Any]) -> dict[str, Any]:
-    first = next(iter(tracked.values()))
-    if first.params.shape is None:
-        raise InputError("expected tracked parameters with an identity; got none")
-    return {
-        "format": FORMAT,
-        "format_version": VERSION,
-        "head_version": head.version,
-        "head_hash": head.hash,
-        "shape": [round(float(x), 6) for x in first.params.shape],
-        "videos": {
-            name: {
-                "frames": len(result.params),
-                "found": int(result.params.found.sum()),
-                "focal": round(result.lens.focal, 3),
-                "image_size": list(result.lens.size),
-                "rest_times": result.params.time[result.rest].tolist(),
-                "bad_times": result.params.time[result.params.found & ~good_frames(result)].tolist(),
-                "median_misfit": round(float(np.nanmedian(result.misfit)), 4),
-                "remarks": list(result.remarks),
-            }
-            for name, result in tracked.items()
-        },
-        "made_from": made_from,
-    }
+def _figures(result: Tracked) -> TrackedVideo:
+    params = result.params
+    return TrackedVideo(
+        frames=len(params),
+        found=int(params.found.sum()),
+        focal=result.lens.focal,
+        image_size=result.lens.size,
+        neutral_times=tuple(params.time[result.rest].tolist()),
+        bad_times=tuple(params.time[params.found & ~good_frames(result)].tolist()),
+        median_residual=float(np.nanmedian(result.misfit)),
+        warnings=result.remarks,
+    )

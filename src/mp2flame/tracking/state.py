@@ -7,7 +7,7 @@ axis-angle in radians, and the head's translation (3), metres.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,10 +15,7 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams
 from mp2flame.mapping.linear import N_ROTATIONS
 
-if TYPE_CHECKING:
-    from mp2flame.head import FlameHead
-
-__all__ = ["EYES", "Layout", "chunks", "face_rows", "identity_width", "moving_expression", "params_of"]
+__all__ = ["EYES", "Layout", "chunks", "face_rows", "params_of"]
 
 Float64 = NDArray[np.float64]
 
@@ -28,10 +25,6 @@ EYES: Final = (LEFT_EYE, RIGHT_EYE)
 _JAW: Final = (0.2, 0.03, 0.02)
 _EYE: Final = (0.25, 0.25, 0.02)
 """Radians."""
-_STILL: Final = 1e-3
-"""A component that moves the head by less than this share of the strongest one does not count."""
-_MOST_IDENTITY: Final = 100
-"""Identity coefficients beyond these move a face by less than landmarks can tell."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +107,3 @@ def params_of(layout: Layout, rows: Float64, n_expression: int) -> FlameParams:
         translation=place,
         **turned,
     )
-
-
-def identity_width(head: FlameHead) -> int:
-    """S', how many of a head's identity coefficients are estimated."""
-    return min(head.n_shape, _MOST_IDENTITY)
-
-
-def moving_expression(head: FlameHead) -> int:
-    """How many expression coefficients a head has up to the last one that moves it."""
-    components = head.arrays.shapedirs[:, :, head.n_shape :]
-    size = np.sqrt((components.astype(np.float64) ** 2).sum(axis=(0, 1)))
-    # Files padded to FLAME's width end in components that are zero, or as good as that.
-    moving = np.flatnonzero(size > _STILL * size.max(initial=0.0))
-    return int(moving[-1]) + 1 if len(moving) else 0

@@ -9,7 +9,7 @@ from mp2flame.dataset.readers.arrays import FOUR_ARRAYS, read_four_arrays, read_
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.metrical_tracker import read_checkpoints
 from mp2flame.dataset.readers.paired import read_own_recording, read_speech
-from mp2flame.dataset.readers.tracked import PERSON_FILE, is_tracked_person, read_tracked_person
+from mp2flame.dataset.readers.tracked import is_tracked_person, read_tracked_person
 from mp2flame.dataset.readers.trackers import (
     read_head_tracker_folder,
     read_imavatar,
@@ -19,6 +19,7 @@ from mp2flame.dataset.readers.trackers import (
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.formats.arrays import member_names
 from mp2flame.formats.frames import numbered_files
+from mp2flame.formats.tracked_person import PERSON_FILE
 
 __all__ = ["EXPECTED", "read_input"]
 

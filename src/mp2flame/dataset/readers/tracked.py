@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.paired import read_own_recording
-from mp2flame.errors import FormatError
-from mp2flame.tracking.results import FORMAT, PERSON_FILE, VERSION
-
-__all__ = ["PERSON_FILE", "is_tracked_person", "read_tracked_person"]
+from mp2flame.formats.tracked_person import PERSON_FILE, read_tracked_videos
 
 
 def is_tracked_person(folder: Path) -> bool:
@@ -24,32 +20,34 @@ def is_tracked_person(folder: Path) -> bool:
 
 
 def read_tracked_person(folder: Path) -> Iterator[TrackedSequence]:
-    """Every video of a person; frames that fit badly are left out, those at rest are marked.
+    """Every video of a person; frames that fit badly are left out, those of the neutral face are marked.
 
     Raises:
         FormatError: a file is damaged, or a newer version wrote it.
     """
-    path = folder / PERSON_FILE
-    try:
-        told: dict[str, Any] = json.loads(path.read_bytes())
-        if told["format"] != FORMAT or int(told["format_version"]) > VERSION:
-            raise FormatError(
-                f"{path}: expected {FORMAT}, version {VERSION}; got {told['format']}, {told['format_version']}"
-            )
-        videos = [
-            (str(name), list(entry["rest_times"]), list(entry["bad_times"])) for name, entry in told["videos"].items()
-        ]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        if isinstance(error, FormatError):
-            raise
-        raise FormatError(f"{path} is damaged: {error!r}") from error
-    for name, rest, bad in videos:
+    for name, video in read_tracked_videos(folder).items():
         for sequence in read_own_recording(folder / f"{name}.jsonl"):
-            yield _marked(sequence, folder.name, rest, bad)
+            time = sequence.params.time
+            found = sequence.params.found & ~_frames_at(time, video.bad_times)
+            yield replace(
+                sequence,
+                subject=folder.name,
+                source=f"tracked {sequence.source}",
+                params=replace(sequence.params, found=found),
+                rest=found & _frames_at(time, video.neutral_times),
+            )
 
 
-def _marked(sequence: TrackedSequence, subject: str, rest: list[float], bad: list[float]) -> TrackedSequence:
-    at_rest, dropped = (np.isin(sequence.params.time, times) for times in (rest, bad))
-    found = sequence.params.found & ~dropped
-    params = replace(sequence.params, found=found)
-    return replace(sequence, subject=subject, source=f"tracked {sequence.source}", params=params, rest=at_rest & found)
+def _frames_at(time: NDArray[np.float64], listed: Sequence[float]) -> NDArray[np.bool_]:
+    """(N,) the frames at listed times, to within half of the shortest frame interval, whatever decimals were written.
+
+    Args:
+        time: (N,) seconds, rising.
+        listed: seconds.
+    """
+    chosen = np.zeros(len(time), dtype=np.bool_)
+    if len(listed):
+        nearest = np.abs(time[:, None] - np.asarray(listed)[None]).argmin(axis=0)
+        tolerance = 0.5 * float(np.diff(time).min(initial=np.inf))
+        chosen[nearest[np.abs(time[nearest] - listed) <= tolerance]] = True
+    return chosen
