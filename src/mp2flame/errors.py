@@ -9,7 +9,8 @@
     ├── MissingExtraError (ImportError)     an optional dependency is not installed
     ├── SourceError (OSError)               a camera, video or stream cannot be read
     ├── SinkError (OSError)                 a file, window or socket cannot be written
-    └── FetchError (OSError)                a download failed, was refused or has the wrong hash
+    ├── FetchError (OSError)                a download failed, was refused or has the wrong hash
+    └── WorkerError (RuntimeError)          a process that worked on a part was killed
 
 Messages say what was expected, what was got and what to do.
 """
@@ -27,6 +28,7 @@ __all__ = [
     "SinkError",
     "SourceError",
     "UnsafePickleError",
+    "WorkerError",
 ]
 
 
@@ -79,3 +81,7 @@ class SinkError(Mp2FlameError, OSError):
 
 class FetchError(Mp2FlameError, OSError):
     """A download failed, was refused, or does not have the expected hash."""
+
+
+class WorkerError(Mp2FlameError, RuntimeError):
+    """A process that worked on a part was killed, as the system does when memory runs out."""

@@ -108,13 +108,12 @@ class ClusterExtraction(Extraction):
         remote = ray.remote(max_retries=_RETRIES)(_run_task)
         lengths = {}
         for task in tasks:
-            target = self.target(task).resolve()
-            if target.is_file():
+            if self.target(task).is_file():
                 advance(len(task))
             else:
-                lengths[remote.remote(task, str(target))] = len(task)
+                lengths[remote.remote(task, str(self.folder.resolve()))] = len(task)
         _collect(list(lengths), lambda done: advance(lengths[done]))
 
 
-def _run_task(task: Task, target: str) -> None:
-    run_task(task, Path(target))
+def _run_task(task: Task, folder: str) -> None:
+    run_task(task, Path(folder))

@@ -5,10 +5,9 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import closing
 from dataclasses import dataclass
-from multiprocessing import get_context
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError, SourceError
 from mp2flame.files import PartFile, writing
 from mp2flame.formats.arrays import load_arrays
+from mp2flame.parallel import run_jobs
 
 __all__ = ["Extraction", "Task", "run_task", "tasks_of"]
 
@@ -52,6 +52,12 @@ class Task:
         digest.update(repr(self.frames).encode())
         return digest.hexdigest()[:32]
 
+    def label(self) -> str:
+        """The task in words."""
+        if self.video is not None:
+            return str(self.video)
+        return f"{self.pictures[0]} to {self.pictures[-1].name}"
+
     def __len__(self) -> int:
         return len(self.frames) if self.video else len(self.pictures)
 
@@ -65,8 +71,8 @@ def tasks_of(sequence: TrackedSequence, landmarker: Path) -> list[Task]:
     return [Task(tuple(files[i : i + _PICTURES_IN_A_TASK]), None, (), landmarker) for i in starts]
 
 
-def run_task(task: Task, target: Path) -> None:
-    """Look at the task's pictures and write what was seen to `target`, all of it or nothing.
+def run_task(task: Task, folder: Path) -> None:
+    """Look at the task's pictures and write what was seen into `folder`, all of it or nothing.
 
     Raises:
         SourceError, FormatError: the film cannot be read.
@@ -88,6 +94,7 @@ def run_task(task: Task, target: Path) -> None:
             value = getattr(observation, name)
             if value is not None and observation.found[0]:
                 arrays[name][row] = value.reshape(-1)
+    target = folder / f"{task.key}.npz"
     part = PartFile(target)
     try:
         with writing(target, "this part is looked at again next time"):
@@ -154,21 +161,10 @@ class Extraction:
                 advance(len(task))
             else:
                 open_tasks.append(task)
-        if self._processes <= 1 or len(open_tasks) <= 1:
-            for task in open_tasks:
-                run_task(task, self.target(task))
-                advance(len(task))
-            return
-        # Spawned, not forked: MediaPipe's threads do not survive a fork.
-        with ProcessPoolExecutor(self._processes, mp_context=get_context("spawn")) as pool:
-            running: dict[Future[None], Task] = {pool.submit(run_task, t, self.target(t)): t for t in open_tasks}
-            try:
-                for future in as_completed(running):
-                    future.result()
-                    advance(len(running[future]))
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
+        work = partial(run_task, folder=self.folder)
+        kept = f"what was finished is kept in {self.folder}"
+        for task, _ in run_jobs(work, open_tasks, processes=self._processes, label=Task.label, kept=kept):
+            advance(len(task))
 
     def results(self, tasks: Sequence[Task]) -> tuple[dict[str, Float32], tuple[int, int] | None, int]:
         """What was seen by all tasks of a sequence, in order.

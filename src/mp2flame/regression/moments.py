@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.data import N_SCORES
 from mp2flame.errors import InputError
-from mp2flame.parallel import side_by_side
+from mp2flame.parallel import in_threads
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -119,7 +119,7 @@ class Moments:
             part = [column[rows] for column in truth]
             return Moments.of(self.features, scores[rows], part, base, exact=exact, lean=lean)
 
-        for part in side_by_side(work, [slice(*pair) for pair in pairwise(edges)]):
+        for part in in_threads(work, [slice(*pair) for pair in pairwise(edges)]):
             self.include(part)
 
     def include(self, other: Moments) -> None:
