@@ -38,8 +38,8 @@ from mp2flame.live.viewer_sink import PictureSink, ViewerSink
 from mp2flame.mapping import HeadPose, default_mapping
 from mp2flame.pipeline.lanes import Frame
 from mp2flame.sources.base import Source
-from mp2flame.sources.detected import DetectedSource
-from mp2flame.sources.paced import paced
+from mp2flame.sources.detection import DetectedSource
+from mp2flame.sources.player import play_in_real_time
 
 Timed = list[tuple[float, float, np.ndarray]]
 
@@ -140,7 +140,7 @@ class Road:
 
 def latency(road: Road, seconds: float) -> None:
     """Print how long frames of a film at its own pace need to the sockets."""
-    source, _ = paced(open_source(str(road.film), landmarker=road.landmarker))
+    source, _ = play_in_real_time(open_source(str(road.film), landmarker=road.landmarker))
     assert isinstance(source, DetectedSource)
     arrivals = Arrivals(source.detector)
     source.detector = arrivals

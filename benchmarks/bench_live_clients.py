@@ -28,8 +28,8 @@ from websockets.exceptions import ConnectionClosed
 from mp2flame import Pipeline, default_filters, head_surface, load_head, open_sink, open_source
 from mp2flame.head import FlameHead
 from mp2flame.mapping import HeadPose, default_mapping
-from mp2flame.sinks.websocket import WebSocketSink
-from mp2flame.sources.paced import paced
+from mp2flame.sources.player import play_in_real_time
+from mp2flame.streams.websocket import WebSocketSink
 
 READING, FROZEN = 40, 10
 
@@ -104,7 +104,7 @@ class Road:
         arrivals: list[float] = []
         source = open_source(str(self.film), landmarker=self.landmarker)
         if seconds is not None:
-            source, _ = paced(source)
+            source, _ = play_in_real_time(source)
         process = psutil.Process()
         with source:
             sink = cast("WebSocketSink", open_sink("ws://:0?vertices=1", head=head_surface(self.head)))

@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.sinks.base import Sink
-from mp2flame.sources.detected import Detector
+from mp2flame.sources.detection import Detector
 from tests.helpers import viser_client
 
 Receipts = dict[int, tuple[int, float]]
@@ -62,10 +62,10 @@ class Arrivals:
 
         return timed
 
-    def detect(self, picture: np.ndarray, time_of_frame: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: np.ndarray, time_of_frame: float, *, keep_image: bool = False) -> Observation:
         """What is seen in one picture (H, W, 3)."""
         began, self._spent = time.perf_counter(), 0.0
-        observation = self._detector.detect(picture, time_of_frame, keep_picture=keep_picture)
+        observation = self._detector.detect(picture, time_of_frame, keep_image=keep_image)
         self.moments[time_of_frame], self.inside[time_of_frame] = began, self._spent
         return observation
 

@@ -17,7 +17,7 @@ from mp2flame.errors import MissingFileError, SinkError
 from mp2flame.formats import load_params
 from mp2flame.sinks import HeadSurface, Sink, open_sink
 from mp2flame.sources import Source, open_source
-from mp2flame.sources.detected import DetectedSource
+from mp2flame.sources.detection import DetectedSource
 from mp2flame.sources.images import ImagesReader
 from mp2flame.sources.video import VideoReader
 from tests.helpers.video import noise, write_film
@@ -47,9 +47,9 @@ def _params(index: int, *, found: bool = True) -> FlameParams:
 class _Eyes:
     """A detector that needs no model: brightness is the score, and black pictures show nobody."""
 
-    def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
         level = float(picture.mean()) / 255
-        kept = picture if keep_picture else None
+        kept = picture if keep_image else None
         if level < 0.01:
             return Observation.missing(time, picture=kept)
         scores = np.full((1, 52), level, dtype=np.float32)
@@ -138,17 +138,17 @@ def test_a_source_may_be_left_in_the_middle_and_closed_twice(source: Source) -> 
 
 def test_a_source_says_what_it_expects(source: Source) -> None:
     with source:
-        count = source.frame_count
+        count = source.n_frames
         assert count is None or count == _N
         assert source.live is False
-        assert isinstance(source.remarks, tuple)
+        assert isinstance(source.warnings, tuple)
 
 
 @pytest.mark.parametrize("make", [_video, _images])
 def test_pictures_come_along_only_if_asked_for(make: Callable[[Path], Source], tmp_path: Path) -> None:
     with make(tmp_path) as pixels:
         assert all(frame.picture is None for frame in pixels)
-        pixels.keep_picture = True
+        pixels.keep_image = True
         shapes = {frame.picture.shape for frame in pixels if frame.picture is not None}
     assert shapes == {(96, 96, 3)}
 

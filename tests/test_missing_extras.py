@@ -48,7 +48,7 @@ _HEAD = "import mp2flame; head = mp2flame.load_head('builtin'); surface = mp2fla
         ("mediapipe", "track", "import mp2flame.sources.detector"),
         ("av", "track", "import mp2flame.sources.video"),
         ("av", "track", _HEAD + "mp2flame.open_sink('film.mp4', head=surface)"),
-        ("cv2", "track", "import mp2flame.sources.images as i; i.read_picture('a.png')"),
+        ("cv2", "track", "import mp2flame.sources.images as i; i.read_image('a.png')"),
         ("pyvista", "render", "import mp2flame.render"),
         ("pyvista", "render", _HEAD + "mp2flame.open_sink('film.mp4', head=surface)"),
         ("PIL", "render", _HEAD + "mp2flame.open_sink('film.gif', head=surface)"),

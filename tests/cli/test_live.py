@@ -75,7 +75,7 @@ def _report() -> Report:
         dropped={"ViewerSink": 3},
         rooms={},
         rest_taken=False,
-        remarks=("x",),
+        warnings=("x",),
     )
 
 

@@ -19,7 +19,7 @@ pytest.importorskip("mediapipe", reason="pictures need the extra track")
 from mp2flame.dataset.build import build
 from mp2flame.dataset.store import Dataset
 from mp2flame.sources.detector import FaceDetector
-from mp2flame.sources.images import read_picture
+from mp2flame.sources.images import read_image
 from mp2flame.sources.video import VideoReader
 
 _N = 70
@@ -70,7 +70,7 @@ def test_two_processes_see_what_one_detector_sees(tracked: Path, landmarker: Pat
     assert (~rows.found).sum() == 2
     detector = FaceDetector(landmarker, mode="image")
     for row in (0, 33, 69):
-        seen = detector.detect(read_picture(tracked / "image" / f"{row + 1}.jpg"), 0.0)
+        seen = detector.detect(read_image(tracked / "image" / f"{row + 1}.jpg"), 0.0)
         np.testing.assert_allclose(rows.columns["scores"][row], seen.scores[0], atol=1e-5)
         assert seen.landmarks is not None
         np.testing.assert_allclose(rows.columns["landmarks"][row], seen.landmarks.reshape(-1), atol=1e-5)

@@ -50,7 +50,7 @@ def test_round_trip_is_exact(path: Path) -> None:
             assert params is not None
             for name in ("time", "found", "shape", *FIELDS):
                 np.testing.assert_array_equal(getattr(params, name), getattr(want_params, name))
-    assert recording.remarks == ()
+    assert recording.warnings == ()
 
 
 def test_every_line_is_json_as_documented(path: Path) -> None:
@@ -132,13 +132,13 @@ def test_a_torn_last_line_is_left_out_with_a_remark(path: Path) -> None:
         path.write_bytes(data[:length])
         recording = read_recording(path)
         assert len(list(recording)) == 1
-        (remark,) = recording.remarks
-        assert "the last line" in remark
-        assert "(line 3) is cut off and was left out" in remark
+        (warning,) = recording.warnings
+        assert "the last line" in warning
+        assert "(line 3) is cut off and was left out" in warning
     path.write_bytes(data[:-1])
     recording = read_recording(path)
     assert len(list(recording)) == 2
-    assert recording.remarks == ()
+    assert recording.warnings == ()
 
 
 def test_without_frames_there_is_a_header(path: Path) -> None:

@@ -37,7 +37,7 @@ class ListSource(Source):
         self.yielded = 0
 
     @property
-    def frame_count(self) -> int | None:
+    def n_frames(self) -> int | None:
         return len(self.frames)
 
     def __iter__(self) -> Iterator[Observation]:
@@ -54,7 +54,7 @@ class ListSource(Source):
 class LiveSource(ListSource):
     """A device that delivers a frame every `interval` seconds, whether it is taken or not; endless if asked."""
 
-    live: ClassVar[bool] = True
+    live = True
 
     def __init__(self, frames: list[Observation], *, interval: float = 0.0, endless: bool = False) -> None:
         super().__init__(frames)
@@ -79,7 +79,7 @@ class LiveSource(ListSource):
 class HangingSource(ListSource):
     """A camera that delivers its frames and then never answers, until it is closed."""
 
-    live: ClassVar[bool] = True
+    live = True
 
     def __init__(self, frames: list[Observation]) -> None:
         super().__init__(frames)

@@ -24,7 +24,7 @@ pytest.importorskip("viser", reason="the viewer's extra is not installed")
 pytest.importorskip("pythonosc", reason="needs the stream extra")
 pytest.importorskip("websockets", reason="needs the stream extra")
 
-from mp2flame.sinks.websocket import WebSocketSink
+from mp2flame.streams.websocket import WebSocketSink
 
 
 @contextmanager

@@ -79,7 +79,7 @@ def test_one_that_fails_falls_out_and_the_others_go_on() -> None:
     assert len(broken.frames) == 3
     assert len(whole.frames) == len(file.frames) == 20
     assert (broken.closed, broken.aborted, whole.closed) == (0, 1, 1)
-    assert any("fell out: the disk is full" in remark for remark in report.remarks)
+    assert any("fell out: the disk is full" in warning for warning in report.warnings)
 
 
 def test_one_can_be_removed_while_it_is_written() -> None:

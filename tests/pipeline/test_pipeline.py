@@ -115,7 +115,7 @@ def test_a_viewer_that_falls_out_is_remarked_on_and_the_run_goes_on() -> None:
     viewer, file = LatestSink(fail_at=0), ListSink(seconds=0.001)
     report = drive(ListSource([observation(i) for i in range(60)]), FirstScores(), None, [viewer, file])
     assert _indices(file) == list(range(60))
-    assert any("LatestSink fell out: the disk is full" in remark for remark in report.remarks)
+    assert any("LatestSink fell out: the disk is full" in warning for warning in report.warnings)
 
 
 def test_a_mapping_that_fails_closes_the_sinks_and_raises() -> None:
@@ -201,7 +201,7 @@ def test_pictures_and_vertices_are_asked_for_only_if_a_sink_needs_them() -> None
 
     class Watched(ListSource):
         def __iter__(self):  # type: ignore[no-untyped-def]
-            asked.append(self.keep_picture)
+            asked.append(self.keep_image)
             return super().__iter__()
 
     drive(Watched([observation(0)]), FirstScores(), None, [ListSink()])
@@ -247,7 +247,7 @@ def test_a_restless_first_second_is_not_taken_for_rest_and_this_is_said() -> Non
     frames = [observation(i, scores=_wild(i)) for i in range(60)]
     report = drive(ListSource(frames), FirstScores(), None, [sink], rest="auto")
     assert not report.rest_taken
-    assert any("--rest" in remark for remark in report.remarks)
+    assert any("--rest" in warning for warning in report.warnings)
     assert len(sink.frames) == 60
 
 

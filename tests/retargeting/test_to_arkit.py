@@ -17,7 +17,7 @@ from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.mapping import LinearMapping
 from mp2flame.retargeting import ArkitSolver, arkit_shapes
-from mp2flame.sources.livelink_csv import LiveLinkCsvSource
+from mp2flame.sources.tables import LiveLinkCsvSource
 from tests.helpers.heads import load_arrays, random_arrays
 
 

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.sources import quiet
-from mp2flame.sources.detected import DetectedSource
-from mp2flame.sources.frames import FrameReader, Picture, TimedPicture
-from mp2flame.sources.quiet import while_detecting, without_chatter
+from mp2flame.sources import stderr_filter
+from mp2flame.sources.base import FrameReader, Image, TimedImage
+from mp2flame.sources.detection import DetectedSource
+from mp2flame.sources.stderr_filter import filter_stderr, filter_stderr_while_detecting
 
 
 class Counting(FrameReader):
@@ -27,7 +27,7 @@ class Counting(FrameReader):
         self.open_now = 0
         self.woken = False
 
-    def __iter__(self) -> Generator[TimedPicture, None, None]:
+    def __iter__(self) -> Generator[TimedImage, None, None]:
         self.open_now += 1
         try:
             for number in range(self.count):
@@ -46,14 +46,14 @@ class Echo:
 
     def __init__(self) -> None:
         self.resets = 0
-        self.seen: list[Picture] = []
+        self.seen: list[Image] = []
 
-    def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
         self.seen.append(picture)
         scores = np.zeros((1, 52), np.float32)
         scores[0, 0] = picture[0, 0, 0] / 100
         return Observation(
-            time=np.array([time]), found=np.array([True]), scores=scores, picture=picture if keep_picture else None
+            time=np.array([time]), found=np.array([True]), scores=scores, picture=picture if keep_image else None
         )
 
     def reset(self) -> None:
@@ -124,7 +124,7 @@ def test_closing_from_another_thread_ends_the_iteration() -> None:
 
 def test_pictures_are_kept_only_when_asked_for() -> None:
     source = DetectedSource(Counting(2), Echo())
-    source.keep_picture = True
+    source.keep_image = True
     for number, frame in enumerate(source):
         assert frame.picture is not None
         assert frame.picture[0, :, 0].tolist() == [number, 0, 0]
@@ -133,7 +133,7 @@ def test_pictures_are_kept_only_when_asked_for() -> None:
 def test_mirrored_pictures_are_turned_back_before_detection() -> None:
     detector = Echo()
     source = DetectedSource(Counting(2), detector, mirror=True)
-    source.keep_picture = True
+    source.keep_image = True
     frames = iter(source)
     next(frames)
     second = next(frames)
@@ -154,7 +154,7 @@ CHATTER = (
 
 def test_only_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
     error = "E0000 00:00:1795395981.478962   12151 image_to_tensor_utils.cc:67] RET_CHECK failure\n"
-    with without_chatter():
+    with filter_stderr():
         os.write(2, CHATTER)
         os.write(2, error.encode())
         os.write(2, b"a warning of ours\n")
@@ -174,26 +174,26 @@ def test_the_warning_that_comes_once_is_waited_for(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     line = b"W0000 00:00:1795710105.445258   12906 runner.cc:1433] Input tensor memory is not aligned\n"
-    monkeypatch.setattr(quiet._Expected, "pictures", 3)
+    monkeypatch.setattr(stderr_filter._Expected, "pictures", 3)
     for said in (b"", line, line):
-        with while_detecting(started=True):
+        with filter_stderr_while_detecting(started=True):
             os.write(2, said)
     # Once it was heard, nothing is held back any more: what comes then is passed on as it comes.
     assert capfd.readouterr().err.encode() == line
-    with while_detecting(started=False):
+    with filter_stderr_while_detecting(started=False):
         os.write(2, line)
     assert capfd.readouterr().err == ""
     # It need not come at all.
-    monkeypatch.setattr(quiet._Expected, "pictures", 1)
+    monkeypatch.setattr(stderr_filter._Expected, "pictures", 1)
     for _ in range(2):
-        with while_detecting(started=True):
+        with filter_stderr_while_detecting(started=True):
             os.write(2, line[:-10])
     assert capfd.readouterr().err.encode() == line[:-10]
 
 
 def test_errors_go_through_with_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        with without_chatter():
+        with filter_stderr():
             os.write(2, b"said before it went wrong\n")
             raise ZeroDivisionError
 

@@ -13,7 +13,7 @@ from mediapipe.tasks.python import vision
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import concatenate
 from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError
-from mp2flame.sources import open_source, results
+from mp2flame.sources import open_source
 from mp2flame.sources.detector import FaceDetector
 from tests.helpers.video import Pixels, performance_frames, scene, watch, write_film
 
@@ -32,7 +32,7 @@ def test_what_is_seen(detector: FaceDetector, performance: list[Pixels]) -> None
     rotation = observation.head_transform[0, :3, :3]
     np.testing.assert_allclose(rotation @ rotation.T, np.eye(3), atol=1e-3)
     assert observation.picture is None
-    kept = detector.detect(performance[1], 0.6, keep_picture=True)
+    kept = detector.detect(performance[1], 0.6, keep_image=True)
     np.testing.assert_array_equal(kept.picture, performance[1])
 
 
@@ -132,7 +132,7 @@ def test_a_face_that_leaves_and_returns(detector: FaceDetector, performance: lis
 
 def test_a_whole_source(shared_data: Path, landmarker: Path) -> None:
     with open_source(shared_data / "video" / "performance_a.mp4", landmarker=landmarker) as source:
-        assert (source.frame_count, source.frame_rate, source.live) == (300, 30.0, False)
+        assert (source.n_frames, source.fps, source.live) == (300, 30.0, False)
         frames = []
         for observation in source:
             frames.append(observation)
@@ -154,7 +154,7 @@ def test_mirror_exchanges_left_and_right(landmarker: Path, performance: list[Pix
         open_source(film, landmarker=landmarker) as source,
         open_source(flipped, landmarker=landmarker, mirror=True) as mirrored,
     ):
-        mirrored.keep_picture = True
+        mirrored.keep_image = True
         for plain, turned in zip(source, mirrored, strict=True):
             assert plain.landmarks is not None
             assert turned.landmarks is not None
@@ -191,7 +191,7 @@ def test_foreign_and_truncated_landmarkers(landmarker: Path, tmp_path: Path, per
 def test_other_blendshape_names_are_refused(
     detector: FaceDetector, performance: list[Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(results, "MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:]))
+    monkeypatch.setattr(detector, "MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:]))
     with pytest.raises(FormatError, match="gives 52, with jawOpen in the place of jawRight"):
         detector.detect(performance[0], 0.0)
 

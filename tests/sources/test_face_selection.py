@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mp2flame.sources.faces import Box, FaceChoice
+from mp2flame.sources.face_selection import Box, FaceSelector
 
 
 def box(x: float, size: float, y: float = 100.0) -> Box:
@@ -12,14 +12,14 @@ def box(x: float, size: float, y: float = 100.0) -> Box:
     return Box(x - size / 2, y - size / 2, x + size / 2, y + size / 2)
 
 
-def play(choice: FaceChoice, seconds: float, *faces: Box, start: float = 0.0, fps: float = 30.0) -> Box | None:
+def play(choice: FaceSelector, seconds: float, *faces: Box, start: float = 0.0, fps: float = 30.0) -> Box | None:
     """Show these faces to a tracker that does as it is told; the face that is followed at the end."""
     followed: Box | None = None
     for frame in range(round(seconds * fps)):
         time = start + frame / fps
         held = min(faces, key=lambda face: face.size) if followed is None and faces else followed
         tracked = next((face for face in faces if held is not None and face.is_same_face(held)), None)
-        if choice.wants_look(tracked, time):
+        if choice.needs_search(tracked, time):
             tracked = choice.choose(faces, time)
         choice.follow(tracked, time)
         followed = tracked
@@ -36,25 +36,25 @@ def test_boxes() -> None:
 
 
 def test_the_largest_is_taken_at_once() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     assert play(choice, 1 / 30, box(100, 50), box(300, 80), box(500, 60)) == box(300, 80)
 
 
 def test_a_face_is_kept_while_another_is_a_little_larger() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     assert play(choice, 2.0, box(100, 80), box(300, 70)) == box(100, 80)
     assert play(choice, 10.0, box(100, 80), box(300, 95), start=2.0) == box(100, 80)
 
 
 def test_a_clearly_larger_face_takes_over_after_a_while() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     assert play(choice, 1.5, box(100, 80), box(300, 70)) == box(100, 80)
     assert play(choice, 0.9, box(100, 80), box(300, 120), start=1.5) == box(100, 80)
     assert play(choice, 1.5, box(100, 80), box(300, 120), start=2.4) == box(300, 120)
 
 
 def test_a_face_larger_for_one_look_only_does_not() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     play(choice, 1.5, box(100, 80), box(300, 70))
     for round_ in range(3):
         start = 1.5 + 4 * round_
@@ -63,21 +63,21 @@ def test_a_face_larger_for_one_look_only_does_not() -> None:
 
 
 def test_among_several_a_face_may_vanish_for_a_moment() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     play(choice, 1.5, box(100, 80), box(300, 70))
     assert play(choice, 0.3, box(300, 70), start=1.5) is None
     assert play(choice, 0.1, box(100, 80), box(300, 70), start=1.8) == box(100, 80)
 
 
 def test_among_several_another_takes_over_when_the_face_stays_away() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     play(choice, 1.5, box(100, 80), box(300, 70))
     assert play(choice, 0.7, box(300, 70), start=1.5) == box(300, 70)
     assert play(choice, 3.0, box(100, 80), box(300, 70), start=2.2) == box(300, 70)
 
 
 def test_alone_a_face_may_appear_anywhere_at_once() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     assert play(choice, 1.5, box(100, 80)) == box(100, 80)
     assert play(choice, 1 / 30, box(400, 60), start=1.5) == box(400, 60)
     assert play(choice, 0.1, start=1.6) is None
@@ -86,10 +86,10 @@ def test_alone_a_face_may_appear_anywhere_at_once() -> None:
 
 @pytest.mark.parametrize("seconds", [3.0, 10.0])
 def test_looks_are_rare_while_nothing_happens(seconds: float) -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     looks = 0
     for frame in range(round(seconds * 30)):
-        if choice.wants_look(box(100, 80), frame / 30):
+        if choice.needs_search(box(100, 80), frame / 30):
             looks += 1
             assert choice.choose([box(100, 80)], frame / 30) == box(100, 80)
         choice.follow(box(100, 80), frame / 30)
@@ -97,10 +97,10 @@ def test_looks_are_rare_while_nothing_happens(seconds: float) -> None:
 
 
 def test_looks_are_rare_while_there_is_no_face() -> None:
-    choice = FaceChoice()
+    choice = FaceSelector()
     looks = 0
     for frame in range(300):
-        if choice.wants_look(None, frame / 30):
+        if choice.needs_search(None, frame / 30):
             looks += 1
             assert choice.choose([], frame / 30) is None
         choice.follow(None, frame / 30)

@@ -1,4 +1,4 @@
-"""Picture files: order, orientation, depth, and files that are none."""
+"""Image files: order, orientation, depth, and files that are none."""
 
 from __future__ import annotations
 
@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.sources import images
-from mp2flame.sources.folders import natural_order, pictures_in, pictures_like
-from mp2flame.sources.pictures import mirrored, rgb_picture
+from mp2flame.sources.images import list_images, match_images, mirror_image, natural_order, to_rgb
 from tests.helpers.video import corners, quarters
 
 
@@ -48,16 +47,16 @@ def test_a_folder_in_natural_order_without_other_files(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not a picture")
     (tmp_path / ".p0.png").write_bytes(b"hidden")
     (tmp_path / "p5.png").mkdir()
-    assert [path.name for path in pictures_in(tmp_path)] == ["p1.jpg", "p9.PNG", "p10.png"]
-    assert [path.name for path in pictures_like(str(tmp_path / "*.png"))] == ["p10.png"]
-    assert len(pictures_like(str(tmp_path / "p[0-9]*"))) == 3
+    assert [path.name for path in list_images(tmp_path)] == ["p1.jpg", "p9.PNG", "p10.png"]
+    assert [path.name for path in match_images(str(tmp_path / "*.png"))] == ["p10.png"]
+    assert len(match_images(str(tmp_path / "p[0-9]*"))) == 3
 
 
 def test_no_pictures(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"holds no pictures \(\.bmp, \.jp2, \.jpeg, \.jpg"):
-        pictures_in(tmp_path)
+        list_images(tmp_path)
     with pytest.raises(MissingFileError, match=r"no picture matches '.*\*\.png'"):
-        pictures_like(str(tmp_path / "*.png"))
+        match_images(str(tmp_path / "*.png"))
     with pytest.raises(InputError, match="at least one picture"):
         images.ImagesReader([])
     with pytest.raises(MissingFileError, match=r"no picture .*none\.png"):
@@ -69,7 +68,7 @@ def test_times_are_by_the_rate(tmp_path: Path) -> None:
     assert [time for time, _ in images.ImagesReader(paths)] == [0.0, 1 / 30, 2 / 30]
     reader = images.ImagesReader(paths, fps=12.5)
     assert [time for time, _ in reader] == [0.0, 0.08, 0.16]
-    assert (reader.frame_count, reader.frame_rate, reader.mode) == (3, 12.5, "image")
+    assert (reader.n_frames, reader.fps, reader.mode) == (3, 12.5, "image")
     for wrong in (0, -1.0, float("nan"), float("inf")):
         with pytest.raises(InputError, match="fps above 0"):
             images.ImagesReader(paths, fps=wrong)
@@ -88,7 +87,7 @@ def test_times_are_by_the_rate(tmp_path: Path) -> None:
 def test_exif_orientation(tmp_path: Path, orientation: int, expected: list[str]) -> None:
     path = save(tmp_path / "photo.jpg", quarters(64, 96))
     orient(path, orientation)
-    picture = images.read_picture(path)
+    picture = images.read_image(path)
     assert picture.shape == ((96, 64, 3) if orientation >= 5 else (64, 96, 3))
     assert corners(picture) == expected
 
@@ -98,10 +97,10 @@ def test_depths_and_channels(tmp_path: Path) -> None:
     wide = rgb.astype(np.uint16) * 257
     grey = rgb[..., 0]
     alpha = np.dstack([rgb, np.full((31, 33), 9, np.uint8)])
-    np.testing.assert_array_equal(images.read_picture(save(tmp_path / "rgb.png", rgb)), rgb)
-    np.testing.assert_array_equal(images.read_picture(save(tmp_path / "wide.png", wide)), rgb)
-    np.testing.assert_array_equal(images.read_picture(save(tmp_path / "alpha.png", alpha)), rgb)
-    np.testing.assert_array_equal(images.read_picture(save(tmp_path / "grey.png", grey)), np.dstack([grey] * 3))
+    np.testing.assert_array_equal(images.read_image(save(tmp_path / "rgb.png", rgb)), rgb)
+    np.testing.assert_array_equal(images.read_image(save(tmp_path / "wide.png", wide)), rgb)
+    np.testing.assert_array_equal(images.read_image(save(tmp_path / "alpha.png", alpha)), rgb)
+    np.testing.assert_array_equal(images.read_image(save(tmp_path / "grey.png", grey)), np.dstack([grey] * 3))
 
 
 def test_arrays_become_pictures() -> None:
@@ -113,14 +112,14 @@ def test_arrays_become_pictures() -> None:
         rgb.astype(np.uint16) << 8,
         np.ascontiguousarray(rgb[:, ::-1])[:, ::-1],
     ):
-        got = rgb_picture(same)
+        got = to_rgb(same)
         np.testing.assert_array_equal(got, rgb)
         assert got.flags.c_contiguous
         assert got.dtype == np.uint8
-    assert np.shares_memory(rgb_picture(rgb), rgb)
-    np.testing.assert_array_equal(rgb_picture(rgb[..., 0]), np.dstack([rgb[..., 0]] * 3))
-    np.testing.assert_array_equal(rgb_picture(rgb[..., :1]), np.dstack([rgb[..., 0]] * 3))
-    np.testing.assert_array_equal(mirrored(rgb), rgb[:, ::-1])
+    assert np.shares_memory(to_rgb(rgb), rgb)
+    np.testing.assert_array_equal(to_rgb(rgb[..., 0]), np.dstack([rgb[..., 0]] * 3))
+    np.testing.assert_array_equal(to_rgb(rgb[..., :1]), np.dstack([rgb[..., 0]] * 3))
+    np.testing.assert_array_equal(mirror_image(rgb), rgb[:, ::-1])
 
 
 @pytest.mark.parametrize(
@@ -135,7 +134,7 @@ def test_arrays_become_pictures() -> None:
 )
 def test_arrays_that_are_no_pictures(pixels: NDArray[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
-        rgb_picture(pixels)
+        to_rgb(pixels)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", "cut"])
@@ -152,15 +151,15 @@ def test_among_others_it_is_a_frame_without_a_picture(tmp_path: Path) -> None:
         path.write_bytes(b"no picture")
     reader = images.ImagesReader(paths)
     assert [picture is None for _, picture in reader] == [False, True, True, True, True, False]
-    assert reader.remarks == (
+    assert reader.warnings == (
         "4 pictures could not be read and count as frames without a face: 1.png, 2.png, 3.png, ...",
     )
     list(reader)
-    assert reader.remarks[0].startswith("4 pictures")
+    assert reader.warnings[0].startswith("4 pictures")
 
 
 def test_if_none_can_be_read_it_is_an_error(tmp_path: Path) -> None:
     for number in range(3):
         (tmp_path / f"{number}.png").write_bytes(b"no picture")
     with pytest.raises(FormatError, match=r"2\.png is no picture"):
-        list(images.ImagesReader(pictures_in(tmp_path)))
+        list(images.ImagesReader(list_images(tmp_path)))

@@ -15,10 +15,9 @@ import pytest
 
 from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.sources import paced as module
-from mp2flame.sources.detected import LiveDetectedSource
-from mp2flame.sources.frames import FrameReader, TimedPicture
-from mp2flame.sources.paced import PacedSource, Transport, paced
+from mp2flame.sources import player as module
+from mp2flame.sources.base import FrameReader, TimedImage
+from mp2flame.sources.player import Player, SourcePlayer, play_in_real_time
 from tests.helpers.fakes import ListSource, LiveSource, observation
 
 
@@ -36,9 +35,9 @@ def _times(seen: list[Observation]) -> list[float]:
     return [float(frame.time[0]) for frame in seen]
 
 
-def _play(n: int = 6, fps: float = 50.0, *, loop: bool = True) -> tuple[PacedSource, Transport]:
-    transport = Transport(loop=loop)
-    return PacedSource(ListSource([observation(i, fps=fps) for i in range(n)]), transport), transport
+def _play(n: int = 6, fps: float = 50.0, *, loop: bool = True) -> tuple[SourcePlayer, Player]:
+    transport = Player(loop=loop)
+    return SourcePlayer(ListSource([observation(i, fps=fps) for i in range(n)]), transport), transport
 
 
 @pytest.mark.usefixtures("unhurried")
@@ -144,7 +143,7 @@ def test_an_empty_file_does_not_spin() -> None:
             begun += 1
             return super().__iter__()
 
-    source = PacedSource(Empty([]), Transport())
+    source = SourcePlayer(Empty([]), Player())
     reading = threading.Thread(target=lambda: list(source))
     reading.start()
     time.sleep(0.5)
@@ -161,14 +160,14 @@ class _Pictures(FrameReader):
         self.n = n
 
     @property
-    def frame_count(self) -> int | None:
+    def n_frames(self) -> int | None:
         return self.n
 
     @property
-    def frame_rate(self) -> float | None:
+    def fps(self) -> float | None:
         return 50.0
 
-    def __iter__(self) -> Generator[TimedPicture, None, None]:
+    def __iter__(self) -> Generator[TimedImage, None, None]:
         for index in range(self.n):
             yield index / 50, np.full((4, 4, 3), index, dtype=np.uint8)
 
@@ -179,7 +178,7 @@ class _SlowDetector:
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
 
-    def detect(self, picture: np.ndarray, time: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: np.ndarray, time: float, *, keep_image: bool = False) -> Observation:
         threading.Event().wait(self.seconds)
         frame = observation(int(picture[0, 0, 0]))
         return Observation(time=np.array([time]), found=frame.found, scores=frame.scores)
@@ -189,12 +188,12 @@ class _SlowDetector:
 
 
 def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> None:
-    from mp2flame.sources.detected import DetectedSource
+    from mp2flame.sources.detection import DetectedSource
 
-    source, transport = paced(DetectedSource(_Pictures(50), _SlowDetector(0.05)))
+    source, transport = play_in_real_time(DetectedSource(_Pictures(50), _SlowDetector(0.05)))
     assert transport is not None
     assert transport.duration == pytest.approx(1.0)
-    assert isinstance(source, LiveDetectedSource)
+    assert source.live
     started = time.perf_counter()
     seen: list[Observation] = []
     with source:
@@ -210,7 +209,7 @@ def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> 
 
 def test_a_live_source_is_left_as_it_is() -> None:
     source = LiveSource([observation(0)])
-    assert paced(source) == (source, None)
+    assert play_in_real_time(source) == (source, None)
 
 
 def _film(path: Path, times: list[float]) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from mp2flame.sources.ahead import read_ahead
+from mp2flame.sources.detection import read_ahead
 
 
 class _Items:

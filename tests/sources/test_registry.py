@@ -15,8 +15,8 @@ import pytest
 from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError, SourceError
 from mp2flame.formats.recording_writer import RecordingWriter
 from mp2flame.sources import Source, open_source
-from mp2flame.sources.detected import DetectedSource, LiveDetectedSource
-from mp2flame.sources.opening import FILES, STREAMS
+from mp2flame.sources.detection import DetectedSource
+from mp2flame.sources.registry import FILES, STREAMS
 from tests.helpers.fakes import observation
 from tests.helpers.video import noise, quarters, write_film
 
@@ -42,17 +42,18 @@ def test_kinds_of_pixels(film: Path, folder: Path, landmarker: Path) -> None:
             with open_source(form, landmarker=landmarker) as source:
                 assert isinstance(source, DetectedSource)
                 assert not source.live
-                assert source.frame_count == count
+                assert source.n_frames == count
     with open_source("0", landmarker=landmarker) as camera:
-        assert isinstance(camera, LiveDetectedSource)
+        assert isinstance(camera, DetectedSource)
         assert camera.live
-        assert camera.frame_count is None
+        assert camera.live
+        assert camera.n_frames is None
 
 
 def test_a_video_under_any_name(film: Path, landmarker: Path) -> None:
     other = film.rename(film.with_suffix(".divx"))
     with open_source(other, landmarker=landmarker) as source:
-        assert source.frame_count == 5
+        assert source.n_frames == 5
 
 
 def test_digits_as_a_path_are_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,7 +109,7 @@ def test_every_row_of_the_tables_is_a_source(target: str) -> None:
     module, _, name = target.partition(":")
     kind = getattr(pytest.importorskip(module), name)
     assert issubclass(kind, Source)
-    assert callable(kind.from_spec)
+    assert callable(kind.from_url)
 
 
 def test_a_landmarker_that_is_not_there(film: Path, tmp_path: Path) -> None:
@@ -184,7 +185,7 @@ def test_a_recording_that_was_cut_off(tmp_path: Path) -> None:
     recording.write_bytes(recording.read_bytes()[:-20])
     with open_source(recording) as source:
         assert len(list(source)) == 4
-        assert "cut off" in source.remarks[0]
+        assert "cut off" in source.warnings[0]
     lines = recording.read_bytes().splitlines(keepends=True)
     recording.write_bytes(b"".join([*lines[:2], b"rubbish\n", *lines[2:]]))
     with open_source(recording) as source, pytest.raises(Mp2FlameError, match="line 3"):

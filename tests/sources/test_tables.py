@@ -15,9 +15,8 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE, ORDERS
 from mp2flame.data import Observation, concatenate
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.sources import open_source
-from mp2flame.sources.blendshape_json import BlendshapeJsonSource
-from mp2flame.sources.livelink_csv import LiveLinkCsvSource
-from mp2flame.streams.livelink import ANGLES, frame_rate
+from mp2flame.sources.tables import BlendshapeJsonSource, LiveLinkCsvSource
+from mp2flame.streams.livelink import ANGLES, exact_frame_rate
 
 _RNG = np.random.default_rng(0)
 _VALUES = _RNG.uniform(0, 1, (12, 52)).round(6)
@@ -62,14 +61,14 @@ def _expected(order: Sequence[str], values: np.ndarray = _VALUES) -> np.ndarray:
 
 def test_csv_by_name(tmp_path: Path) -> None:
     source = LiveLinkCsvSource(_table(tmp_path / "take.csv"))
-    assert (source.live, source.frame_count) == (False, 12)
+    assert (source.live, source.n_frames) == (False, 12)
     read = _all(source)
     np.testing.assert_allclose(read.scores[:, 1:], _expected(ORDERS["livelink-csv"]), atol=1e-6)
     assert read.tongue_out is not None
     np.testing.assert_allclose(read.tongue_out, _VALUES[:, 51], atol=1e-6)
     # Again the same.
     np.testing.assert_array_equal(_all(source).scores, read.scores)
-    assert source.remarks == ()
+    assert source.warnings == ()
 
 
 @pytest.mark.parametrize("count", ["BlendshapeCount", "BlendShapeCount"])
@@ -82,17 +81,17 @@ def test_csv_in_another_order_and_casing(tmp_path: Path, count: str) -> None:
 @pytest.mark.parametrize("fps", [60.0, 59.94, 30.0, 29.97, 24.0])
 @pytest.mark.parametrize("before_midnight", [None, 7])
 def test_csv_times(tmp_path: Path, fps: float, before_midnight: int | None) -> None:
-    rate = float(frame_rate(fps))
+    rate = float(exact_frame_rate(fps))
     start = 1000 if before_midnight is None else 24 * 3600 * round(fps) - before_midnight
     source = LiveLinkCsvSource(_table(tmp_path / "take.csv", fps=fps, start=start), fps=fps)
     np.testing.assert_allclose(_all(source).time, np.arange(12) / rate, atol=1e-6)
-    assert source.frame_rate == pytest.approx(rate)
+    assert source.fps == pytest.approx(rate)
 
 
 def test_csv_rate_from_the_frame_numbers(tmp_path: Path) -> None:
     values = np.tile(_VALUES, (6, 1))
-    assert LiveLinkCsvSource(_table(tmp_path / "a.csv", fps=60, values=values)).frame_rate == 60
-    assert LiveLinkCsvSource(_table(tmp_path / "b.csv", fps=30, values=values)).frame_rate == 30
+    assert LiveLinkCsvSource(_table(tmp_path / "a.csv", fps=60, values=values)).fps == 60
+    assert LiveLinkCsvSource(_table(tmp_path / "b.csv", fps=30, values=values)).fps == 30
 
 
 @pytest.mark.parametrize(("unit", "scale"), [("radians", 1.0), ("degrees", 180 / np.pi), ("half-turns", 1 / np.pi)])
@@ -118,7 +117,7 @@ def test_csv_without_usable_times(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("00:00:00:05.250", "yesterday"))
     source = LiveLinkCsvSource(path, fps=25)
     np.testing.assert_allclose(_all(source).time, np.arange(12) / 25)
-    assert "25 per second" in source.remarks[0]
+    assert "25 per second" in source.warnings[0]
 
 
 def test_tables_of_seconds(tmp_path: Path) -> None:
@@ -192,7 +191,7 @@ def _json(path: Path, content: object) -> Path:
 
 def test_beat(tmp_path: Path) -> None:
     source = BlendshapeJsonSource(_json(tmp_path / "beat.json", _beat()))
-    assert source.frame_count == 12
+    assert source.n_frames == 12
     read = _all(source)
     np.testing.assert_allclose(read.scores[:, 1:], _VALUES[:, :51], atol=1e-6)
     np.testing.assert_allclose(read.time, np.arange(12) / 60)
@@ -204,7 +203,7 @@ def test_lam(tmp_path: Path) -> None:
     names = list(ORDERS["lam"])
     content = {
         "names": names,
-        "metadata": {"fps": 30.0, "frame_count": 12, "blendshape_names": names},
+        "metadata": {"fps": 30.0, "n_frames": 12, "blendshape_names": names},
         "frames": frames,
     }
     read = _all(BlendshapeJsonSource(_json(tmp_path / "bsData.json", content)))

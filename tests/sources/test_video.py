@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from mp2flame.errors import FormatError, MissingFileError
-from mp2flame.sources.frames import RisingTimes
-from mp2flame.sources.video import VideoReader
+from mp2flame.sources.video import RisingTimes, VideoReader
 from tests.helpers.video import corners, noise, quarters, turn, write_film
 
 
@@ -22,13 +21,13 @@ def test_times_of_a_variable_rate_are_kept(tmp_path: Path) -> None:
     reader = VideoReader(film)
     times = [time for time, _ in reader]
     np.testing.assert_allclose(times, (np.array(ticks) - ticks[0]) / 1000, atol=1e-3)
-    assert reader.remarks == ()
+    assert reader.warnings == ()
 
 
 def test_colours_and_count(tmp_path: Path) -> None:
     film = write_film(tmp_path / "plain.mp4", [quarters(64, 96)] * 5)
     reader = VideoReader(film)
-    assert (reader.frame_count, reader.frame_rate, reader.live, reader.mode) == (5, 30.0, False, "video")
+    assert (reader.n_frames, reader.fps, reader.live, reader.mode) == (5, 30.0, False, "video")
     frames = list(reader)
     assert len(frames) == 5
     for _, picture in frames:
@@ -105,9 +104,9 @@ def test_a_truncated_end_keeps_what_was_read(tmp_path: Path, suffix: str) -> Non
     frames = list(reader)
     assert 20 < len(frames) < 50
     assert [time for time, _ in frames] == [time for time, _ in whole[: len(frames)]]
-    remark = reader.remarks[-1]
-    assert "of the 2.00 s that its header promises: it is cut off" in remark
-    assert f"the {len(frames)} frames that are there were read" in remark
+    warning = reader.warnings[-1]
+    assert "of the 2.00 s that its header promises: it is cut off" in warning
+    assert f"the {len(frames)} frames that are there were read" in warning
 
 
 def test_damage_in_the_middle_is_skipped_and_counted(tmp_path: Path) -> None:
@@ -120,9 +119,9 @@ def test_damage_in_the_middle_is_skipped_and_counted(tmp_path: Path) -> None:
     frames = list(reader)
     assert 30 <= len(frames) <= 40
     assert all(late > early for (early, _), (late, _) in pairwise(frames))
-    assert any("damaged parts of the video were skipped" in remark for remark in reader.remarks)
+    assert any("damaged parts of the video were skipped" in warning for warning in reader.warnings)
     list(reader)
-    assert sum("damaged parts" in remark for remark in reader.remarks) == 1
+    assert sum("damaged parts" in warning for warning in reader.warnings) == 1
 
 
 def test_an_index_that_is_cut_off_is_said(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_a_camera_that_vanishes_is_opened_again() -> None:
     assert all(late > early for early, late in pairwise(times))
     # Gone from the third frame on, for three attempts of half a second.
     assert times[2] - times[1] > 1.5
-    assert reader.remarks == ("camera 3 vanished and came back 2 times",)
+    assert reader.warnings == ("camera 3 vanished and came back 2 times",)
     reading.close()  # type: ignore[attr-defined]
 
 
@@ -130,9 +130,9 @@ def test_closing_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     thread = threading.Thread(target=lambda: frames.extend(reader))
     thread.start()
     deadline = time.monotonic() + 5
-    while "gone" not in str(reader.remarks) and time.monotonic() < deadline:
+    while "gone" not in str(reader.warnings) and time.monotonic() < deadline:
         time.sleep(0.005)
-    assert reader.remarks == ("camera 3 is gone; waiting for it",)
+    assert reader.warnings == ("camera 3 is gone; waiting for it",)
     reader.close()
     thread.join(timeout=5)
     assert not thread.is_alive()

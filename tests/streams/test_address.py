@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from mp2flame.errors import InputError
-from mp2flame.streams.address import parse_address
+from mp2flame.streams.base import parse_address
 
 
 def test_parts_and_defaults() -> None:

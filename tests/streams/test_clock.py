@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mp2flame.sources.packet_clock import PacketClock
+from mp2flame.streams.base import PacketClock
 
 
 class _Wall:

@@ -94,13 +94,13 @@ def test_round_trip_with_names_beyond_ascii() -> None:
     ],
 )
 def test_frame_rates(fps: float, numerator: int, denominator: int) -> None:
-    rate = livelink.frame_rate(fps)
+    rate = livelink.exact_frame_rate(fps)
     assert (rate.numerator, rate.denominator) == (numerator, denominator)
 
 
 @given(st.floats(0.001, 1000))
 def test_no_frame_rate_has_a_denominator_of_nothing(fps: float) -> None:
-    rate = livelink.frame_rate(fps)
+    rate = livelink.exact_frame_rate(fps)
     assert rate > 0
     assert abs(float(rate) - fps) <= max(0.006, 1e-3 * fps)
 
@@ -108,12 +108,12 @@ def test_no_frame_rate_has_a_denominator_of_nothing(fps: float) -> None:
 @pytest.mark.parametrize("fps", [0, -30, float("nan"), float("inf"), 1e6])
 def test_frame_rates_that_are_none(fps: float) -> None:
     with pytest.raises(InputError, match="frame rate"):
-        livelink.frame_rate(fps)
+        livelink.exact_frame_rate(fps)
 
 
 @given(st.floats(0, 3 * 86400), st.sampled_from([30000 / 1001, 30.0, 60.0, 60000 / 1001]))
 def test_the_time_code_says_the_time_of_day(seconds: float, fps: float) -> None:
-    rate = livelink.frame_rate(fps)
+    rate = livelink.exact_frame_rate(fps)
     frame, sub_frame = livelink.timecode(seconds, rate)
     assert 0 <= np.float32(sub_frame) < 1
     assert 0 <= frame < 86400 * 60

@@ -16,7 +16,7 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError
 from mp2flame.streams import messages
-from mp2flame.streams.packet import WireFace
+from mp2flame.streams.packet import FacePacket
 from tests.helpers.streams import face, nobody, pose, surface
 
 _SEEN = face(1, 2.5)
@@ -29,7 +29,7 @@ def _hello(n_expression: int = 100) -> dict[str, Any]:
     return hello
 
 
-def _same(got: WireFace, expected: Observation, tolerance: float) -> None:
+def _same(got: FacePacket, expected: Observation, tolerance: float) -> None:
     observation = got.observation(float(expected.time[0]))
     np.testing.assert_allclose(observation.scores[:, 1:], expected.scores[:, 1:], atol=tolerance)
     assert observation.head_transform is not None

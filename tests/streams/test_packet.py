@@ -9,13 +9,13 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE
 from mp2flame.data import Observation, concatenate
 from mp2flame.errors import FormatError, InputError
 from mp2flame.rotations import matrix
-from mp2flame.streams.packet import WireFace, arkit_scores, check_single, checked_scores, head_rotation
+from mp2flame.streams.packet import FacePacket, arkit_scores, check_single, checked_scores, head_rotation
 from tests.helpers.streams import face, nobody, pose
 
 
 def test_scores_travel_by_name() -> None:
     values = {name: 0.01 * index for index, name in enumerate(ARKIT)}
-    observation = WireFace(scores=values).observation(1.0)
+    observation = FacePacket(scores=values).observation(1.0)
     assert observation.scores[0, MEDIAPIPE.index("jawOpen")] == np.float32(values["jawOpen"])
     assert observation.scores[0, 0] == 0, "nobody sends _neutral"
     assert observation.tongue_out is not None
@@ -27,7 +27,7 @@ def test_tongue_out_is_carried_where_it_is_known() -> None:
     seen = face(1, tongue=0.5)
     assert arkit_scores(seen)[51] == 0.5
     assert arkit_scores(face(1, tongue=None))[51] == 0.0
-    assert WireFace(scores={"jawOpen": 1.0}).observation(0.0).tongue_out is None
+    assert FacePacket(scores={"jawOpen": 1.0}).observation(0.0).tongue_out is None
     both = concatenate([seen, face(2, time=1.0, tongue=0.75)])
     assert both.tongue_out is not None
     assert both.tongue_out.tolist() == [0.5, 0.75]

@@ -12,7 +12,7 @@ from mp2flame.pipeline import Pipeline
 from mp2flame.pipeline.report import Report
 from mp2flame.sinks import open_sink
 from mp2flame.sources import open_source
-from mp2flame.sources.livelink import LiveLinkSource
+from mp2flame.streams.livelink import LiveLinkSource
 from tests.helpers.fakes import FirstScores
 from tests.helpers.streams import eventually, face, nothing_left_behind, pose, surface
 

@@ -11,16 +11,14 @@ import pytest
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, SinkError
-from mp2flame.sinks.datagrams import DatagramSink
-from mp2flame.sinks.livelink import LiveLinkSink
-from mp2flame.sinks.udp import UdpSink
-from mp2flame.streams.address import parse_address
+from mp2flame.streams.base import UdpSinkBase, parse_address
+from mp2flame.streams.livelink import LiveLinkSink
+from mp2flame.streams.udp_json import UdpSink
 from tests.helpers.streams import eventually, face, free_port, nobody, pose, reading, surface
 
 pytest.importorskip("pythonosc", reason="needs the stream extra")
 
-from mp2flame.sinks.vmc import VmcSink
-from mp2flame.sources.vmc import VmcSource
+from mp2flame.streams.vmc import VmcSink, VmcSource
 
 
 @pytest.mark.parametrize("kind", [UdpSink, VmcSink, LiveLinkSink])
@@ -51,8 +49,8 @@ def test_sinks_say_what_is_wrong(kind: type[UdpSink] | type[VmcSink] | type[Live
     ],
 )
 def test_settings_that_are_none(url: str, says: str) -> None:
-    kinds: dict[str, type[DatagramSink]] = {"vmc": VmcSink, "livelink": LiveLinkSink, "udp": UdpSink}
-    make: Callable[..., DatagramSink] = getattr(kinds[url.partition(":")[0]], "from_url")  # noqa: B009 - of three classes
+    kinds: dict[str, type[UdpSinkBase]] = {"vmc": VmcSink, "livelink": LiveLinkSink, "udp": UdpSink}
+    make: Callable[..., UdpSinkBase] = getattr(kinds[url.partition(":")[0]], "from_url")  # noqa: B009 - of three classes
     with pytest.raises(InputError, match=says):
         make(url, head=surface())
 
@@ -104,7 +102,7 @@ def test_nobody_has_to_listen_and_lost_frames_are_counted(caplog: pytest.LogCapt
 
 
 def test_a_frame_too_large_for_a_datagram() -> None:
-    class Large(DatagramSink):
+    class Large(UdpSinkBase):
         def _packet(self, observation: Observation, params: FlameParams) -> bytes:
             return bytes(65508)
 
@@ -164,7 +162,7 @@ def test_vmc_to_an_independent_server() -> None:
 def test_vmc_from_an_independent_client() -> None:
     from pythonosc.udp_client import SimpleUDPClient
 
-    with reading(VmcSource.from_spec("vmc://127.0.0.1:0")) as reader:
+    with reading(VmcSource.from_url("vmc://127.0.0.1:0")) as reader:
         source = reader.source
         assert isinstance(source, VmcSource)
         client = SimpleUDPClient("127.0.0.1", source.port)

@@ -15,34 +15,30 @@ import pytest
 
 from mp2flame.errors import InputError, SourceError
 from mp2flame.rotations import matrix
-from mp2flame.sinks.datagrams import DatagramSink
-from mp2flame.sinks.livelink import LiveLinkSink
-from mp2flame.sources.datagrams import DatagramSource
-from mp2flame.sources.ifacialmocap import IFacialMocapSource
-from mp2flame.sources.livelink import LiveLinkSource
-from mp2flame.streams.ifacialmocap import HANDSHAKE
+from mp2flame.streams.base import UdpSinkBase, UdpSource
+from mp2flame.streams.ifacialmocap import HANDSHAKE, IFacialMocapSource
+from mp2flame.streams.livelink import LiveLinkSink, LiveLinkSource
 from tests.helpers.streams import eventually, face, free_port, nobody, nothing_left_behind, pose, reading, surface
 
 pytest.importorskip("pythonosc", reason="needs the stream extra")
 
-from mp2flame.sinks.vmc import VmcSink
-from mp2flame.sources.vmc import VmcSource
+from mp2flame.streams.vmc import VmcSink, VmcSource
 
-Pair = Callable[[], tuple[DatagramSource, DatagramSink]]
+Pair = Callable[[], tuple[UdpSource, UdpSinkBase]]
 
 
-def _livelink(settings: str = "", **options: object) -> tuple[DatagramSource, DatagramSink]:
-    source = LiveLinkSource.from_spec(f"livelink://127.0.0.1:0{settings}")
+def _livelink(settings: str = "", **options: object) -> tuple[UdpSource, UdpSinkBase]:
+    source = LiveLinkSource.from_url(f"livelink://127.0.0.1:0{settings}")
     return source, LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}{settings}", head=surface(), **options)
 
 
-def _vmc(settings: str = "") -> tuple[DatagramSource, DatagramSink]:
-    source = VmcSource.from_spec("vmc://127.0.0.1:0")
+def _vmc(settings: str = "") -> tuple[UdpSource, UdpSinkBase]:
+    source = VmcSource.from_url("vmc://127.0.0.1:0")
     return source, VmcSink.from_url(f"vmc://127.0.0.1:{source.port}{settings}", head=surface())
 
 
 @contextmanager
-def _strangers(source: DatagramSource, host: str = "127.0.0.1") -> Iterator[Callable[[bytes], object]]:
+def _strangers(source: UdpSource, host: str = "127.0.0.1") -> Iterator[Callable[[bytes], object]]:
     """Sends bytes to the source from another host of this machine."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
         sender.bind((host, 0))
@@ -67,7 +63,7 @@ def test_round_trip(pair: Pair) -> None:
             for index, seen in enumerate(sent):
                 sink.write(seen, pose(index, seen), None)
                 assert eventually(lambda: len(reader.frames) > index)  # noqa: B023 - called at once
-    assert (sink.sent, sink.lost, source.dropped, source.remarks) == (12, 0, 0, ())
+    assert (sink.sent, sink.lost, source.dropped, source.warnings) == (12, 0, 0, ())
     # Frames without a face may come in between on a slow machine.
     for index, (got, seen) in enumerate(zip(reader.seen, sent, strict=True)):
         np.testing.assert_allclose(got.scores[0, 1:], seen.scores[0, 1:], atol=1e-6)
@@ -135,7 +131,7 @@ def test_hostile_packets_are_counted_with_one_warning(pair: Pair, caplog: pytest
         sink.write(seen, pose(0, seen), None)
         assert eventually(lambda: reader.seen)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
-    assert source.remarks[0].startswith(f"{len(junk)} packets from")
+    assert source.warnings[0].startswith(f"{len(junk)} packets from")
 
 
 def test_a_second_sender_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +147,7 @@ def test_a_second_sender_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> 
             stranger.sendto(packet, ("127.0.0.1", source.port))
             assert eventually(lambda: source.dropped == 1)
             # Once the first has been silent for long, the other is welcome.
-            monkeypatch.setattr("mp2flame.sources.datagrams._LOYALTY", 0.0)
+            monkeypatch.setattr("mp2flame.streams.base.SENDER_LOCK_SECONDS", 0.0)
             stranger.sendto(packet, ("127.0.0.1", source.port))
             assert eventually(lambda: len(reader.seen) == 2)
     np.testing.assert_allclose(reader.seen[1].scores[0, 1:], second.scores[0, 1:], atol=1e-6)
@@ -167,7 +163,7 @@ def test_a_second_subject_is_not_listened_to() -> None:
             time.sleep(0.03)
         assert eventually(lambda: len(reader.seen) == 2)
     assert source.dropped == 1
-    assert "another subject" in source.remarks[0]
+    assert "another subject" in source.warnings[0]
 
 
 def test_of_many_packets_that_wait_the_newest_counts() -> None:
@@ -229,12 +225,12 @@ def test_close_in_the_middle_of_an_iteration() -> None:
 def test_a_port_that_is_taken() -> None:
     source, sink = _livelink()
     with source, sink, pytest.raises(SourceError, match="another program"):
-        LiveLinkSource.from_spec(f"livelink://127.0.0.1:{source.port}")
+        LiveLinkSource.from_url(f"livelink://127.0.0.1:{source.port}")
 
 
 def test_nothing_came() -> None:
-    with LiveLinkSource.from_spec("livelink://127.0.0.1:0") as source:
-        assert source.remarks == ("no packet has come to livelink://127.0.0.1:0",)
+    with LiveLinkSource.from_url("livelink://127.0.0.1:0") as source:
+        assert source.warnings == ("no packet has come to livelink://127.0.0.1:0",)
 
 
 def test_a_phone_is_asked_until_it_answers() -> None:
@@ -242,7 +238,7 @@ def test_a_phone_is_asked_until_it_answers() -> None:
         phone.bind(("127.0.0.1", 0))
         phone.settimeout(3.0)
         listen = free_port()
-        source = IFacialMocapSource.from_spec(f"ifacialmocap://127.0.0.1:{phone.getsockname()[1]}?listen={listen}")
+        source = IFacialMocapSource.from_url(f"ifacialmocap://127.0.0.1:{phone.getsockname()[1]}?listen={listen}")
         with reading(source) as reader, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
             for _ in range(2):
                 asked, asker = phone.recvfrom(1000)
@@ -263,9 +259,9 @@ def test_a_phone_is_asked_until_it_answers() -> None:
 @pytest.mark.parametrize("url", ["ifacialmocap://", "ifacialmocap://h?listen=99999", "ifacialmocap://h?listen=1.5"])
 def test_phone_addresses_that_are_none(url: str) -> None:
     with pytest.raises(InputError):
-        IFacialMocapSource.from_spec(url)
+        IFacialMocapSource.from_url(url)
 
 
 def test_a_phone_that_nobody_knows() -> None:
     with pytest.raises(SourceError, match="no address is known"):
-        IFacialMocapSource.from_spec("ifacialmocap://phone.invalid")
+        IFacialMocapSource.from_url("ifacialmocap://phone.invalid")

@@ -22,7 +22,7 @@ pytest.importorskip("websockets", reason="needs the stream extra")
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from mp2flame.sinks.websocket import WebSocketMeshSink, WebSocketSink
+from mp2flame.streams.websocket import WebSocketMeshSink, WebSocketSink
 
 _SEEN = face(1, 2.5)
 _PARAMS = pose(1, _SEEN)
@@ -191,7 +191,7 @@ def _frozen_client(port: int) -> socket.socket:
 
 
 def test_who_takes_nothing_for_long_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mp2flame.sinks.broadcast._PATIENCE", 0.3)
+    monkeypatch.setattr("mp2flame.streams.broadcast._PATIENCE", 0.3)
     vertices = np.zeros((50_000, 3), dtype=np.float32)
     with WebSocketSink.from_url("ws://:0?vertices=1", head=surface()) as sink, _frozen_client(sink.port):
         assert eventually(lambda: sink.clients == 1)
@@ -219,7 +219,7 @@ def test_hostile_handshakes_end_alone() -> None:
 
 
 def test_more_clients_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mp2flame.sinks.broadcast._MOST_CLIENTS", 2)
+    monkeypatch.setattr("mp2flame.streams.broadcast._MOST_CLIENTS", 2)
     with _sink() as sink, _client(sink), _client(sink):
         assert eventually(lambda: sink.clients == 2)
         with pytest.raises(InvalidStatus, match="503"), _client(sink):

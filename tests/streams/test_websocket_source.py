@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mp2flame.errors import SourceError
-from mp2flame.streams.address import parse_address
+from mp2flame.streams.base import parse_address
 from mp2flame.streams.messages import binary_frame, hello
 from tests.helpers.streams import eventually, face, free_port, nobody, nothing_left_behind, pose, reading, surface
 
@@ -21,8 +21,7 @@ pytest.importorskip("websockets", reason="needs the stream extra")
 
 from websockets.sync.server import ServerConnection, serve
 
-from mp2flame.sinks.websocket import WebSocketSink
-from mp2flame.sources.websocket import WebSocketSource
+from mp2flame.streams.websocket import WebSocketSink, WebSocketSource
 
 _SEEN = face(1, 2.5)
 _PARAMS = pose(1, _SEEN)
@@ -34,7 +33,7 @@ def test_source_and_sink_round_trip(settings: str) -> None:
     sent = [face(index, index / 30) for index in range(12)]
     with nothing_left_behind():
         sink = WebSocketSink.from_url(f"ws://:0{settings}", head=head)
-        source = WebSocketSource.from_spec(f"ws://127.0.0.1:{sink.port}")
+        source = WebSocketSource.from_url(f"ws://127.0.0.1:{sink.port}")
         with reading(source) as reader:
             for index, seen in enumerate(sent):
                 sink.write(seen, pose(index, seen), head.rest_vertices)
@@ -57,7 +56,7 @@ def test_source_and_sink_round_trip(settings: str) -> None:
 
 def test_closing_the_source_from_another_thread() -> None:
     with nothing_left_behind(), WebSocketSink.from_url("ws://:0", head=surface()) as sink:
-        source = WebSocketSource.from_spec(f"ws://:{sink.port}")
+        source = WebSocketSource.from_url(f"ws://:{sink.port}")
         with reading(source) as reader:
             time.sleep(0.05)
             source.close()
@@ -67,11 +66,11 @@ def test_closing_the_source_from_another_thread() -> None:
 
 def test_nobody_answers() -> None:
     with pytest.raises(SourceError, match="no WebSocket server answers"):
-        WebSocketSource.from_spec(f"ws://127.0.0.1:{free_port(socket.SOCK_STREAM)}")
+        WebSocketSource.from_url(f"ws://127.0.0.1:{free_port(socket.SOCK_STREAM)}")
     with socket.create_server(("127.0.0.1", 0)) as other:
         threading.Thread(target=_answer_with_nonsense, args=(other,), daemon=True).start()
         with pytest.raises(SourceError, match="no WebSocket server answers"):
-            WebSocketSource.from_spec(f"ws://127.0.0.1:{other.getsockname()[1]}")
+            WebSocketSource.from_url(f"ws://127.0.0.1:{other.getsockname()[1]}")
 
 
 def _answer_with_nonsense(server: socket.socket) -> None:
@@ -109,12 +108,12 @@ def test_foreign_messages_are_counted_with_one_warning(caplog: pytest.LogCapture
     server = _served(handler)
     try:
         port = server.socket.getsockname()[1]
-        with caplog.at_level(logging.WARNING), reading(WebSocketSource.from_spec(f"ws://:{port}")) as reader:
+        with caplog.at_level(logging.WARNING), reading(WebSocketSource.from_url(f"ws://:{port}")) as reader:
             source = reader.source
             assert isinstance(source, WebSocketSource)
             assert eventually(lambda: reader.seen)
             assert source.dropped == 6
-            assert "6 packets" in source.remarks[0]
+            assert "6 packets" in source.warnings[0]
     finally:
         server.shutdown()
     assert len([record for record in caplog.records if record.name == "mp2flame"]) == 1
@@ -137,9 +136,9 @@ def test_a_broken_connection_is_made_again() -> None:
     server = _served(handler)
     try:
         port = server.socket.getsockname()[1]
-        with reading(WebSocketSource.from_spec(f"ws://127.0.0.1:{port}")) as reader:
+        with reading(WebSocketSource.from_url(f"ws://127.0.0.1:{port}")) as reader:
             assert eventually(lambda: len(reader.seen) == 2)
-            assert "made again 1 times" in reader.source.remarks[0]
+            assert "made again 1 times" in reader.source.warnings[0]
     finally:
         server.shutdown()
 

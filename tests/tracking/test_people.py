@@ -122,7 +122,7 @@ def test_a_video_without_rest_is_tracked_and_says_so(study: Study, truth: FlameP
     rows = np.arange(17, len(truth))
     moving = replace(truth[rows], time=truth.time[rows] - truth.time[17])
     result = track_person(study, [footage(study, moving)], focal=FOCAL)[0]
-    assert any("no second of the video shows a calm face" in remark for remark in result.remarks)
+    assert any("no second of the video shows a calm face" in warning for warning in result.warnings)
     assert not result.rest.any()
     assert compare(study.head, result.params, moving).jaw_degrees < 5
     assert compare(study.head, result.params, moving).regions["face"].relative < 0.8
@@ -132,7 +132,7 @@ def test_one_frame_is_enough(study: Study, truth: FlameParams) -> None:
     result = track_person(study, [footage(study, truth[25])], focal=FOCAL)[0]
     assert result.params.found.tolist() == [True]
     assert angle_between(result.params.global_orient, truth[25].global_orient).max() < 4
-    assert any("no second" in remark for remark in result.remarks)
+    assert any("no second" in warning for warning in result.warnings)
 
 
 def test_frames_without_a_face_stay_without(study: Study, truth: FlameParams) -> None:
@@ -158,7 +158,7 @@ def test_half_a_face_beside_the_picture_does_not_count(study: Study, truth: Flam
     assert result.params.found[:28].all()
     assert 0.3 < result.believed[26] < 0.7
     assert not result.params.found[28:].any()
-    assert any("too little of the face" in remark for remark in result.remarks)
+    assert any("too little of the face" in warning for warning in result.warnings)
     assert np.degrees(np.abs(result.params.jaw_pose[24:28, 0] - truth.jaw_pose[24:28, 0])).max() < 4
     assert not good_frames(result)[24:].any()
 
@@ -198,7 +198,7 @@ def test_another_person_after_a_cut_is_left_out(study: Study, truth: FlameParams
     n = len(truth)
     assert result.params.found[:n].all()
     assert not result.params.found[n:].any()
-    assert any("shows another person" in remark for remark in result.remarks)
+    assert any("shows another person" in warning for warning in result.warnings)
 
 
 def test_the_same_person_after_a_cut_stays(study: Study, truth: FlameParams) -> None:
@@ -228,7 +228,7 @@ def test_a_face_that_holds_still_with_an_open_jaw_is_no_rest(study: Study, truth
     assert rest.max() < 15
     result = track_person(study, [video], focal=FOCAL)[0]
     assert not result.rest.any()
-    assert any("other moments look more like its rest" in remark for remark in result.remarks)
+    assert any("other moments look more like its rest" in warning for warning in result.warnings)
     wrong = replace(result.params, jaw_pose=result.params.jaw_pose - np.float32(held.jaw_pose[0]))
     opening = [np.abs(got.jaw_pose[:, 0] - held.jaw_pose[:, 0]).mean() for got in (result.params, wrong)]
     assert opening[0] < 0.2 * opening[1]

@@ -117,7 +117,7 @@ def test_a_cut_to_somebody_else_is_marked(
     assert result.params.found[:n].all()
     np.testing.assert_allclose(result.params.jaw_pose[: n - 1], whole.params.jaw_pose[: n - 1], atol=0.02)
     # Frames of the other person are either left out with a word, or were tracked as a shot of their own.
-    assert any("another person" in remark for remark in result.remarks) == (not result.params.found[n:].all())
+    assert any("another person" in warning for warning in result.warnings) == (not result.params.found[n:].all())
 
 
 def test_a_head_that_mediapipe_cannot_find_is_told_with_a_picture(landmarker: Path, tmp_path: Path) -> None:

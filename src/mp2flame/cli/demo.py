@@ -87,7 +87,7 @@ class Demo:
         other = head.with_shape(shape.astype(np.float32))
         sinks = [open_sink(self.output / f"demo.{suffix}", head=head_surface(other)) for suffix in ("mp4", "gif")]
         driven: list[FlameParams] = []
-        with progress("MediaPipe watches, the other head follows", source.frame_count) as bar:
+        with progress("MediaPipe watches, the other head follows", source.n_frames) as bar:
 
             def note(frame: Any) -> None:
                 driven.append(frame.params)
@@ -95,8 +95,8 @@ class Demo:
 
             mapping = HeadPose(default_mapping())
             report = drive(source, mapping, other, sinks, filters=default_filters(), rest="auto", on_frame=note)
-        for remark in report.remarks:
-            err.print(f"[yellow]note:[/] {remark}", soft_wrap=True)
+        for warning in report.warnings:
+            err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
         return report, concatenate(driven)
 
 
@@ -134,7 +134,7 @@ class _Prompter:
         reported = rotations.matrix(np.zeros(3) if straight is None else straight)
         self._transforms[:, :3, :3] = rotations.matrix(performance.global_orient) @ reported
 
-    def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
         """The script at that time."""
         from mp2flame.data import Observation
 
@@ -144,7 +144,7 @@ class _Prompter:
             found=np.array([True]),
             scores=self._scores[row : row + 1],
             head_transform=self._transforms[row : row + 1],
-            picture=picture if keep_picture else None,
+            picture=picture if keep_image else None,
         )
 
     def reset(self) -> None:
@@ -152,7 +152,7 @@ class _Prompter:
 
 
 def _scripted(film: Path, performance: FlameParams, weights: NDArray[np.float32]) -> Source:
-    from mp2flame.sources.detected import DetectedSource
+    from mp2flame.sources.detection import DetectedSource
     from mp2flame.sources.video import VideoReader
 
     return DetectedSource(VideoReader(film), _Prompter(performance, weights))

@@ -82,7 +82,7 @@ class Drive:
             if isinstance(rest, Person):
                 mapping, rest = rest.refine(mapping), None
             sinks = open_sinks(self.output, head_surface(head))
-            with progress("driving", source.frame_count) as bar:
+            with progress("driving", source.n_frames) as bar:
                 report = drive(
                     source,
                     mapping,
@@ -170,8 +170,8 @@ def _print_report(report: Report, outputs: tuple[Path, ...]) -> None:
     for place, count in report.dropped.items():
         if count:
             err.print(f"[yellow]{count} frames were dropped at {place}[/]")
-    for remark in report.remarks:
-        err.print(f"[yellow]note:[/] {remark}", soft_wrap=True)
+    for warning in report.warnings:
+        err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
     for path in outputs:
         out.print(f"wrote {path}", soft_wrap=True)
     if report.interrupted:

@@ -105,5 +105,5 @@ def _print_report(report: Report) -> None:
     for place, count in report.dropped.items():
         if count:
             err.print(f"[yellow]{count} frames were dropped at {place}[/]")
-    for remark in report.remarks:
-        err.print(f"[yellow]note:[/] {remark}", soft_wrap=True)
+    for warning in report.warnings:
+        err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)

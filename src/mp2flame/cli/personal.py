@@ -71,7 +71,7 @@ def _watch(video: str, landmarker: Path | None, *, mirror: bool) -> Observation:
     seen: list[Observation] = []
     with (
         open_source(video, landmarker=landmarker, mirror=mirror) as source,
-        progress("watching", source.frame_count) as bar,
+        progress("watching", source.n_frames) as bar,
     ):
         if source.live:
             err.print(

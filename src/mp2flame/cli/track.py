@@ -114,8 +114,8 @@ class Track:
                 on_frame=bar.advance,
             )[0]
         save_files(tracked, head, files, lambda: video_pictures(video, bundle, mirror=self.mirror))
-        for remark in tracked.remarks:
-            err.print(f"[yellow]note:[/] {remark}", soft_wrap=True)
+        for warning in tracked.warnings:
+            err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
         out.print(f"{len(tracked.params)} frames, {int(tracked.params.found.sum())} of them with the face")
         for file in files:
             out.print(f"wrote {file}", soft_wrap=True)
@@ -167,6 +167,6 @@ def _told(job: Job, outcome: Outcome) -> bool:
         err.print(f"[bold red]error:[/] {job.person}: {outcome.error}", soft_wrap=True, markup=True)
         return False
     out.print(f"{job.person}: {outcome.summary}", soft_wrap=True)
-    for remark in outcome.remarks:
-        err.print(f"[yellow]note:[/] {job.person}: {remark}", soft_wrap=True)
+    for warning in outcome.warnings:
+        err.print(f"[yellow]note:[/] {job.person}: {warning}", soft_wrap=True)
     return True

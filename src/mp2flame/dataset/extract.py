@@ -107,13 +107,13 @@ def run_task(task: Task, folder: Path) -> None:
 
 def _files(task: Task) -> Iterator[tuple[int, Observation | None]]:
     from mp2flame.sources.detector import FaceDetector
-    from mp2flame.sources.images import read_picture
+    from mp2flame.sources.images import read_image
 
     # MediaPipe must be closed before the process ends, so a detector lives no longer than its task.
     with closing(FaceDetector(task.landmarker, mode="image")) as detector:
         for row, path in enumerate(task.pictures):
             try:
-                picture = read_picture(path)
+                picture = read_image(path)
             except (FormatError, SourceError):
                 yield row, None
                 continue

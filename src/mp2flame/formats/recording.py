@@ -56,7 +56,7 @@ class Recording:
     """A recording on disk: iterate for `(Observation, FlameParams or None)` of one frame each, as often as you like.
 
     Memory does not grow with its length. A last line that was cut off (a crash, a full disk) is passed over and
-    noted in `remarks`; a damaged line anywhere else raises `FormatError` with its number.
+    noted in `warnings`; a damaged line anywhere else raises `FormatError` with its number.
 
     Args:
         path: the file.
@@ -66,18 +66,18 @@ class Recording:
         if not path.is_file():
             raise MissingFileError(f"no recording {path}")
         self.path = path
-        self._remarks: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
         with path.open("rb") as file:
             self.header = _header(file.readline(_LONGEST_LINE), path)
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What a user should know about the frames read so far."""
-        return self._remarks
+        return self._warnings
 
     def __iter__(self) -> Iterator[tuple[Observation, FlameParams | None]]:
         latest = -np.inf
-        self._remarks = ()
+        self._warnings = ()
         with self.path.open("rb") as file:
             file.readline(_LONGEST_LINE)
             number = 1
@@ -89,7 +89,7 @@ class Recording:
                         raise InputError(f"expected rising times; got {frame[0].time[0]} after {latest}")
                 except (InputError, ValueError, RecursionError) as error:
                     if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
-                        self._remarks = (f"the last line of {self.path} (line {number}) is cut off and was left out",)
+                        self._warnings = (f"the last line of {self.path} (line {number}) is cut off and was left out",)
                         return
                     raise FormatError(f"{self.path}, line {number} is damaged: {error}") from error
                 latest = frame[0].time[0]

@@ -10,7 +10,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from mp2flame.data import Observation
-from mp2flame.sources.detected import Detector
+from mp2flame.sources.detection import Detector
 
 __all__ = ["RoadClock", "TimedDetector"]
 
@@ -69,11 +69,11 @@ class TimedDetector:
         self._clock = clock
         self._note = note
 
-    def detect(self, picture: NDArray[Any], time_of_frame: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: NDArray[Any], time_of_frame: float, *, keep_image: bool = False) -> Observation:
         """What is seen in one picture (H, W, 3)."""
         began = time.perf_counter()
         self._clock.picture(began)
-        observation = self._detector.detect(picture, time_of_frame, keep_picture=keep_picture)
+        observation = self._detector.detect(picture, time_of_frame, keep_image=keep_image)
         self._note(time.perf_counter() - began)
         return observation
 

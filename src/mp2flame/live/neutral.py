@@ -128,7 +128,7 @@ def take_neutral(
         on_progress: is told 0..1, ten times a second.
 
     Returns:
-        The frames, and a remark where they are less calm than a rest should be, or cannot be kept for next time.
+        The frames, and a warning where they are less calm than a rest should be, or cannot be kept for next time.
 
     Raises:
         InputError: no face was seen long enough.
@@ -151,9 +151,9 @@ def take_neutral(
     calm = calm_frames(concatenate(frames))
     if calm is not None:
         frames = [frames[number] for number in calm]
-    remark = "" if calm is not None else "The face moved: take it again if the head looks odd at rest."
+    warning = "" if calm is not None else "The face moved: take it again if the head looks odd at rest."
     try:
         save_neutral(path, frames, head)
     except Mp2FlameError as error:
-        remark = f"{remark} For now only: {error}"
-    return concatenate(frames), remark
+        warning = f"{warning} For now only: {error}"
+    return concatenate(frames), warning

@@ -13,8 +13,8 @@ from mp2flame.live.clock import RoadClock, TimedDetector
 from mp2flame.live.sliders import SliderSource
 from mp2flame.live.stage import Stage
 from mp2flame.sources import open_source
-from mp2flame.sources.detected import DetectedSource
-from mp2flame.sources.paced import Transport, paced
+from mp2flame.sources.detection import DetectedSource
+from mp2flame.sources.player import Player, play_in_real_time
 
 __all__ = ["Playback"]
 
@@ -43,7 +43,7 @@ class Playback:
         self.stage = Stage(self.clock, on_end)
         self.spec = ""
         """The name of the source that is open, or was before the camera was switched off."""
-        self.transport: Transport | None = None
+        self.transport: Player | None = None
         self._landmarker = landmarker
         self._mirror = mirror
         self._note_detection = note_detection
@@ -74,7 +74,7 @@ class Playback:
         """
         with self._lock:
             spec = self._specs.get(spec, spec)
-            source, transport = paced(open_source(spec, landmarker=self._landmarker))
+            source, transport = play_in_real_time(open_source(spec, landmarker=self._landmarker))
             detected = source if isinstance(source, DetectedSource) else None
             if detected is not None:
                 detected.mirror = self._mirror

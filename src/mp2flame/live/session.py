@@ -184,7 +184,7 @@ class LiveSession:
         controls = self.page.controls
         path = neutral_file(self._data, self._playback.spec)
         try:
-            rest, remark = take_neutral(
+            rest, warning = take_neutral(
                 self.pipeline,
                 path,
                 self._surface,
@@ -194,7 +194,7 @@ class LiveSession:
             self._find_neutral()
             raise
         self._desk.set_rest(rest)
-        controls.show_neutral(f"Yours. {remark}", taken=True)
+        controls.show_neutral(f"Yours. {warning}", taken=True)
 
     def forget_neutral(self) -> None:
         """Go back to an average person's rest."""

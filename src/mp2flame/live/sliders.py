@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Generator
-from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,7 +32,7 @@ def observe_weights(weights: NDArray[np.float32], moment: float = 0.0) -> Observ
 class SliderSource(Source):
     """Thirty frames a second of what the sliders say, and one at once whenever a slider moves."""
 
-    live: ClassVar[bool] = True
+    live = True
 
     def __init__(self) -> None:
         self._weights = np.zeros(len(ARKIT), dtype=np.float32)

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
-from typing import ClassVar
 
 import numpy as np
 
@@ -33,7 +32,7 @@ class Stage(Source):
         on_end: called in the reading thread when a source ends by itself, with its error if it had one.
     """
 
-    live: ClassVar[bool] = True
+    live = True
 
     def __init__(self, clock: RoadClock, on_end: Callable[[Exception | None], None]) -> None:
         self._clock = clock
@@ -85,7 +84,7 @@ class Stage(Source):
         first: float | None = None
         base = self._out
         # Whether pictures are wanted may change at any frame.
-        source.keep_picture = self.keep_picture
+        source.keep_image = self.keep_image
         for observation in source:
             if self._source is not source:
                 return
@@ -97,7 +96,7 @@ class Stage(Source):
             self._out = base + now - first
             self._clock.taken(self._out)
             yield replace(observation, time=np.array([self._out]))
-            source.keep_picture = self.keep_picture
+            source.keep_image = self.keep_image
 
     def close(self) -> None:
         """End the iteration and close what is on stage; safe to call twice and from any thread."""

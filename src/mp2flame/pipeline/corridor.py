@@ -86,7 +86,7 @@ class Pipeline:
         self._sinks = list(sinks)
         self._inbox: Inbox[Arrived] = Inbox(_INBOX_LIVE if source.live else _INBOX_FILE, wait=not source.live)
         self._read_error: Exception | None = None
-        self._remarks: list[str] = []
+        self._warnings: list[str] = []
         self._frames = self._without_face = 0
 
     @property
@@ -165,7 +165,7 @@ class Pipeline:
             rooms=self.stopwatch.summary(),
             rest_taken=rest_taken,
             interrupted=interrupted,
-            remarks=(*self.source.remarks, *self._remarks),
+            warnings=(*self.source.warnings, *self._warnings),
         )
 
     def _read(self) -> None:
@@ -193,7 +193,7 @@ class Pipeline:
     def _take_rest(self) -> tuple[bool, Iterable[Arrived]]:
         rest, items = split_rest(self._inbox)
         if rest is None:
-            self._remarks.append(
+            self._warnings.append(
                 "the first second is not a calm face, so an average person's rest was used; "
                 "give the person's own with --rest FILE (a picture, video or recording of the face at rest)"
             )
@@ -257,13 +257,13 @@ class Pipeline:
         if lane.sink.policy == "every":
             self._stopping.set()
             return
-        self._remarks.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
+        self._warnings.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
         with self._lanes_lock:
             self._lanes.remove(lane)
 
     def _ask_for_pictures(self) -> None:
         with self._lanes_lock:
-            self.source.keep_picture = any(lane.sink.needs_picture for lane in self._lanes)
+            self.source.keep_image = any(lane.sink.needs_picture for lane in self._lanes)
 
     def _finish(self, reader: threading.Thread) -> list[Lane | ShortLane]:
         with self._lanes_lock:
@@ -283,7 +283,7 @@ class Pipeline:
             if lane.error is None:
                 continue
             if lane.sink.policy == "latest":
-                self._remarks.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
+                self._warnings.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
             elif isinstance(lane.error, Mp2FlameError):
                 raise lane.error
             else:

@@ -29,7 +29,7 @@ class Report:
     """A person's rest was found in the source and used."""
     interrupted: bool = False
     """Ended by Ctrl-C or `stop`; everything up to then is kept."""
-    remarks: tuple[str, ...] = field(default=())
+    warnings: tuple[str, ...] = field(default=())
     """What a user should know, such as a truncated video or a sink that fell out."""
 
     @property

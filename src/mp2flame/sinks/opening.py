@@ -25,10 +25,10 @@ _FILES: Final = MappingProxyType(
 )
 _ADDRESSES: Final = MappingProxyType(
     {
-        "vmc": "mp2flame.sinks.vmc:VmcSink",
-        "livelink": "mp2flame.sinks.livelink:LiveLinkSink",
-        "ws": "mp2flame.sinks.websocket:WebSocketSink",
-        "udp": "mp2flame.sinks.udp:UdpSink",
+        "vmc": "mp2flame.streams.vmc:VmcSink",
+        "livelink": "mp2flame.streams.livelink:LiveLinkSink",
+        "ws": "mp2flame.streams.websocket:WebSocketSink",
+        "udp": "mp2flame.streams.udp_json:UdpSink",
     }
 )
 

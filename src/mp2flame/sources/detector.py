@@ -1,7 +1,7 @@
 """MediaPipe's Face Landmarker behind one method; no other module imports mediapipe.
 
 With `num_faces=1`, the fast and smoothed way, MediaPipe follows whichever face its detector is surest of. So the
-whole picture is searched for faces now and then (`faces.FaceChoice` says when); if the face that is followed is not
+whole picture is searched for faces now and then (`faces.FaceSelector` says when); if the face that is followed is not
 the one to follow, a fresh landmarker first sees the picture with everything but that face painted over, and keeps to
 it from there on.
 """
@@ -10,28 +10,80 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
+from itertools import chain
+from math import isfinite
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import Observation
+from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import N_LANDMARKS, N_SCORES, Observation
 from mp2flame.errors import FormatError, MissingFileError, SourceError
-from mp2flame.sources.extras import importing
-from mp2flame.sources.faces import Box, FaceChoice
-from mp2flame.sources.frames import Picture
-from mp2flame.sources.pictures import rgb_picture
-from mp2flame.sources.quiet import while_detecting, without_chatter
-from mp2flame.sources.results import Face, check_result
+from mp2flame.sources.base import Image
+from mp2flame.sources.face_selection import Box, FaceSelector
+from mp2flame.sources.images import to_rgb
+from mp2flame.sources.optional import importing
+from mp2flame.sources.stderr_filter import filter_stderr, filter_stderr_while_detecting
 
-_PURPOSE: Final = "see faces in pictures"
-
-with importing("mediapipe", _PURPOSE):
+with importing("mediapipe", "see faces in pictures"):
     import mediapipe
     from mediapipe.tasks.python import BaseOptions, vision
 
-__all__ = ["FaceDetector"]
+
+_POSITION: Final = attrgetter("x", "y", "z")
+_SCORE: Final = attrgetter("score")
+
+
+class Face:
+    """The first face of a result.
+
+    Args:
+        result: with at least one face, and of a landmarker that passed `check_result`.
+        width: of the picture, pixels.
+        height: of the picture, pixels.
+    """
+
+    def __init__(self, result: Any, width: int, height: int) -> None:
+        positions = chain.from_iterable(map(_POSITION, result.face_landmarks[0]))
+        self.landmarks = np.fromiter(positions, np.float32, 3 * N_LANDMARKS).reshape(N_LANDMARKS, 3)
+        self.scores = np.fromiter(map(_SCORE, result.face_blendshapes[0]), np.float32, N_SCORES)
+        self.transform = np.asarray(result.facial_transformation_matrixes[0], dtype=np.float32)
+        left, top, _ = self.landmarks.min(axis=0).tolist()
+        right, bottom, _ = self.landmarks.max(axis=0).tolist()
+        self.box = Box(width * left, height * top, width * right, height * bottom)
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all of it are numbers."""
+        # The sum of a few hundred numbers of ordinary size is finite if, and only if, each of them is.
+        return isfinite(self.landmarks.sum() + self.scores.sum() + self.transform.sum())
+
+
+def check_result(result: Any, path: Path) -> None:
+    """Refuse what a bundle gives that is not MediaPipe's face landmarker.
+
+    Args:
+        result: with at least one face.
+        path: the bundle.
+
+    Raises:
+        FormatError: its blendshapes or landmarks are others.
+    """
+    names = tuple(category.category_name for category in result.face_blendshapes[0])
+    if names != MEDIAPIPE:
+        first = next((pair for pair in zip(names, MEDIAPIPE, strict=False) if pair[0] != pair[1]), ("nothing", "more"))
+        raise FormatError(
+            f"expected the {len(MEDIAPIPE)} blendshapes of MediaPipe's face landmarker in their order; {path} gives "
+            f"{len(names)}, with {first[0]} in the place of {first[1]}: `mp2flame fetch landmarker` gets the right one"
+        )
+    if len(result.face_landmarks[0]) != N_LANDMARKS:
+        raise FormatError(f"expected {N_LANDMARKS} landmarks; {path} gives {len(result.face_landmarks[0])}")
+
+
+_PURPOSE: Final = "see faces in pictures"
 
 _DETECTOR: Final = "face_detector.tflite"
 _PAINT: Final = 127
@@ -64,27 +116,27 @@ class FaceDetector:
         self._finder_model = _finder_model(landmarker)
         self._tracker: _Landmarker | None = None
         self._finder: _Finder | None = None
-        self._choice = FaceChoice()
+        self._choice = FaceSelector()
         self._stamp = -1
 
-    def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
         """What is seen in one picture.
 
         Args:
             picture: (H, W, 3) uint8 RGB; grey, RGBA and 16 bits are converted.
             time: seconds; in video mode later than the picture before (equal or earlier times are taken as just later).
-            keep_picture: put the picture into the observation.
+            keep_image: put the picture into the observation.
 
         Raises:
             InputError: the array is no picture.
             SourceError: MediaPipe failed.
             FormatError: the bundle's blendshapes are not the 52 of MediaPipe's face landmarker.
         """
-        rgb = rgb_picture(picture)
+        rgb = to_rgb(picture)
         self._stamp = max(self._stamp + 1, round(time * 1000))
         face = self._follow(rgb, time) if self._mode == "video" else self._largest(rgb)
         size = np.array([rgb.shape[1], rgb.shape[0]])
-        kept = rgb if keep_picture else None
+        kept = rgb if keep_image else None
         if face is None:
             return Observation.missing(time, image_size=size, picture=kept)
         return Observation(
@@ -103,23 +155,23 @@ class FaceDetector:
             if part is not None:
                 part.close()
         self._tracker = self._finder = None
-        self._choice = FaceChoice()
+        self._choice = FaceSelector()
         self._stamp = -1
 
     close = reset
 
-    def _follow(self, rgb: Picture, time: float) -> Face | None:
+    def _follow(self, rgb: Image, time: float) -> Face | None:
         """The followed face in the next picture of a video."""
         if self._tracker is None:
             self._tracker = _Landmarker(self._landmarker, self._mode)
         face = self._tracker.detect(rgb, self._stamp)
         tracked = None if face is None else face.box
-        if self._choice.wants_look(tracked, time):
+        if self._choice.needs_search(tracked, time):
             face = self._look(rgb, face, time)
         self._choice.follow(None if face is None else face.box, time)
         return face
 
-    def _look(self, rgb: Picture, face: Face | None, time: float) -> Face | None:
+    def _look(self, rgb: Image, face: Face | None, time: float) -> Face | None:
         """Search the whole picture and go over to the face to follow, if that is another than `face`."""
         faces = self._find(rgb)
         if face is not None and not any(box.is_same_face(face.box) for box in faces):
@@ -144,7 +196,7 @@ class FaceDetector:
         self._tracker = fresh
         return found
 
-    def _largest(self, rgb: Picture) -> Face | None:
+    def _largest(self, rgb: Image) -> Face | None:
         """The largest face in a picture that stands alone."""
         if self._tracker is None:
             self._tracker = _Landmarker(self._landmarker, self._mode)
@@ -156,7 +208,7 @@ class FaceDetector:
         seen = (self._tracker.detect(_alone(rgb, box, faces), self._stamp) for box in faces)
         return next((face for face in seen if face is not None), None)
 
-    def _find(self, rgb: Picture) -> list[Box]:
+    def _find(self, rgb: Image) -> list[Box]:
         if self._finder is None:
             self._finder = _Finder(self._finder_model)
         return self._finder.find(rgb)
@@ -178,7 +230,7 @@ class _Landmarker:
             output_facial_transformation_matrixes=True,
         )
         try:
-            with without_chatter():
+            with filter_stderr():
                 self._task = vision.FaceLandmarker.create_from_options(options)
             _OPEN.add(self._task)
         except _FAILURES as error:
@@ -191,11 +243,11 @@ class _Landmarker:
                 f"{_first_line(error)}. `mp2flame fetch landmarker` gets the right one"
             ) from error
 
-    def detect(self, rgb: Picture, stamp: int) -> Face | None:
+    def detect(self, rgb: Image, stamp: int) -> Face | None:
         """The face in a picture; `stamp` is in milliseconds and rises."""
         image = mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb)
         try:
-            with while_detecting(started=self._started):
+            with filter_stderr_while_detecting(started=self._started):
                 result = self._task.detect_for_video(image, stamp) if self._video else self._task.detect(image)
         except _FAILURES as error:
             raise SourceError(f"MediaPipe failed on a picture of shape {rgb.shape}: {_first_line(error)}") from error
@@ -217,22 +269,22 @@ class _Finder:
     """The detector inside the bundle: where all faces in a picture are."""
 
     def __init__(self, model: bytes) -> None:
-        with without_chatter():
+        with filter_stderr():
             self._task = vision.FaceDetector.create_from_options(
                 vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=model))
             )
         _OPEN.add(self._task)
         self._started = False
 
-    def find(self, rgb: Picture) -> list[Box]:
-        with while_detecting(started=self._started):
+    def find(self, rgb: Image) -> list[Box]:
+        with filter_stderr_while_detecting(started=self._started):
             result = self._task.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb))
         self._started = True
         boxes = [detection.bounding_box for detection in result.detections]
         return [Box(box.origin_x, box.origin_y, box.origin_x + box.width, box.origin_y + box.height) for box in boxes]
 
     def close(self) -> None:
-        with without_chatter():
+        with filter_stderr():
             self._task.close()
         _OPEN.discard(self._task)
 
@@ -251,7 +303,7 @@ def _finder_model(landmarker: Path) -> bytes:
         ) from error
 
 
-def _alone(rgb: Picture, face: Box, faces: Sequence[Box]) -> Picture:
+def _alone(rgb: Image, face: Box, faces: Sequence[Box]) -> Image:
     """The picture with everything painted over but the surroundings of one face."""
     alone = np.full_like(rgb, _PAINT)
     alone[_pixels(face.grown(0.5), rgb)] = rgb[_pixels(face.grown(0.5), rgb)]
@@ -262,7 +314,7 @@ def _alone(rgb: Picture, face: Box, faces: Sequence[Box]) -> Picture:
     return alone
 
 
-def _pixels(box: Box, rgb: Picture) -> tuple[slice, slice]:
+def _pixels(box: Box, rgb: Image) -> tuple[slice, slice]:
     height, width = rgb.shape[:2]
     top, bottom = np.clip((np.floor(box.top), np.ceil(box.bottom)), 0, height).astype(int)
     left, right = np.clip((np.floor(box.left), np.ceil(box.right)), 0, width).astype(int)

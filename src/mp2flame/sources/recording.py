@@ -29,14 +29,14 @@ class RecordingSource(Source):
         self._closed = False
 
     @classmethod
-    def from_spec(cls, spec: str) -> RecordingSource:
+    def from_url(cls, spec: str) -> RecordingSource:
         """The source that `open_source` makes of a file's name."""
         return cls(spec)
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """A last line that was cut off."""
-        return self._recording.remarks
+        return self._recording.warnings
 
     def __iter__(self) -> Generator[Observation, None, None]:
         """Observations in the order in which they were recorded.

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator
-from typing import Any, ClassVar, Protocol
+from typing import Any, Protocol
 
 from mp2flame.errors import SourceError
-from mp2flame.sources.extras import importing
-from mp2flame.sources.frames import FrameReader, TimedPicture
-from mp2flame.sources.pictures import rgb_picture
+from mp2flame.sources.base import FrameReader, TimedImage
+from mp2flame.sources.images import to_rgb
+from mp2flame.sources.optional import importing
 
 with importing("cv2", "read a webcam"):
     import cv2
@@ -60,7 +60,7 @@ class WebcamReader(FrameReader):
         clock: seconds that only rise.
     """
 
-    live: ClassVar[bool] = True
+    live = True
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class WebcamReader(FrameReader):
         self._lost = False
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """How often the camera vanished."""
         found = []
         if self._returns:
@@ -92,7 +92,7 @@ class WebcamReader(FrameReader):
         """End the iteration at its next frame, and at once where it waits for the camera to come back."""
         self._closed.set()
 
-    def __iter__(self) -> Generator[TimedPicture, None, None]:
+    def __iter__(self) -> Generator[TimedImage, None, None]:
         """Pictures with seconds since the first one.
 
         Raises:
@@ -139,7 +139,7 @@ class WebcamReader(FrameReader):
             return None, self._clock()
         if not good or bgr is None or bgr.size == 0:
             return None, now
-        return rgb_picture(bgr[..., ::-1] if bgr.ndim == 3 else bgr), now
+        return to_rgb(bgr[..., ::-1] if bgr.ndim == 3 else bgr), now
 
     def _reopen(self, seen: float) -> Capture | None:
         """The camera once it is back; None if the reader is closed meanwhile."""

@@ -1,20 +1,23 @@
-"""Live Link Face's packet, version 6: big-endian, one datagram a frame, usually to UDP port 11111."""
+"""Live Link Face packets, which Unreal's Live Link takes as if a phone had sent them."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from fractions import Fraction
 from math import floor, isfinite, pi
-from typing import Final
+from typing import Any, Final
+from uuid import uuid4
 
 from mp2flame.blendshapes import ARKIT
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
-from mp2flame.streams.packet import WireFace, checked_scores, head_transform
-from mp2flame.streams.rotation_conventions import yaw_pitch_roll_matrix
-
-__all__ = ["ANGLES", "ANGLE_UNITS", "LiveLinkPacket", "face_of", "frame_rate", "pack", "parse", "timecode"]
+from mp2flame.sinks.base import HeadSurface
+from mp2flame.streams.base import Address, UdpSinkBase, UdpSource, parse_address
+from mp2flame.streams.packet import FacePacket, arkit_scores, checked_scores, head_rotation, head_transform, rotation
+from mp2flame.streams.rotation_conventions import yaw_pitch_roll, yaw_pitch_roll_matrix
 
 ANGLES: Final = tuple(
     f"{part}{angle}" for part in ("Head", "LeftEye", "RightEye") for angle in ("Yaw", "Pitch", "Roll")
@@ -61,7 +64,7 @@ class LiveLinkPacket:
         return (self.frame + self.sub_frame) / rate
 
 
-def frame_rate(fps: float) -> Fraction:
+def exact_frame_rate(fps: float) -> Fraction:
     """The frame rate as broadcasters write it: 30 is 30/1, 29.97 is 30000/1001; others to within 1/1001.
 
     Raises:
@@ -158,7 +161,7 @@ def parse(data: bytes) -> LiveLinkPacket:
     )
 
 
-def face_of(values: Sequence[float], unit: float, *, stamp: float | None = None, sender: str = "") -> WireFace:
+def face_of(values: Sequence[float], unit: float, *, stamp: float | None = None, sender: str = "") -> FacePacket:
     """The face in 61 values.
 
     Args:
@@ -175,4 +178,121 @@ def face_of(values: Sequence[float], unit: float, *, stamp: float | None = None,
         raise FormatError(f"expected head angles of at most {_LARGEST_ANGLE:g}; got {yaw:g}, {pitch:g}, {roll:g}")
     turn = yaw_pitch_roll_matrix(yaw * unit, pitch * unit, roll * unit)
     scores = checked_scores(zip(ARKIT, values[: len(ARKIT)], strict=True))
-    return WireFace(scores=scores, head=head_transform(turn), stamp=stamp, sender=sender)
+    return FacePacket(scores=scores, head=head_transform(turn), stamp=stamp, sender=sender)
+
+
+_PORT = 11111
+
+
+class LiveLinkSource(UdpSource):
+    """Frames of a Live Link Face app that sends to this machine; time is the packets' own time code.
+
+    Args:
+        address: where to listen.
+        angles: the unit of the head's angles: `radians`, `degrees` or `half-turns`.
+    """
+
+    largest = 1024
+
+    def __init__(self, address: Address, *, angles: str = "radians") -> None:
+        self._unit = ANGLE_UNITS[angles]
+        super().__init__(address)
+
+    @classmethod
+    def from_url(cls, spec: str, **options: Any) -> LiveLinkSource:
+        """Listen on `livelink://[HOST]:[PORT][?angles=radians|degrees|half-turns]`, port 11111 if none is given.
+
+        Raises:
+            InputError: the address has another form.
+            SourceError: the port cannot be listened on.
+        """
+        address = parse_address(spec, port=_PORT, settings=("angles",))
+        return cls(address, angles=address.choice("angles", ANGLE_UNITS, "radians"), **options)
+
+    def _decode(self, data: bytes) -> FacePacket:
+        packet = parse(data)
+        sender = f"{packet.device}/{packet.subject}"
+        if packet.values is None:
+            return FacePacket(found=False, sender=sender)
+        return face_of(packet.values, self._unit, stamp=packet.stamp, sender=sender)
+
+
+_PORT = 11111
+_FPS = 60.0
+
+
+class LiveLinkSink(UdpSinkBase):
+    """Sends 52 blendshapes and the angles of head and eyes; without a face, the short packet that says so.
+
+    The time code is the local time of day at which the sink was made, plus the frames' own time.
+
+    Args:
+        address: the receiver.
+        frame_rate: frames per second that the time code counts in; 29.97 is written as 30000/1001.
+        subject: the name in Unreal's list.
+        angles: the unit of the angles: `radians`, `degrees` or `half-turns`.
+        device: the device id, 36 characters as a rule; a new one if None.
+        seconds_of_day: the time code of a frame at time 0; now if None.
+
+    Raises:
+        InputError: a setting is out of its range.
+        SinkError: no address is known for the host.
+    """
+
+    def __init__(
+        self,
+        address: Address,
+        *,
+        frame_rate: float | None = None,
+        subject: str = "mp2flame",
+        angles: str = "radians",
+        device: str | None = None,
+        seconds_of_day: float | None = None,
+    ) -> None:
+        if angles not in ANGLE_UNITS:
+            raise InputError(f"expected angles in {', '.join(ANGLE_UNITS)}; got {angles!r}")
+        self._rate = exact_frame_rate(_FPS if frame_rate is None else frame_rate)
+        self._unit = ANGLE_UNITS[angles]
+        self._faceless = LiveLinkPacket(device=str(uuid4()).upper() if device is None else device, subject=subject)
+        # Names that are too long show now, and not with the first frame.
+        pack(self._faceless)
+        self._midnight = _seconds_of_day() if seconds_of_day is None else seconds_of_day
+        super().__init__(address)
+
+    @classmethod
+    def from_url(cls, url: str, *, head: HeadSurface, **options: Any) -> LiveLinkSink:  # noqa: ARG003 - the receiver has its own head
+        """Send to `livelink://HOST[:PORT][?fps=29.97&subject=NAME&angles=UNIT]`, port 11111 if none is given.
+
+        Raises:
+            InputError: the address has another form.
+            SinkError: no address is known for the host.
+        """
+        address = parse_address(url, port=_PORT, settings=("fps", "subject", "angles"), host_needed=True)
+        written: dict[str, Any] = {
+            "subject": address.text("subject", "mp2flame"),
+            "angles": address.choice("angles", ANGLE_UNITS, "radians"),
+            "frame_rate": address.number("fps", None),
+        }
+        return cls(address, **{**options, **{name: value for name, value in written.items() if value is not None}})
+
+    def _packet(self, observation: Observation, params: FlameParams) -> bytes:
+        if not observation.found[0]:
+            return pack(self._faceless)
+        frame, sub_frame = timecode(self._midnight + float(observation.time[0]), self._rate)
+        angles: list[float] = []
+        for turn in (head_rotation(params), rotation(params.leye_pose), rotation(params.reye_pose)):
+            angles += (0.0, 0.0, 0.0) if turn is None else (angle / self._unit for angle in yaw_pitch_roll(turn))
+        packet = replace(
+            self._faceless,
+            frame=frame,
+            sub_frame=sub_frame,
+            numerator=self._rate.numerator,
+            denominator=self._rate.denominator,
+            values=(*arkit_scores(observation).tolist(), *angles),
+        )
+        return pack(packet)
+
+
+def _seconds_of_day() -> float:
+    now = datetime.now().astimezone()
+    return (now - now.replace(hour=0, minute=0, second=0, microsecond=0)).total_seconds()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import ARKIT, canonical_name
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import FormatError
-from mp2flame.streams.packet import WireFace, arkit_scores, checked_scores
+from mp2flame.streams.packet import FacePacket, arkit_scores, checked_scores
 
 __all__ = ["binary_frame", "hello", "json_frame", "mesh", "parse_binary", "parse_hello", "parse_json", "parse_object"]
 
@@ -164,7 +164,7 @@ def _number(value: object, what: str) -> float:
     return float(value)
 
 
-def parse_json(message: Mapping[str, Any]) -> WireFace:
+def parse_json(message: Mapping[str, Any]) -> FacePacket:
     """A frame that came as JSON.
 
     Raises:
@@ -174,7 +174,7 @@ def parse_json(message: Mapping[str, Any]) -> WireFace:
         raise FormatError(f"expected a frame of {FORMAT} version {VERSION}")
     stamp = _number(message.get("time"), "time")
     if message.get("found") is not True:
-        return WireFace(found=False, stamp=stamp)
+        return FacePacket(found=False, stamp=stamp)
     scores, head = message.get("scores"), message.get("head_transform")
     if not isinstance(scores, dict):
         raise FormatError("a frame with a face and without scores")
@@ -182,10 +182,10 @@ def parse_json(message: Mapping[str, Any]) -> WireFace:
     known = checked_scores((name, value) for name, value in named if name is not None)
     if not known:
         raise FormatError("a frame whose scores have no ARKit name")
-    return WireFace(scores=known, head=None if head is None else _head(head), stamp=stamp)
+    return FacePacket(scores=known, head=None if head is None else _head(head), stamp=stamp)
 
 
-def parse_binary(data: bytes, names: Sequence[str | None]) -> WireFace:
+def parse_binary(data: bytes, names: Sequence[str | None]) -> FacePacket:
     """A frame that came as bytes, with the names of the hello.
 
     Raises:
@@ -201,9 +201,9 @@ def parse_binary(data: bytes, names: Sequence[str | None]) -> WireFace:
     if not (np.isfinite(stamp) and abs(stamp) < 1e12):
         raise FormatError("a binary frame whose time is not finite")
     if not flags & _FOUND:
-        return WireFace(found=False, stamp=stamp)
+        return FacePacket(found=False, stamp=stamp)
     numbers = np.frombuffer(data, dtype="<f4", count=n_scores + 16, offset=_FRAME.size)
     values = numbers[:n_scores].tolist()
     scores = checked_scores((name, value) for name, value in zip(names, values, strict=True) if name is not None)
     head = _head(numbers[n_scores:].tolist()) if flags & _HEAD else None
-    return WireFace(scores=scores, head=head, stamp=stamp)
+    return FacePacket(scores=scores, head=head, stamp=stamp)

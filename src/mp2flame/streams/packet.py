@@ -14,13 +14,21 @@ from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.rotations import matrix
 
-__all__ = ["WireFace", "arkit_scores", "check_single", "checked_scores", "head_rotation", "head_transform", "rotation"]
+__all__ = [
+    "FacePacket",
+    "arkit_scores",
+    "check_single",
+    "checked_scores",
+    "head_rotation",
+    "head_transform",
+    "rotation",
+]
 
 _LIMIT = 10.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class WireFace:
+class FacePacket:
     """One face as a packet tells it."""
 
     found: bool = True

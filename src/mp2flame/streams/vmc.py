@@ -1,8 +1,4 @@
-"""The Virtual Motion Capture protocol: OSC messages over UDP.
-
-They are built with python-osc, but read here: its reader follows an element of negative length in a bundle for ever,
-fills up numbers that are cut off, and tells the root logger of what it does not know.
-"""
+"""The Virtual Motion Capture protocol, for VRM avatars in VSeeFace, Warudo, Unity and Blender."""
 
 from __future__ import annotations
 
@@ -17,7 +13,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT, canonical_name
 from mp2flame.errors import FormatError, MissingExtraError
-from mp2flame.streams.packet import WireFace, checked_scores, head_transform
+from mp2flame.streams.packet import FacePacket, checked_scores, head_transform
 from mp2flame.streams.rotation_conventions import matrix_from_unity, unity_from_matrix
 
 try:
@@ -25,10 +21,13 @@ try:
     from pythonosc.osc_message_builder import OscMessageBuilder
 except ImportError as error:
     raise MissingExtraError("python-osc", "stream", "send and receive VMC") from error
+from mp2flame.data import FlameParams, Observation
+from mp2flame.errors import InputError
+from mp2flame.sinks.base import HeadSurface
+from mp2flame.streams.base import Address, UdpSinkBase, UdpSource, parse_address
+from mp2flame.streams.packet import arkit_scores, head_rotation, rotation
 
-__all__ = ["CASES", "MARIONETTE_PORT", "VmcListener", "bundle", "cased"]
-
-MARIONETTE_PORT: Final = 39539
+DEFAULT_PORT: Final = 39539
 """Where receivers of a performance listen."""
 
 CASES: Final = ("camel", "pascal")
@@ -80,8 +79,8 @@ def bundle(
     # Loaded; calibrated; the normal calibration; tracking.
     frame.add_content(_message(_OK, ("i", 1), ("i", 3), ("i", 0), ("i", int(scores is not None))))
     frame.add_content(_message(_TIME, ("f", time)))
-    for bone, rotation in bones.items():
-        numbers = (0.0, 0.0, 0.0, *unity_from_matrix(rotation))
+    for bone, turn in bones.items():
+        numbers = (0.0, 0.0, 0.0, *unity_from_matrix(turn))
         frame.add_content(_message(_BONE, ("s", bone), *(("f", number) for number in numbers)))
     if scores is not None:
         for name, score in zip(ARKIT, scores, strict=True):
@@ -159,7 +158,7 @@ class VmcListener:
         self._tracking = True
         self._stamp: float | None = None
 
-    def take(self, data: bytes) -> WireFace | None:
+    def take(self, data: bytes) -> FacePacket | None:
         """Read one packet; a face if it ends a frame or says that none is tracked.
 
         Raises:
@@ -176,10 +175,10 @@ class VmcListener:
         if changes.tracking is not None:
             self._tracking = changes.tracking
         if changes.tracking is False:
-            return WireFace(found=False, stamp=self._stamp)
+            return FacePacket(found=False, stamp=self._stamp)
         if not (changes.applied and self._scores):
             return None
-        return WireFace(found=self._tracking, scores=dict(self._scores), head=self._head(), stamp=self._stamp)
+        return FacePacket(found=self._tracking, scores=dict(self._scores), head=self._head(), stamp=self._stamp)
 
     def _head(self) -> NDArray[np.float64] | None:
         if not self._bones:
@@ -218,3 +217,85 @@ class _Changes:
         if not 0.5 < np.linalg.norm(quaternion) < 2.0:
             raise FormatError(f"a {bone} bone whose quaternion is not of unit length")
         self.bones[bone] = matrix_from_unity(quaternion)
+
+
+class VmcSource(UdpSource):
+    """Frames of a performer that sends ARKit's blendshapes ("Perfect Sync"); VRM's own presets are not read.
+
+    Args:
+        address: where to listen.
+    """
+
+    largest = 16384
+
+    def __init__(self, address: Address) -> None:
+        self._listener = VmcListener()
+        super().__init__(address)
+
+    @classmethod
+    def from_url(cls, spec: str) -> VmcSource:
+        """Listen on `vmc://[HOST]:[PORT]`, port 39539 if none is given.
+
+        Raises:
+            InputError: the address has another form.
+            SourceError: the port cannot be listened on.
+        """
+        return cls(parse_address(spec, port=DEFAULT_PORT))
+
+    def _decode(self, data: bytes) -> FacePacket | None:
+        return self._listener.take(data)
+
+
+_BONES = ("head", "jaw", "eyes")
+
+
+class VmcSink(UdpSinkBase):
+    """Sends ARKit's blendshapes and bones, one OSC bundle a frame.
+
+    Avatars with all of ARKit's blendshapes move jaw and eyes by these, and would move them twice by bones as well;
+    so only the head's bone is sent unless others are asked for.
+
+    Args:
+        address: the receiver.
+        case: `camel` (`browInnerUp`) or `pascal` (`BrowInnerUp`): names are case-sensitive to receivers.
+        bones: among `head`, `jaw` and `eyes`.
+
+    Raises:
+        InputError: there is no such casing or bone.
+        SinkError: no address is known for the host.
+    """
+
+    def __init__(self, address: Address, *, case: str = "camel", bones: tuple[str, ...] = ("head",)) -> None:
+        if case not in CASES:
+            raise InputError(f"expected case among {', '.join(CASES)}; got {case!r}")
+        unknown = [bone for bone in bones if bone not in _BONES]
+        if unknown:
+            raise InputError(f"expected bones among {', '.join(_BONES)}; got {', '.join(unknown)}")
+        self._case = case
+        self._bones = bones
+        super().__init__(address)
+
+    @classmethod
+    def from_url(cls, url: str, *, head: HeadSurface, **options: Any) -> VmcSink:  # noqa: ARG003 - the receiver has its own head
+        """Send to `vmc://HOST[:PORT][?case=camel|pascal&bones=head,jaw,eyes]`, port 39539 if none is given.
+
+        Raises:
+            InputError: the address has another form.
+            SinkError: no address is known for the host.
+        """
+        address = parse_address(url, port=DEFAULT_PORT, settings=("case", "bones"), host_needed=True)
+        bones = tuple(filter(None, address.text("bones", "head").split(",")))
+        return cls(address, case=address.choice("case", CASES, "camel"), bones=bones, **options)
+
+    def _packet(self, observation: Observation, params: FlameParams) -> bytes:
+        scores = arkit_scores(observation).tolist() if observation.found[0] else None
+        return bundle(float(observation.time[0]), scores, self._rotations(params), case=self._case)
+
+    def _rotations(self, params: FlameParams) -> dict[str, NDArray[np.float64]]:
+        wanted = {
+            "Head": head_rotation(params) if "head" in self._bones else None,
+            "Jaw": rotation(params.jaw_pose) if "jaw" in self._bones else None,
+            "LeftEye": rotation(params.leye_pose) if "eyes" in self._bones else None,
+            "RightEye": rotation(params.reye_pose) if "eyes" in self._bones else None,
+        }
+        return {bone: turn for bone, turn in wanted.items() if turn is not None}

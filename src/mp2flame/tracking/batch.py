@@ -16,7 +16,7 @@ from mp2flame.errors import FormatError, InputError, Mp2FlameError
 from mp2flame.formats.tracked_person import PERSON_FILE, read_made_from
 from mp2flame.head import load_head
 from mp2flame.mapping import load_mapping
-from mp2flame.sources.opening import VIDEO_SUFFIXES
+from mp2flame.sources.registry import VIDEO_SUFFIXES
 from mp2flame.tracking.model import Study, study_head
 from mp2flame.tracking.people import HeadPose
 from mp2flame.tracking.results import save_person
@@ -62,7 +62,7 @@ class Outcome:
     summary: str = ""
     error: str = ""
     """Why there is no result."""
-    remarks: tuple[str, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def jobs_of(videos: Sequence[Path], *, same_person: bool = False) -> list[Job]:
@@ -147,8 +147,8 @@ def _one(job: Job, folder: Path, setting: Setting) -> Outcome:
     tracked = dict(zip(names, results, strict=True))
     save_person(place, tracked, study.head, suffixes=setting.suffixes, pictures=pictures, made_from=made_from)
     frames, found = (sum(x) for x in zip(*((len(r.params), int(r.params.found.sum())) for r in results), strict=True))
-    remarks = tuple(f"{name}: {remark}" for name, r in zip(names, results, strict=True) for remark in r.remarks)
-    return Outcome(f"{frames} frames, {found} of them with the face", remarks=remarks)
+    warnings = tuple(f"{name}: {warning}" for name, r in zip(names, results, strict=True) for warning in r.warnings)
+    return Outcome(f"{frames} frames, {found} of them with the face", warnings=warnings)
 
 
 def _finished(place: Path, made_from: dict[str, Any]) -> Outcome:
@@ -181,8 +181,8 @@ def _names(videos: Sequence[Path]) -> list[str]:
 def video_pictures(path: Path, landmarker: Path, *, mirror: bool = False) -> Iterator[NDArray[np.uint8] | None]:
     """The pictures of a video, once more, as they were seen; None for one that cannot be read."""
     from mp2flame.sources import open_source
-    from mp2flame.sources.detected import DetectedSource
-    from mp2flame.sources.pictures import mirrored, rgb_picture
+    from mp2flame.sources.detection import DetectedSource
+    from mp2flame.sources.images import mirror_image, to_rgb
 
     with open_source(path, landmarker=landmarker, mirror=mirror) as source:
         assert isinstance(source, DetectedSource)
@@ -190,4 +190,4 @@ def video_pictures(path: Path, landmarker: Path, *, mirror: bool = False) -> Ite
             if picture is None:
                 yield None
             else:
-                yield mirrored(rgb_picture(picture)) if mirror else rgb_picture(picture)
+                yield mirror_image(to_rgb(picture)) if mirror else to_rgb(picture)

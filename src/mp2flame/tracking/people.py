@@ -66,7 +66,7 @@ class Tracked:
     """(N,) share of the landmarks that were believed; 0 where nothing was solved."""
     lens: Lens
     """Of the camera, as given or estimated."""
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
     """What a user should know."""
 
 
@@ -130,7 +130,7 @@ class _Result:
     path: Path
     own: NDArray[np.bool_]
     """(N,) which of its frames show enough of this person."""
-    remarks: list[str]
+    warnings: list[str]
 
 
 def _solved(
@@ -170,13 +170,13 @@ def _solved(
 
 
 def _result(take: Take, path: Path, layout: Layout) -> _Result:
-    remarks = list(take.video.remarks)
+    warnings = list(take.video.warnings)
     if take.rest is None:
-        remarks.append(_REFUSED if take.refused else _NO_REST)
-    own = own_shots(take, path, layout, remarks)
+        warnings.append(_REFUSED if take.refused else _NO_REST)
+    own = own_shots(take, path, layout, warnings)
     covered = own & (path.believed < _LEAST_BELIEVED)
     if covered.any():
-        remarks.append(
+        warnings.append(
             f"{int(covered.sum())} frames show too little of the face: it is covered or outside the picture; "
             "marked as without a face"
         )
@@ -184,7 +184,7 @@ def _result(take: Take, path: Path, layout: Layout) -> _Result:
     if not own.any():
         frames = len(take.video.seen)
         raise InputError(f"expected frames that show a whole face; all {frames} have too little of it in the picture")
-    return _Result(take, path, own, remarks)
+    return _Result(take, path, own, warnings)
 
 
 def _tracked(head: FlameHead, meeting: Meeting, result: _Result, head_pose: HeadPose) -> Tracked:
@@ -202,7 +202,7 @@ def _tracked(head: FlameHead, meeting: Meeting, result: _Result, head_pose: Head
         pixels=_placed(n, take.rows, path.pixels, np.nan),
         believed=_placed(n, take.rows, path.believed, 0.0),
         lens=meeting.person.lenses[take.number],
-        remarks=tuple(result.remarks),
+        warnings=tuple(result.warnings),
     )
 
 

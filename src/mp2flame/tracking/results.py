@@ -192,5 +192,5 @@ def _figures(result: Tracked) -> TrackedVideo:
         neutral_times=tuple(params.time[result.rest].tolist()),
         bad_times=tuple(params.time[params.found & ~good_frames(result)].tolist()),
         median_residual=float(np.nanmedian(result.misfit)),
-        warnings=result.remarks,
+        warnings=result.warnings,
     )

@@ -104,7 +104,7 @@ class Take:
         return faces
 
 
-def own_shots(take: Take, path: Path, layout: Layout, remarks: list[str]) -> NDArray[np.bool_]:
+def own_shots(take: Take, path: Path, layout: Layout, warnings: list[str]) -> NDArray[np.bool_]:
     """(N,) which frames show the same person as the main shot; who else there is, is remarked on.
 
     Everybody's face can be made of somebody else's, but only by an expression that never goes away. So what counts is
@@ -119,7 +119,7 @@ def own_shots(take: Take, path: Path, layout: Layout, remarks: list[str]) -> NDA
         if least > max(calm[take.main] + _STRANGER[0], calm[take.main] * _STRANGER[1]):
             rows = np.flatnonzero(moments.shot == number)
             mine[rows] = False
-            remarks.append(
+            warnings.append(
                 f"from {moments.time[rows[0]]:.2f} to {moments.time[rows[-1]]:.2f} s the video shows another person: "
                 "marked as without a face; cut it out and track it on its own"
             )

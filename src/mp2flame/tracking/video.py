@@ -39,7 +39,7 @@ class Footage:
     """N frames without pictures."""
     shot: NDArray[np.int64]
     """(N,) the number of the shot that each frame belongs to; a new one begins at a cut."""
-    remarks: tuple[str, ...]
+    warnings: tuple[str, ...]
     """What the source says of them."""
     album: Album = field(default_factory=Album)
     """N glimpses of the face; none where no pictures were kept."""
@@ -56,7 +56,7 @@ def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Foot
         InputError: there is no frame, or no face in any.
         SourceError: it cannot be read.
     """
-    source.keep_picture = True
+    source.keep_image = True
     frames: list[Observation] = []
     thumbnails: list[NDArray[np.float32]] = []
     album = Album()
@@ -72,7 +72,7 @@ def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Foot
     if not any(frame.found[0] for frame in frames):
         raise InputError(f"expected a face; MediaPipe finds none in any of the {len(frames)} frames")
     joined = concatenate(frames)
-    return Footage(joined, _shots(joined, np.stack(thumbnails)), source.remarks, album)
+    return Footage(joined, _shots(joined, np.stack(thumbnails)), source.warnings, album)
 
 
 def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ import numpy as np
 from mp2flame.data import FlameParams
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError, MissingFileError
-from mp2flame.sources.folders import pictures_in
+from mp2flame.sources.images import list_images
 
 __all__ = ["pictures_beside", "stacked", "trailing_number", "with_pictures", "with_suffix"]
 
@@ -39,7 +39,7 @@ def with_pictures(
     else:
         if not place.is_dir():
             raise MissingFileError(f"no pictures at {place}: give a folder of pictures or a video as PARAMS=PICTURES")
-        files, video = pictures_in(place), None
+        files, video = list_images(place), None
         if len(files) != len(params):
             raise FormatError(
                 f"{near} has {len(params)} frames and {place} {len(files)} pictures: give those that were tracked"
@@ -59,7 +59,7 @@ def _check_film(film: Path, near: Path, frames: int) -> None:
     # Data sets without pictures are built without the extra that decodes films.
     from mp2flame.sources.video import VideoReader
 
-    promised = VideoReader(film).frame_count
+    promised = VideoReader(film).n_frames
     if promised is not None and abs(promised - frames) > max(_HEADERS_ERR, frames // 100):
         raise FormatError(
             f"{near} has {frames} frames and {film} {promised}: a film that was tracked at another rate, or in part, "

@@ -16,7 +16,7 @@ from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.images import pictures_beside, stacked, trailing_number
 from mp2flame.errors import FormatError
 from mp2flame.head.pickles import array, read_pickle
-from mp2flame.sources.folders import pictures_in
+from mp2flame.sources.images import list_images
 
 __all__ = ["read_checkpoints"]
 
@@ -36,7 +36,7 @@ def read_checkpoints(folder: Path, pictures: Path | None) -> Iterator[TrackedSeq
     files = sorted(folder.glob("*.frame"), key=lambda path: trailing_number(path.name))
     parts = [_checkpoint(path) for path in files]
     place = pictures or pictures_beside(folder.parent if folder.name == "checkpoint" else folder)
-    found = {trailing_number(path.name): path for path in pictures_in(place)}
+    found = {trailing_number(path.name): path for path in list_images(place)}
     numbers = [trailing_number(path.name) for path in files]
     subject = (folder.parent if folder.name == "checkpoint" else folder).name
     yield stacked(

@@ -14,7 +14,7 @@ from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError
 from mp2flame.formats import load_params
 from mp2flame.formats.recording import read_recording
-from mp2flame.sources.blendshape_json import BlendshapeJsonSource
+from mp2flame.sources.tables import BlendshapeJsonSource
 
 __all__ = ["read_own_recording", "read_speech"]
 

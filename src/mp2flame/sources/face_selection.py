@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-__all__ = ["Box", "FaceChoice"]
-
 LOOK_SECONDS: Final = 1.0
 """How often to look at the whole picture while one face is followed without trouble."""
 CLEARLY_LARGER: Final = 1.25
@@ -66,7 +64,7 @@ class _Memory:
     """Looks in a row in which another face was clearly larger."""
 
 
-class FaceChoice:
+class FaceSelector:
     """Follows one face among several.
 
     The largest is taken; it is kept until it is gone, or until another has been clearly larger (by a quarter in
@@ -76,7 +74,7 @@ class FaceChoice:
     def __init__(self) -> None:
         self._memory = _Memory()
 
-    def wants_look(self, tracked: Box | None, time: float) -> bool:
+    def needs_search(self, tracked: Box | None, time: float) -> bool:
         """Whether the whole picture should be searched: at first, after a loss or a jump, and once a second."""
         memory = self._memory
         if time - memory.looked >= LOOK_SECONDS or (tracked is not None) != memory.tracking:

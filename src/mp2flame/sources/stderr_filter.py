@@ -11,8 +11,6 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from typing import Final
 
-__all__ = ["while_detecting", "without_chatter"]
-
 # MediaPipe's library reads no variable that would lower its log level (tried: GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL,
 # ABSL_MIN_LOG_LEVEL, GOOGLE_STDERRTHRESHOLD), so its lines are known by their looks. Errors (E, F) always pass.
 _CHATTER: Final = re.compile(
@@ -35,16 +33,16 @@ class _Expected:
     pictures = _PICTURES_TO_WAIT
 
 
-def while_detecting(*, started: bool) -> AbstractContextManager[None]:
-    """`without_chatter` for one picture; nothing once a task has started and MediaPipe has said all that it says."""
+def filter_stderr_while_detecting(*, started: bool) -> AbstractContextManager[None]:
+    """`filter_stderr` for one picture; nothing once a task has started and MediaPipe has said all that it says."""
     if started and _Expected.pictures <= 0:
         return nullcontext()
     _Expected.pictures -= 1
-    return without_chatter()
+    return filter_stderr()
 
 
 @contextmanager
-def without_chatter() -> Iterator[None]:
+def filter_stderr() -> Iterator[None]:
     """Hold back file descriptor 2, where C++ writes, and let through afterwards what is not MediaPipe's chatter."""
     with _lock, tempfile.TemporaryFile() as held:
         try:

@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.sources.base import Source
-from mp2flame.sources.folders import IMAGE_SUFFIXES, pictures_in, pictures_like
+from mp2flame.sources.images import IMAGE_SUFFIXES, list_images, match_images
 
 if TYPE_CHECKING:
-    from mp2flame.sources.frames import FrameReader
+    from mp2flame.sources.base import FrameReader
 
-__all__ = ["FILES", "STREAMS", "VIDEO_SUFFIXES", "open_source"]
 
 VIDEO_SUFFIXES: Final = frozenset(
     {".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv", ".flv"}
@@ -24,17 +23,17 @@ VIDEO_SUFFIXES: Final = frozenset(
 )
 
 STREAMS: Final = {
-    "livelink": "mp2flame.sources.livelink:LiveLinkSource",
-    "ifacialmocap": "mp2flame.sources.ifacialmocap:IFacialMocapSource",
-    "vmc": "mp2flame.sources.vmc:VmcSource",
-    "ws": "mp2flame.sources.websocket:WebSocketSource",
-    "wss": "mp2flame.sources.websocket:WebSocketSource",
+    "livelink": "mp2flame.streams.livelink:LiveLinkSource",
+    "ifacialmocap": "mp2flame.streams.ifacialmocap:IFacialMocapSource",
+    "vmc": "mp2flame.streams.vmc:VmcSource",
+    "ws": "mp2flame.streams.websocket:WebSocketSource",
+    "wss": "mp2flame.streams.websocket:WebSocketSource",
 }
-"""URL scheme to "module:Class"; each class has `from_spec(spec, **options)`."""
+"""URL scheme to "module:Class"; each class has `from_url(spec, **options)`."""
 
 FILES: Final = {
-    ".csv": "mp2flame.sources.livelink_csv:LiveLinkCsvSource",
-    ".json": "mp2flame.sources.blendshape_json:BlendshapeJsonSource",
+    ".csv": "mp2flame.sources.tables:LiveLinkCsvSource",
+    ".json": "mp2flame.sources.tables:BlendshapeJsonSource",
     ".jsonl": "mp2flame.sources.recording:RecordingSource",
 }
 """Suffix of a file without pixels to "module:Class", likewise."""
@@ -96,14 +95,14 @@ def open_source(
 
 
 def _open_named(target: str | None, text: str, **options: Any) -> Source:
-    """The source that a table names as "module:Class", made by its `from_spec`."""
+    """The source that a table names as "module:Class", made by its `from_url`."""
     if target is None:
         raise InputError(f"no source is known for {text!r}: {_POSSIBLE}")
     module, _, name = target.partition(":")
     kind = getattr(importlib.import_module(module), name)
     given = {key: value for key, value in options.items() if value is not None and value is not False}
     try:
-        source: Source = kind.from_spec(text, **given)
+        source: Source = kind.from_url(text, **given)
     except TypeError as error:
         if "unexpected keyword argument" not in str(error):
             raise
@@ -123,10 +122,10 @@ def _pixels(path: Path, fps: float | None) -> FrameReader:
     path = path.expanduser()
     suffix = path.suffix.lower()
     if path.is_dir():
-        return _images(pictures_in(path), fps)
+        return _images(list_images(path), fps)
     if not path.exists():
         if glob.has_magic(str(path)):
-            return _images(pictures_like(str(path)), fps)
+            return _images(match_images(str(path)), fps)
         known = suffix in VIDEO_SUFFIXES | IMAGE_SUFFIXES
         raise MissingFileError(f"no file or folder {path}" + ("" if known else f"; {_POSSIBLE}"))
     if suffix in IMAGE_SUFFIXES:
@@ -161,8 +160,8 @@ def _webcam(index: int) -> FrameReader:
 
 def _detected(reader: FrameReader, landmarker: str | Path | None, *, mirror: bool) -> Source:
     from mp2flame.downloads import landmarker_path
-    from mp2flame.sources.detected import DetectedSource, LiveDetectedSource
+    from mp2flame.sources.detection import DetectedSource
     from mp2flame.sources.detector import FaceDetector
 
     detector = FaceDetector(landmarker_path(None if landmarker is None else Path(landmarker)), mode=reader.mode)
-    return (LiveDetectedSource if reader.live else DetectedSource)(reader, detector, mirror=mirror)
+    return DetectedSource(reader, detector, mirror=mirror)

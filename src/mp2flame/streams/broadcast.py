@@ -20,7 +20,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("websockets", "stream", "serve a WebSocket stream") from error
 
-__all__ = ["Broadcaster"]
 
 _LOOPBACK_PAGES = re.compile(r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d{1,5})?")
 _MOST_CLIENTS = 128

@@ -2,27 +2,90 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 from collections.abc import Generator
 from contextlib import suppress
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, Generic, Protocol, TypeVar
 
 from numpy.typing import NDArray
 
 from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.sources.ahead import read_ahead
-from mp2flame.sources.base import Source
-from mp2flame.sources.frames import FrameReader
-from mp2flame.sources.pictures import mirrored, rgb_picture
+from mp2flame.sources.base import FrameReader, Source
+from mp2flame.sources.images import mirror_image, to_rgb
 
-__all__ = ["DetectedSource", "Detector", "LiveDetectedSource"]
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class _End:
+    """Behind the last item, and why there are no more."""
+
+    error: Exception | None
+
+
+class _Reader(Generic[_Item]):
+    """Walks through items in a thread of its own, as far as there is room."""
+
+    def __init__(self, items: Generator[_Item, None, None], room: int) -> None:
+        self.ready: queue.SimpleQueue[_Item | _End] = queue.SimpleQueue()
+        self._items = items
+        self._room = threading.Semaphore(room)
+        self._stopping = False
+        # A walk that nobody ends must not keep the program from ending.
+        self._thread = threading.Thread(target=self._run, name="mp2flame-ahead", daemon=True)
+        self._thread.start()
+
+    def make_room(self) -> None:
+        """Let it read one more item."""
+        self._room.release()
+
+    def stop(self) -> None:
+        """End the walk and close the items, in their own thread, after the item that is being read."""
+        self._stopping = True
+        self._room.release()
+        self._thread.join()
+
+    def _run(self) -> None:
+        error: Exception | None = None
+        try:
+            while self._room.acquire() and not self._stopping:
+                self.ready.put(next(self._items))
+        except StopIteration:
+            pass
+        except Exception as caught:  # noqa: BLE001 - raised again where the items are taken
+            error = caught
+        finally:
+            self._items.close()
+            self.ready.put(_End(error))
+
+
+def read_ahead(items: Generator[_Item, None, None], *, room: int = 2) -> Generator[_Item, None, None]:
+    """The same items in the same order, made in a thread of their own; what they raise is raised in its place.
+
+    Nothing is made before the first is asked for. Closing this closes `items`.
+
+    Args:
+        items: made one by one; closed at the end, in the thread that makes them.
+        room: how many are made before they are asked for.
+    """
+    reader = _Reader(items, room)
+    try:
+        while not isinstance(item := reader.ready.get(), _End):
+            reader.make_room()
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        reader.stop()
 
 
 class Detector(Protocol):
     """What `DetectedSource` asks of a detector; `mp2flame.sources.detector.FaceDetector` is one."""
 
-    def detect(self, picture: NDArray[Any], time: float, *, keep_picture: bool = False) -> Observation:
+    def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
         """What is seen in one picture (H, W, 3)."""
 
     def reset(self) -> None:
@@ -46,23 +109,24 @@ class DetectedSource(Source):
         self.reader = reader
         self.detector = detector
         self.mirror = mirror
+        self.live = reader.live
         self._closed = threading.Event()
         self._walk: Generator[Observation, None, None] | None = None
 
     @property
-    def frame_count(self) -> int | None:
+    def n_frames(self) -> int | None:
         """How many frames are expected, where the reader knows it."""
-        return self.reader.frame_count
+        return self.reader.n_frames
 
     @property
-    def frame_rate(self) -> float | None:
+    def fps(self) -> float | None:
         """Frames per second on average, where the reader knows it."""
-        return self.reader.frame_rate
+        return self.reader.fps
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What the reader has to say about the frames read so far."""
-        return self.reader.remarks
+        return self.reader.warnings
 
     def __iter__(self) -> Generator[Observation, None, None]:
         """One observation for each picture; a picture that could not be read has no face.
@@ -89,8 +153,8 @@ class DetectedSource(Source):
                 if picture is None:
                     yield Observation.missing(time)
                     continue
-                seen = mirrored(rgb_picture(picture)) if self.mirror else picture
-                yield self.detector.detect(seen, time, keep_picture=self.keep_picture)
+                seen = mirror_image(to_rgb(picture)) if self.mirror else picture
+                yield self.detector.detect(seen, time, keep_image=self.keep_image)
         finally:
             frames.close()
             self.detector.reset()
@@ -103,9 +167,3 @@ class DetectedSource(Source):
             # Running in another thread it cannot be closed from here; it sees the flag at its next frame.
             with suppress(ValueError):
                 self._walk.close()
-
-
-class LiveDetectedSource(DetectedSource):
-    """The same from a device whose frames are lost if not taken."""
-
-    live: ClassVar[bool] = True

@@ -6,14 +6,11 @@ from typing import Any
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.sinks.base import HeadSurface
-from mp2flame.sinks.datagrams import DatagramSink
-from mp2flame.streams.address import parse_address
+from mp2flame.streams.base import UdpSinkBase, parse_address
 from mp2flame.streams.messages import json_frame
 
-__all__ = ["UdpSink"]
 
-
-class UdpSink(DatagramSink):
+class UdpSink(UdpSinkBase):
     """Sends frames as JSON; docs/stream_protocol.md describes the object."""
 
     @classmethod

@@ -7,8 +7,6 @@ from contextlib import contextmanager
 
 from mp2flame.errors import MissingExtraError, SourceError
 
-__all__ = ["importing"]
-
 
 @contextmanager
 def importing(package: str, purpose: str) -> Iterator[None]:

@@ -6,15 +6,12 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, TypeVar
+from typing import TypeVar
 
 from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.sources.base import Source
-from mp2flame.sources.detected import DetectedSource, LiveDetectedSource
-from mp2flame.sources.frames import CLOSE, FrameReader, TimedPicture
-
-__all__ = ["PacedReader", "PacedSource", "Transport", "paced"]
+from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, TimedImage
+from mp2flame.sources.detection import DetectedSource
 
 _DEFAULT_STEP = 1 / 30
 _SHOWN_AT_LEAST_EVERY = 0.2
@@ -43,7 +40,7 @@ class _Run:
         return 0.0 if self.first is None else self.last - self.first
 
 
-class Transport:
+class Player:
     """The buttons of a player, and where it is; may be used from any thread.
 
     Args:
@@ -111,7 +108,7 @@ class Transport:
             try:
                 for item in items:
                     now = time_of(item)
-                    if now < start - CLOSE:
+                    if now < start - TIME_TOLERANCE:
                         continue
                     if not self._turn(run, now):
                         break
@@ -184,7 +181,7 @@ class Transport:
         return now - run.due > max(run.step, _DEFAULT_STEP) and now - run.shown < _SHOWN_AT_LEAST_EVERY
 
 
-class PacedReader(FrameReader):
+class ReaderPlayer(FrameReader):
     """The pictures of a file as a camera would give them.
 
     Args:
@@ -192,24 +189,24 @@ class PacedReader(FrameReader):
         transport: plays it.
     """
 
-    live: ClassVar[bool] = True
+    live = True
 
-    def __init__(self, reader: FrameReader, transport: Transport) -> None:
+    def __init__(self, reader: FrameReader, transport: Player) -> None:
         self._reader = reader
         self._transport = transport
         self.mode = reader.mode
 
     @property
-    def frame_rate(self) -> float | None:
+    def fps(self) -> float | None:
         """Frames per second on average, where the file knows it."""
-        return self._reader.frame_rate
+        return self._reader.fps
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What the file's reader has to say."""
-        return self._reader.remarks
+        return self._reader.warnings
 
-    def __iter__(self) -> Generator[TimedPicture, None, None]:
+    def __iter__(self) -> Generator[TimedImage, None, None]:
         """Timed pictures, until it is closed."""
         return self._transport.frames(
             self._reader.begin_at, lambda item: item[0], lambda item, moment: (moment, item[1])
@@ -221,7 +218,7 @@ class PacedReader(FrameReader):
         self._reader.close()
 
 
-class PacedSource(Source):
+class SourcePlayer(Source):
     """A file without pixels, such as a recording, in its own pace.
 
     Args:
@@ -229,22 +226,22 @@ class PacedSource(Source):
         transport: plays it.
     """
 
-    live: ClassVar[bool] = True
+    live = True
 
-    def __init__(self, source: Source, transport: Transport) -> None:
+    def __init__(self, source: Source, transport: Player) -> None:
         self._source = source
         self._transport = transport
         self._closed = False
 
     @property
-    def frame_rate(self) -> float | None:
+    def fps(self) -> float | None:
         """Frames per second on average, where the file knows it."""
-        return self._source.frame_rate
+        return self._source.fps
 
     @property
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What the file's source has to say."""
-        return self._source.remarks
+        return self._source.warnings
 
     def __iter__(self) -> Generator[Observation, None, None]:
         """Observations, until it is closed.
@@ -278,14 +275,14 @@ def _retimed(observation: Observation, moment: float) -> Observation:
     return replace(observation, time=observation.time * 0 + moment)
 
 
-def paced(source: Source) -> tuple[Source, Transport | None]:
+def play_in_real_time(source: Source) -> tuple[Source, Player | None]:
     """A file as a live source with its transport; a source that is live already, as it is, without one."""
     if source.live:
         return source, None
-    rate = source.frame_rate
-    duration = source.frame_count / rate if source.frame_count is not None and rate else None
-    transport = Transport(duration=duration)
+    rate = source.fps
+    duration = source.n_frames / rate if source.n_frames is not None and rate else None
+    transport = Player(duration=duration)
     if isinstance(source, DetectedSource):
-        reader = PacedReader(source.reader, transport)
-        return LiveDetectedSource(reader, source.detector, mirror=source.mirror), transport
-    return PacedSource(source, transport), transport
+        reader = ReaderPlayer(source.reader, transport)
+        return DetectedSource(reader, source.detector, mirror=source.mirror), transport
+    return SourcePlayer(source, transport), transport
