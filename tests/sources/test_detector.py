@@ -191,7 +191,9 @@ def test_foreign_and_truncated_landmarkers(landmarker: Path, tmp_path: Path, per
 def test_other_blendshape_names_are_refused(
     detector: FaceDetector, performance: list[Pixels], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(detector, "MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:]))
+    monkeypatch.setattr(
+        "mp2flame.sources.detector.MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:])
+    )
     with pytest.raises(FormatError, match="gives 52, with jawOpen in the place of jawRight"):
         detector.detect(performance[0], 0.0)
 

@@ -121,7 +121,7 @@ def test_a_landmarker_that_is_not_there(film: Path, tmp_path: Path) -> None:
     ("package", "spec", "purpose"),
     [
         ("av", "film.mp4", "read video files"),
-        ("cv2", "pictures", "read pictures"),
+        ("cv2", "pictures", "read images"),
         ("mediapipe", "pictures", "see faces"),
     ],
 )

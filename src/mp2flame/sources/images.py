@@ -115,6 +115,7 @@ class ImagesReader(FrameReader):
     mode: Literal["video", "image"] = "image"
 
     def __init__(self, paths: Sequence[Path], *, fps: float | None = None) -> None:
+        _opencv()
         self._paths = list(paths)
         self._rate = _DEFAULT_RATE if fps is None else float(fps)
         self._unreadable: list[Path] = []
@@ -175,12 +176,11 @@ def read_image(path: Path) -> Image:
         FormatError: the file is no picture, or is cut off.
         SourceError: the file may not be read.
     """
+    cv2 = _opencv()
     try:
         data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
     except OSError as error:
         raise SourceError(f"the picture {path} cannot be read: {error.strerror}") from error
-    with importing("cv2", "read images"):
-        import cv2
     try:
         decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error as error:
@@ -189,3 +189,10 @@ def read_image(path: Path) -> Image:
         raise FormatError(f"{path} is no picture that can be decoded: it is empty, cut off or of another format")
     rgb: Image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
     return rgb
+
+
+def _opencv() -> Any:
+    """OpenCV, loaded when an image is to be read: listing images needs no extra."""
+    with importing("cv2", "read images"):
+        import cv2
+    return cv2
