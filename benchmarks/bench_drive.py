@@ -22,7 +22,7 @@ import av
 import mediapipe as mp
 import psutil
 
-from mp2flame import default_filters, drive, head_surface, load_head, open_sink, open_source
+from mp2flame import default_filters, drive, load_head, open_sink, open_source
 from mp2flame.mapping import HeadPose, default_mapping
 from mp2flame.sinks.encoders import Mp4Encoder
 
@@ -58,7 +58,7 @@ def driven(film: Path, landmarker: Path, folder: Path) -> tuple[int, float]:
     head = load_head("builtin")
     started = time.perf_counter()
     with open_source(str(film), landmarker=landmarker) as source:
-        sink = open_sink(folder / "out.npz", head=head_surface(head))
+        sink = open_sink(folder / "out.npz", head=head)
         mapping = HeadPose(default_mapping())
         report = drive(source, mapping, head, [sink], filters=default_filters(), rest="auto")
         return report.frames, time.perf_counter() - started
@@ -92,7 +92,7 @@ def memory(film: Path, landmarker: Path, folder: Path) -> tuple[float, float, in
             source,
             default_mapping(),
             head,
-            [open_sink(folder / "long.npz", head=head_surface(head))],
+            [open_sink(folder / "long.npz", head=head)],
             filters=default_filters(),
             on_frame=lambda _: marks.append(process.memory_info().rss / 2**20),
         )

@@ -28,7 +28,8 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.bench_drive import bare
 from benchmarks.live_ends import Arrivals, Nobody, Receipts, browse, free_port, listen, page_leavings, sink_leavings
-from mp2flame import Pipeline, default_filters, head_surface, load_head, open_sink, open_source
+from mp2flame import Pipeline, default_filters, load_head, open_sink, open_source
+from mp2flame.data import Frame
 from mp2flame.head import FlameHead
 from mp2flame.live.color_patches import Painting
 from mp2flame.live.director import Director
@@ -36,7 +37,6 @@ from mp2flame.live.page import Page
 from mp2flame.live.takes import FORMATS
 from mp2flame.live.viewer_sink import PictureSink, ViewerSink
 from mp2flame.mapping import HeadPose, default_mapping
-from mp2flame.pipeline.lanes import Frame
 from mp2flame.sources.base import Source
 from mp2flame.sources.detection import DetectedSource
 from mp2flame.sources.player import play_in_real_time
@@ -79,9 +79,8 @@ class Road:
 
     @contextmanager
     def _ends(self) -> Iterator[tuple[Page, int, list[Connection]]]:
-        surface = head_surface(self.head)
         page = Page(
-            surface, cast(Director, Nobody()), port=0, sources=("0",), source="0", free_source=False,
+            self.head, cast(Director, Nobody()), port=0, sources=("0",), source="0", free_source=False,
             mappings=("builtin",), formats=FORMATS, n_expression=self.head.n_expression, mirror=False,
         )  # fmt: skip
         udp = free_port()
@@ -118,7 +117,7 @@ class Road:
             self._ends() as (page, udp, pipes),
             threadpool_limits(limits=1, user_api="blas"),
         ):
-            network = open_sink(f"udp://127.0.0.1:{udp}", head=head_surface(self.head))
+            network = open_sink(f"udp://127.0.0.1:{udp}", head=self.head)
             datagrams_left = sink_leavings(network)
             pipeline = Pipeline(
                 source,

@@ -25,7 +25,7 @@ import psutil
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from mp2flame import Pipeline, default_filters, head_surface, load_head, open_sink, open_source
+from mp2flame import Pipeline, default_filters, load_head, open_sink, open_source
 from mp2flame.head import FlameHead
 from mp2flame.mapping import HeadPose, default_mapping
 from mp2flame.sources.player import play_in_real_time
@@ -107,7 +107,7 @@ class Road:
             source, _ = play_in_real_time(source)
         process = psutil.Process()
         with source:
-            sink = cast("WebSocketSink", open_sink("ws://:0?vertices=1", head=head_surface(self.head)))
+            sink = cast("WebSocketSink", open_sink("ws://:0?vertices=1", head=self.head))
             crowded = _crowd(sink.port) if clients else None
             before = process.memory_info().rss
             pipeline = Pipeline(

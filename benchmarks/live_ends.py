@@ -17,7 +17,7 @@ from mediapipe.tasks.python.vision import FaceDetector, FaceLandmarker
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame, Observation
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.detection import Detector
 from tests.helpers import viser_client
@@ -96,9 +96,9 @@ def sink_leavings(sink: Sink) -> dict[float, float]:
     write = sink.write
     moments: dict[float, float] = {}
 
-    def noted(observation: Observation, params: FlameParams, vertices: np.ndarray | None) -> None:
-        write(observation, params, vertices)
-        moments[float(observation.time[0])] = time.perf_counter()
+    def noted(frame: Frame) -> None:
+        write(frame)
+        moments[float(frame.observation.time[0])] = time.perf_counter()
 
     sink.write = noted  # type: ignore[method-assign]
     return moments

@@ -12,20 +12,21 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
-from mp2flame.data import FlameParams, Observation, concatenate
+from mp2flame.data import FlameParams, Frame, Observation, concatenate
 from mp2flame.errors import MissingFileError, SinkError
 from mp2flame.formats import load_params
-from mp2flame.sinks import HeadSurface, Sink, open_sink
+from mp2flame.sinks import Sink, open_sink
 from mp2flame.sources import Source, open_source
 from mp2flame.sources.detection import DetectedSource
 from mp2flame.sources.images import ImagesReader
 from mp2flame.sources.video import VideoReader
+from tests.helpers.heads import HeadStub
 from tests.helpers.video import noise, write_film
 
 _N = 6
-_HEAD = HeadSurface(
+_HEAD = HeadStub(
     faces=np.array([[0, 1, 2]], dtype=np.uint32),
-    rest_vertices=np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]], dtype=np.float32),
+    neutral_vertices=np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]], dtype=np.float32),
 )
 
 
@@ -80,7 +81,7 @@ def _images(folder: Path) -> Source:
 def _recording(folder: Path) -> Source:
     with open_sink(folder / "take.jsonl", head=_HEAD) as sink:
         for index in range(_N):
-            sink.write(_frame(index, found=index != 2), _params(index, found=index != 2), None)
+            sink.write(Frame(_frame(index, found=index != 2), _params(index, found=index != 2)))
     return open_source(folder / "take.jsonl")
 
 
@@ -162,7 +163,7 @@ def target(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def _vertices(index: int) -> NDArray[np.float32]:
-    moved: NDArray[np.float32] = _HEAD.rest_vertices + np.float32(index * 0.001)
+    moved: NDArray[np.float32] = _HEAD.neutral_vertices + np.float32(index * 0.001)
     return moved
 
 
@@ -170,7 +171,11 @@ def _fill(sink: Sink, n: int = _N) -> None:
     for index in range(n):
         found = index != 2
         sink.write(
-            _frame(index, found=found), _params(index, found=True), _vertices(index) if sink.needs_vertices else None
+            Frame(
+                _frame(index, found=found),
+                _params(index, found=True),
+                _vertices(index) if sink.needs_vertices else None,
+            )
         )
 
 

@@ -39,7 +39,7 @@ def _run(blocked: list[str], code: str, folder: Path) -> str:
     return (ran.stdout + ran.stderr).strip()
 
 
-_HEAD = "import mp2flame; head = mp2flame.load_head('builtin'); surface = mp2flame.head_surface(head)\n"
+_HEAD = "import mp2flame; head = mp2flame.load_head('builtin'); surface = head\n"
 
 
 @pytest.mark.parametrize(

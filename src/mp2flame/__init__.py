@@ -5,7 +5,7 @@
     params = mapping(observation)                           # FlameParams
     vertices = head(params)                                 # (N, V, 3) metres
     with mp2flame.open_source("video.mp4") as source:
-        mp2flame.drive(source, mapping, head, [mp2flame.open_sink("film.mp4", head=mp2flame.head_surface(head))])
+        mp2flame.drive(source, mapping, head, [mp2flame.open_sink("film.mp4", head=mp2flame.head)])
 
 Importing the package loads NumPy and nothing else; every name below is loaded when it is first used.
 """
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mp2flame.formats import load_params
     from mp2flame.head import FlameHead, load_head, save_head
     from mp2flame.mapping import Mapping, load_mapping
-    from mp2flame.pipeline import Pipeline, Report, drive, head_surface
+    from mp2flame.pipeline import Pipeline, Report, drive
     from mp2flame.sinks import open_sink
     from mp2flame.sources import open_source
 
@@ -38,7 +38,6 @@ __all__ = [
     "concatenate",
     "default_filters",
     "drive",
-    "head_surface",
     "load_head",
     "load_mapping",
     "load_params",
@@ -54,7 +53,6 @@ _HOMES = {
     "Report": "pipeline",
     "default_filters": "filters",
     "drive": "pipeline",
-    "head_surface": "pipeline",
     "load_head": "head",
     "load_mapping": "mapping",
     "load_params": "formats",

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,7 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 
-__all__ = ["N_LANDMARKS", "N_SCORES", "SCORE_LIMIT", "FlameParams", "Observation", "concatenate"]
+__all__ = [
+    "N_LANDMARKS",
+    "N_SCORES",
+    "SCORE_LIMIT",
+    "FlameParams",
+    "Frame",
+    "HeadLike",
+    "Observation",
+    "concatenate",
+]
 
 N_SCORES = len(MEDIAPIPE)
 N_LANDMARKS = 478
@@ -295,3 +304,45 @@ def _joined(name: str, nouns: Sequence[Observation | FlameParams]) -> NDArray[An
     if any(value is None or value.shape[1:] != given.shape[1:] for value in values):
         raise InputError(f"expected parts with the same {name}; got it absent or of another width in some")
     return np.concatenate(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """One frame (N = 1) on its way to the sinks."""
+
+    observation: Observation
+    """What the source delivered."""
+    params: FlameParams
+    """The parameters after mapping and filters."""
+    vertices: Float32 | None = None
+    """(V, 3) metres, the posed head; None where no open sink needs it."""
+    arrival: float = 0.0
+    """`time.perf_counter` seconds at which the frame left the source; for latencies only."""
+
+
+class HeadLike(Protocol):
+    """The properties of a head that sinks and mappings use; `FlameHead` has them."""
+
+    @property
+    def hash(self) -> str:
+        """sha256 of the model's arrays; empty where it is unknown."""
+
+    @property
+    def version(self) -> str:
+        """The head's version in words."""
+
+    @property
+    def n_expression(self) -> int:
+        """E, the number of expression coefficients."""
+
+    @property
+    def faces(self) -> NDArray[np.uint32]:
+        """(F, 3) vertex indices."""
+
+    @property
+    def neutral_vertices(self) -> Float32:
+        """(V, 3) metres, the identity with a neutral expression."""
+
+    @property
+    def vertex_colors(self) -> NDArray[np.uint8] | None:
+        """(V, 3) RGB, or None."""

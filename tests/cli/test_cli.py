@@ -13,9 +13,9 @@ import pytest
 from mp2flame import FlameParams, Observation, demo_animation, downloads, load_head, load_params, open_sink
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.cli import doctor, main
+from mp2flame.data import Frame
 from mp2flame.demo_animation import KeyPose
 from mp2flame.errors import FetchError
-from mp2flame.pipeline import head_surface
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def recording(tmp_path: Path) -> Path:
     """Two seconds: rest, then a jaw that opens."""
     head = load_head("builtin")
     path = tmp_path / "take.jsonl"
-    with open_sink(path, head=head_surface(head)) as sink:
+    with open_sink(path, head=head) as sink:
         for index in range(60):
             scores = np.full((1, 52), 0.05, dtype=np.float32)
             scores[0, MEDIAPIPE.index("jawOpen")] = 0.02 if index < 35 else 0.8
@@ -33,7 +33,7 @@ def recording(tmp_path: Path) -> Path:
                 scores=scores,
                 head_transform=np.eye(4, dtype=np.float32)[None],
             )
-            sink.write(seen, FlameParams.neutral(n_expression=head.n_expression, time=seen.time), None)
+            sink.write(Frame(seen, FlameParams.neutral(n_expression=head.n_expression, time=seen.time)))
     return path
 
 
@@ -84,12 +84,12 @@ def test_head_pose_goes_where_it_is_told(recording: Path, tmp_path: Path, capsys
     from mp2flame.formats.recording import read_recording
 
     turned = tmp_path / "turned.jsonl"
-    with open_sink(turned, head=head_surface(load_head("builtin"))) as sink:
+    with open_sink(turned, head=load_head("builtin")) as sink:
         for seen, params in read_recording(recording):
             assert params is not None
             transform = np.eye(4, dtype=np.float32)
             transform[:3, :3] = [[0, 0, 1], [0, 1, 0], [-1, 0, 0]]
-            sink.write(replace(seen, head_transform=transform[None]), params, None)
+            sink.write(Frame(replace(seen, head_transform=transform[None]), params))
     found = {}
     for joint in ("global_orient", "neck_pose", "none"):
         code, said = _run(capsys, "drive", turned, "--head-pose", joint, "--no-smooth", "-o", tmp_path / "out.npz")

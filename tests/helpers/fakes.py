@@ -6,12 +6,12 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import SinkError, SourceError
 from mp2flame.mapping.base import Mapping
 from mp2flame.sinks.base import Sink
@@ -124,12 +124,12 @@ class ListSink(Sink):
         self.aborted = 0
         self.threads: set[int] = set()
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:
+    def write(self, frame: Frame) -> None:
         self.threads.add(threading.get_ident())
         if len(self.frames) == self.fail_at:
             raise self.error
         time.sleep(self.seconds)
-        self.frames.append((observation, params, vertices))
+        self.frames.append((frame.observation, frame.params, frame.vertices))
 
     def close(self) -> None:
         self.threads.add(threading.get_ident())
@@ -142,14 +142,14 @@ class ListSink(Sink):
 class LatestSink(ListSink):
     """The same, but only the newest frame matters."""
 
-    policy: ClassVar[Literal["every", "latest"]] = "latest"
+    policy: Literal["every", "latest"] = "latest"
 
 
 class MeshSink(ListSink):
     """The same, and it wants vertices and pictures."""
 
-    needs_vertices: ClassVar[bool] = True
-    needs_picture: ClassVar[bool] = True
+    needs_vertices: bool = True
+    needs_image: bool = True
 
 
 BROKEN_OFF = SourceError("the camera was unplugged")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -62,3 +63,15 @@ def random_params(n: int, n_expression: int, seed: int = 0, *, angle: float = 0.
 def pose_of(params: FlameParams, frame: int) -> NDArray[np.float32]:
     """(5, 3) every joint's axis-angle in one frame."""
     return np.stack([getattr(params, name)[frame] for name in POSES])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class HeadStub:
+    """The properties of a head that sinks use, without a model behind them."""
+
+    faces: NDArray[np.uint32]
+    neutral_vertices: NDArray[np.float32]
+    vertex_colors: NDArray[np.uint8] | None = None
+    version: str = "unknown"
+    hash: str = ""
+    n_expression: int = 50

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.rotations import matrix
-from mp2flame.sinks.base import HeadSurface
 from mp2flame.sources.base import Source
+from tests.helpers.heads import HeadStub
 
 
 def face(seed: int, time: float = 0.0, *, tongue: float | None = 0.25, head: bool = True) -> Observation:
@@ -64,12 +64,12 @@ def nobody(time: float, n_expression: int = 100) -> tuple[Observation, FlamePara
     return Observation.missing(time), params
 
 
-def surface(n_vertices: int = 6) -> HeadSurface:
+def surface(n_vertices: int = 6) -> HeadStub:
     """A head of a few vertices."""
     rng = np.random.default_rng(0)
-    return HeadSurface(
+    return HeadStub(
         faces=np.arange(n_vertices, dtype=np.uint32).reshape(-1, 3),
-        rest_vertices=rng.normal(size=(n_vertices, 3)).astype(np.float32),
+        neutral_vertices=rng.normal(size=(n_vertices, 3)).astype(np.float32),
         vertex_colors=rng.integers(0, 255, (n_vertices, 3), dtype=np.uint8),
         version="a small head",
         hash="abc",

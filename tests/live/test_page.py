@@ -17,7 +17,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.typing import Origin
 
-from mp2flame.data import FlameParams
+from mp2flame.data import FlameParams, Frame
 from mp2flame.errors import SinkError
 from tests.helpers.fakes import observation
 from tests.helpers.live import wait_for
@@ -29,15 +29,15 @@ from viser._messages import GuiUpdateMessage
 from mp2flame.live.access import may_connect, only_this_machine, who_can_see
 from mp2flame.live.page import Page
 from mp2flame.live.viewer_sink import PictureSink, ViewerSink
-from mp2flame.sinks.base import HeadSurface
 from tests.helpers import viser_client
+from tests.helpers.heads import HeadStub
 
 _RNG = np.random.default_rng(0)
 
 
-def _surface(n: int = 6000) -> HeadSurface:
+def _surface(n: int = 6000) -> HeadStub:
     faces = np.stack([np.arange(n - 2), np.arange(1, n - 1), np.arange(2, n)], axis=1).astype(np.uint32)
-    return HeadSurface(faces=faces, rest_vertices=_RNG.normal(0, 0.1, (n, 3)).astype(np.float32))
+    return HeadStub(faces=faces, neutral_vertices=_RNG.normal(0, 0.1, (n, 3)).astype(np.float32))
 
 
 class _Nobody:
@@ -129,11 +129,11 @@ def test_a_browser_that_does_not_read_holds_nobody_up_and_no_queue_grows(page: P
         for index in range(400):
             sent = _new_vertices(page)
             # Were it held up by who does not read, it would be for ever.
-            sink.write(observation(index), params, sent)
+            sink.write(Frame(observation(index), params, sent))
             kept.append(len(page._server._websock_server._broadcast_buffer.message_from_id))
             time.sleep(0.004)
         time.sleep(0.05)
-        sink.write(observation(400), params, sent)
+        sink.write(Frame(observation(400), params, sent))
         wait_for(lambda: newest and newest[-1] == sent.tobytes())
         assert len(newest) > 5
         assert max(kept) <= kept[0] + 3
@@ -168,7 +168,7 @@ def test_no_more_is_shown_than_a_screen_can_show(page: Page, monkeypatch: pytest
     while clock.now < 101.0:
         seen = replace(observation(0), picture=np.zeros((4, 4, 3), dtype=np.uint8))
         for sink in sinks:
-            sink.write(seen, params, page.heads[0]._vertices)
+            sink.write(Frame(seen, params, page.heads[0]._vertices))
         clock.sleep(0.002)
     assert np.diff(heads).min() >= 1 / 70
     assert 55 <= len(heads) <= 71
@@ -180,9 +180,9 @@ def test_a_frame_without_a_picture_takes_the_last_one_away(page: Page, monkeypat
     monkeypatch.setattr(Page, "watched", True)
     sink = PictureSink(page)
     params = FlameParams.neutral(n_expression=5)
-    sink.write(replace(observation(0), picture=np.zeros((4, 4, 3), dtype=np.uint8)), params, None)
+    sink.write(Frame(replace(observation(0), picture=np.zeros((4, 4, 3), dtype=np.uint8)), params))
     assert page._picture.visible
-    sink.write(observation(1), params, None)
+    sink.write(Frame(observation(1), params))
     assert not page._picture.visible
 
 

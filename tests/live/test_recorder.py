@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mp2flame.data import Frame
 from mp2flame.errors import InputError, SinkError
 from mp2flame.formats import load_params
 from mp2flame.formats.recording import read_recording
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession
 from mp2flame.live.takes import FORMATS, Take, export
-from mp2flame.pipeline import head_surface
 from mp2flame.sinks import opening
 from tests.helpers.fakes import ListSink, observation
 from tests.helpers.live import running, settings, wait_for
@@ -97,12 +97,12 @@ def _picture(index: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 def _take(folder: Path, pictures: list[np.ndarray | None]) -> Take:
     head = load_head("builtin")
-    take = Take(folder / "take.jsonl", head=head_surface(head))
+    take = Take(folder / "take.jsonl", head=head)
     shapes = head.blendshapes()
     for index, picture in enumerate(pictures):
         seen = replace(observation(index + 100), picture=picture)
         row = shapes[index]
-        take.write(seen, replace(row, time=seen.time), None)
+        take.write(Frame(seen, replace(row, time=seen.time)))
     take.close()
     assert take.error is None
     return take
@@ -117,7 +117,7 @@ def test_a_film_shows_each_frame_with_its_own_picture(tmp_path: Path) -> None:
     take = _take(tmp_path, pictures)
     head = load_head("builtin")
     done: list[int] = []
-    film = export(take, ".mp4", head=head, surface=head_surface(head), on_frame=done.append)
+    film = export(take, ".mp4", head=head, on_frame=done.append)
     assert done == [1, 2, 3, 4, 5]
     frames = [picture for _, picture in VideoReader(film)]
     assert len(frames) == 5
@@ -126,13 +126,13 @@ def test_a_film_shows_each_frame_with_its_own_picture(tmp_path: Path) -> None:
         panel = frame[frame.shape[0] // 2, frame.shape[1] // 8]
         expected = 0 if pictures[index] is None else 40 + 4 * index
         assert np.abs(panel.astype(int) - expected).max() <= 4
-    assert export(take, ".gif", head=head, surface=head_surface(head)).stat().st_size > 1000
+    assert export(take, ".gif", head=head).stat().st_size > 1000
 
 
 def test_a_take_without_frames_has_nothing_to_download(tmp_path: Path) -> None:
     head = load_head("builtin")
     with pytest.raises(InputError, match="no frames"):
-        export(_take(tmp_path, []), ".npz", head=head, surface=head_surface(head))
+        export(_take(tmp_path, []), ".npz", head=head)
 
 
 def test_times_of_a_take_begin_at_zero_and_keep_their_distances(tmp_path: Path) -> None:

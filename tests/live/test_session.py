@@ -163,7 +163,7 @@ def test_two_mappings_side_by_side(tmp_path: Path) -> None:
         assert session.page.heads[1]._frame.visible
         session.set_mapping("B", None)
         assert not session.page.heads[1]._frame.visible
-        assert "BesideSink" not in session.pipeline.dropped
+        assert "second head" not in session.pipeline.dropped
 
 
 def test_a_mapping_that_is_not_there_leaves_the_old_one(session: LiveSession) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
+from mp2flame.data import Frame
 from mp2flame.live import LiveSession
 from mp2flame.sinks import open_sink
 from mp2flame.streams.ifacialmocap import HANDSHAKE
@@ -61,7 +62,7 @@ def test_what_our_own_sink_sends_drives_a_session(scheme: str, tmp_path: Path) -
                     wait_for(lambda: sender.clients)
                 for index in range(5):
                     seen = face(index, index / 30)
-                    sender.write(seen, pose(index, seen), None)
+                    sender.write(Frame(seen, pose(index, seen)))
                     got = _next_with_a_face(receiver, float(seen.scores[0, MEDIAPIPE.index("jawOpen")]))
                     sent = dict(zip(ARKIT, reorder(seen.scores[0], MEDIAPIPE, ARKIT).tolist(), strict=True))
                     for name, value in got["scores"].items():
@@ -101,7 +102,7 @@ def test_a_stream_that_falls_silent_shows_no_face_and_the_session_goes_on(tmp_pa
     with running(settings(tmp_path, source="livelink://127.0.0.1:0")) as session:
         with open_sink(f"livelink://127.0.0.1:{_source(session).port}", head=surface()) as sender:
             seen = face(1, 0.0)
-            sender.write(seen, pose(1, seen), None)
+            sender.write(Frame(seen, pose(1, seen)))
             wait_for(lambda: "face seen" in session.page._sign.content)
         wait_for(lambda: "No face" in session.page._sign.content)
         session.set_camera(on=False)

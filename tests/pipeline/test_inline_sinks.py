@@ -5,13 +5,12 @@ from __future__ import annotations
 import gc
 import sys
 import threading
-from typing import ClassVar
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, Frame
 from mp2flame.head import load_head
 from mp2flame.pipeline import Pipeline, Report, drive
 from mp2flame.pipeline.handover import quick_turns
@@ -19,11 +18,11 @@ from tests.helpers.fakes import FirstScores, LatestSink, ListSink, ListSource, L
 
 
 class _Instant(LatestSink):
-    instant: ClassVar[bool] = True
+    instant: bool = True
 
 
 class _InstantMesh(_Instant):
-    needs_vertices: ClassVar[bool] = True
+    needs_vertices: bool = True
 
 
 class _Head:
@@ -44,9 +43,9 @@ class _Logging(_Instant):
         super().__init__()
         self.log = log
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:
+    def write(self, frame: Frame) -> None:
         self.log.append("sent")
-        super().write(observation, params, vertices)
+        super().write(frame)
 
 
 def test_it_is_written_before_the_head_is_posed_and_in_the_callers_thread() -> None:

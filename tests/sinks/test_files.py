@@ -10,15 +10,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mp2flame.data import Frame
 from mp2flame.errors import InputError, SinkError
 from mp2flame.formats import load_params
 from mp2flame.formats.recording import read_recording
-from mp2flame.sinks import HeadSurface, Sink, open_sink
+from mp2flame.sinks import Sink, open_sink
+from tests.helpers.heads import HeadStub
 from tests.helpers.params import FIELDS, frame
 
-_HEAD = HeadSurface(
+_HEAD = HeadStub(
     faces=np.array([[0, 1, 2]], dtype=np.uint32),
-    rest_vertices=np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]], dtype=np.float32),
+    neutral_vertices=np.array([[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]], dtype=np.float32),
     version="three corners",
     hash="0123",
 )
@@ -30,6 +32,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
+from mp2flame.data import Frame
 from mp2flame.sinks import open_sink
 from tests.helpers.video import noise
 from tests.helpers.params import frame
@@ -42,9 +45,10 @@ with open_sink(target, head=_HEAD) as sink:
         resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     for index in range(100_000):
         observation, params = frame(index)
-        if sink.needs_picture:
+        if sink.needs_image:
             observation = replace(observation, picture=noise(1, 160)[0] ^ np.uint8(index * 37 % 256))
-        sink.write(observation, params, np.random.default_rng(index).normal(0, 0.05, (3, 3)).astype(np.float32))
+        vertices = np.random.default_rng(index).normal(0, 0.05, (3, 3)).astype(np.float32)
+        sink.write(Frame(observation, params, vertices))
         print(index + 1, flush=True)
 """
 
@@ -112,13 +116,13 @@ def test_a_recording_on_a_full_device() -> None:
 
     sink = RecordingSink("/dev/full", head=_HEAD)
     with pytest.raises(SinkError, match="No space left on device; its first 0 frames are kept"):
-        sink.write(*frame(0), None)
+        sink.write(Frame(*frame(0)))
     sink.abort()
 
 
 def _fill(sink: Sink, n: int = 4) -> None:
     for index in range(n):
-        sink.write(*frame(index), _HEAD.rest_vertices)
+        sink.write(Frame(*frame(index), _HEAD.neutral_vertices))
 
 
 @pytest.mark.parametrize("name", [kind for kind in _KINDS if kind != "out.jsonl"])
@@ -144,7 +148,7 @@ def test_options_reach_the_sink(tmp_path: Path) -> None:
 
 
 def test_offsets_are_for_flame_heads_only(tmp_path: Path) -> None:
-    flame = HeadSurface(faces=_HEAD.faces, rest_vertices=np.zeros((5023, 3), dtype=np.float32))
+    flame = HeadStub(faces=_HEAD.faces, neutral_vertices=np.zeros((5023, 3), dtype=np.float32))
     for name, head, expected in (("flame.npz", flame, True), ("other.npz", _HEAD, False)):
         with open_sink(tmp_path / name, head=head) as sink:
             _fill(sink)

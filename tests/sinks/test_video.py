@@ -16,12 +16,12 @@ import av
 from PIL import Image
 
 from mp2flame import rotations
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import InputError, SinkError
 from mp2flame.render import MeshRenderer
-from mp2flame.sinks import HeadSurface
 from mp2flame.sinks.encoders import Encoder, GifEncoder, Mp4Encoder
 from mp2flame.sinks.film import FilmSink, head_distance
+from tests.helpers.heads import HeadStub
 from tests.helpers.video import corners, quarters
 
 Pixels = NDArray[np.uint8]
@@ -42,7 +42,7 @@ def _ball() -> tuple[NDArray[np.float32], NDArray[np.uint32]]:
 
 _VERTICES, _FACES = _ball()
 _GREEN = np.tile(np.array([20, 160, 40], dtype=np.uint8), (len(_VERTICES), 1))
-_HEAD = HeadSurface(faces=_FACES, rest_vertices=_VERTICES, vertex_colors=_GREEN)
+_HEAD = HeadStub(faces=_FACES, neutral_vertices=_VERTICES, vertex_colors=_GREEN)
 _BACKGROUND = np.array([236, 238, 241])
 
 
@@ -57,7 +57,7 @@ def _seen(time: float, picture: Pixels | None = None, *, found: bool = True) -> 
 def _film(path: Path, times: list[float], picture: Pixels | None = None, height: int | None = None) -> Path:
     with FilmSink(path, head=_HEAD, height=height) as sink:
         for time in times:
-            sink.write(*_seen(time, picture), _VERTICES)
+            sink.write(Frame(*_seen(time, picture), _VERTICES))
     return path
 
 
@@ -131,9 +131,9 @@ def test_pictures_of_any_size(tmp_path: Path, rows: int, columns: int, size: tup
 
 def test_a_later_picture_of_another_size_is_shown_whole(tmp_path: Path) -> None:
     with FilmSink(tmp_path / "film.mp4", head=_HEAD, height=128) as sink:
-        sink.write(*_seen(0.0, quarters(128, 128)), _VERTICES)
-        sink.write(*_seen(0.1, quarters(64, 128)), _VERTICES)
-        sink.write(*_seen(0.2, None), _VERTICES)
+        sink.write(Frame(*_seen(0.0, quarters(128, 128)), _VERTICES))
+        sink.write(Frame(*_seen(0.1, quarters(64, 128)), _VERTICES))
+        sink.write(Frame(*_seen(0.2, None), _VERTICES))
     (_, wide, none), _ = _read(tmp_path / "film.mp4")
     assert corners(wide[32:96, :128]) == ["red", "green", "blue", "white"]
     assert wide[:28, :128].max() < 12
@@ -148,9 +148,9 @@ def test_without_a_picture_the_head_has_the_film_to_itself(tmp_path: Path) -> No
 
 def test_a_mark_says_that_no_face_was_found(tmp_path: Path) -> None:
     with FilmSink(tmp_path / "film.mp4", head=_HEAD, height=256) as sink:
-        sink.write(*_seen(0.0), _VERTICES)
-        sink.write(*_seen(0.1, found=False), np.full_like(_VERTICES, np.nan))
-        sink.write(*_seen(0.2), _VERTICES)
+        sink.write(Frame(*_seen(0.0), _VERTICES))
+        sink.write(Frame(*_seen(0.1, found=False), np.full_like(_VERTICES, np.nan)))
+        sink.write(Frame(*_seen(0.2), _VERTICES))
     (before, without, after), _ = _read(tmp_path / "film.mp4")
     marked = np.abs(without.astype(int) - before).max(axis=2) > 40
     assert 20 < marked.sum() < 1500
@@ -228,8 +228,8 @@ def test_what_a_film_refuses(tmp_path: Path) -> None:
         FilmSink(tmp_path / "film.mp4", head=_HEAD, height=1)
     sink = FilmSink(tmp_path / "film.mp4", head=_HEAD)
     with pytest.raises(InputError, match="needs its vertices; got None"):
-        sink.write(*_seen(0.0), None)
+        sink.write(Frame(*_seen(0.0)))
     sink.abort()
     with pytest.raises(SinkError, match="it is closed"):
-        sink.write(*_seen(0.0), _VERTICES)
+        sink.write(Frame(*_seen(0.0), _VERTICES))
     assert list(tmp_path.iterdir()) == []

@@ -56,7 +56,7 @@ def test_the_hello() -> None:
 
 
 def test_every_byte_of_a_binary_frame() -> None:
-    vertices = surface().rest_vertices
+    vertices = surface().neutral_vertices
     data = messages.binary_frame(_SEEN, _PARAMS, 7, vertices)
     assert struct.unpack("<4sBBHIId", data[:24]) == (b"MP2F", 1, 15, 100, 7, 6, 2.5)
     numbers = np.frombuffer(data[24:], dtype="<f4")
@@ -69,13 +69,13 @@ def test_every_byte_of_a_binary_frame() -> None:
 
 def test_every_byte_of_a_mesh() -> None:
     head = surface()
-    data = messages.mesh(head.rest_vertices, head.faces, head.vertex_colors)
+    data = messages.mesh(head.neutral_vertices, head.faces, head.vertex_colors)
     assert struct.unpack("<4sBBHII", data[:16]) == (b"MP2M", 1, 1, 0, 6, 2)
-    np.testing.assert_array_equal(np.frombuffer(data[16:88], "<f4").reshape(6, 3), head.rest_vertices)
+    np.testing.assert_array_equal(np.frombuffer(data[16:88], "<f4").reshape(6, 3), head.neutral_vertices)
     np.testing.assert_array_equal(np.frombuffer(data[88:112], "<u4").reshape(2, 3), head.faces)
     assert head.vertex_colors is not None
     assert data[112:] == head.vertex_colors.tobytes()
-    assert messages.mesh(head.rest_vertices, head.faces, None) == data[:5] + b"\0" + data[6:112]
+    assert messages.mesh(head.neutral_vertices, head.faces, None) == data[:5] + b"\0" + data[6:112]
 
 
 def test_binary_round_trip_is_exact() -> None:
@@ -205,7 +205,7 @@ def test_any_value_anywhere(value: Any) -> None:
             messages.parse_json(message | {key: value}).observation(0.0)
 
 
-_DATA = messages.binary_frame(_SEEN, _PARAMS, 7, surface().rest_vertices)
+_DATA = messages.binary_frame(_SEEN, _PARAMS, 7, surface().neutral_vertices)
 
 
 def test_every_truncation_and_any_addition_is_refused() -> None:

@@ -12,10 +12,11 @@ import sys
 for name in ("pythonosc", "websockets"):
     sys.modules[name] = None
 import numpy as np
-from mp2flame.sinks import HeadSurface, open_sink
+from mp2flame.sinks import open_sink
 from mp2flame.sources import open_source
+from tests.helpers.heads import HeadStub
 
-head = HeadSurface(faces=np.zeros((1, 3), np.uint32), rest_vertices=np.zeros((3, 3), np.float32))
+head = HeadStub(faces=np.zeros((1, 3), np.uint32), neutral_vertices=np.zeros((3, 3), np.float32))
 try:
     (open_sink(sys.argv[2], head=head) if sys.argv[1] == "out" else open_source(sys.argv[2])).close()
 except ImportError as error:

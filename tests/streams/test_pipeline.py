@@ -8,6 +8,7 @@ import threading
 
 import pytest
 
+from mp2flame.data import Frame
 from mp2flame.pipeline import Pipeline
 from mp2flame.pipeline.report import Report
 from mp2flame.sinks import open_sink
@@ -36,7 +37,7 @@ def test_a_phone_drives_three_streams_until_it_is_stopped() -> None:
             running.start()
             for index in range(5):
                 seen = face(index, index / 30)
-                phone.write(seen, pose(index, seen), None)
+                phone.write(Frame(seen, pose(index, seen)))
                 frame = json.loads(receiver.recv(65536))
                 assert frame["scores"]["jawOpen"] == pytest.approx(float(seen.scores[0, 25]), abs=1e-5)
                 assert len(frame["flame"]["expression"]) == 5

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import InputError, SinkError
 from mp2flame.streams.base import UdpSinkBase, parse_address
 from mp2flame.streams.livelink import LiveLinkSink
@@ -32,7 +32,7 @@ def test_sinks_say_what_is_wrong(kind: type[UdpSink] | type[VmcSink] | type[Live
     sink.close()
     sink.close()
     with pytest.raises(SinkError, match="closed"):
-        sink.write(face(0), pose(0, face(0)), None)
+        sink.write(Frame(face(0), pose(0, face(0))))
 
 
 @pytest.mark.parametrize(
@@ -61,8 +61,8 @@ def test_udp_frames_are_one_json_object_each() -> None:
         receiver.settimeout(3.0)
         with UdpSink.from_url(f"udp://127.0.0.1:{receiver.getsockname()[1]}", head=surface()) as sink:
             seen = face(5, 0.5)
-            sink.write(seen, pose(5, seen), None)
-            sink.write(*nobody(0.6), None)
+            sink.write(Frame(seen, pose(5, seen)))
+            sink.write(Frame(*nobody(0.6)))
         data = receiver.recv(65536)
         assert len(data) < 8192
         first, second = json.loads(data), json.loads(receiver.recv(65536))
@@ -85,18 +85,18 @@ def test_a_name_is_preferably_an_ipv4_address(monkeypatch: pytest.MonkeyPatch) -
         ]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
         with UdpSink.from_url(f"udp://localhost:{port}", head=surface()) as sink:
-            sink.write(face(0), pose(0, face(0)), None)
+            sink.write(Frame(face(0), pose(0, face(0))))
         assert json.loads(receiver.recv(65536))["found"]
 
 
 def test_nobody_has_to_listen_and_lost_frames_are_counted(caplog: pytest.LogCaptureFixture) -> None:
     with UdpSink.from_url(f"udp://127.0.0.1:{free_port()}", head=surface()) as sink:
         for index in range(20):
-            sink.write(face(index), pose(index, face(index)), None)
+            sink.write(Frame(face(index), pose(index, face(index))))
         assert sink.sent + sink.lost == 20
         sink._socket.close()
         for index in range(3):
-            sink.write(face(index), pose(index, face(index)), None)
+            sink.write(Frame(face(index), pose(index, face(index))))
     assert sink.lost >= 3
     assert len(caplog.records) == 1
 
@@ -107,7 +107,7 @@ def test_a_frame_too_large_for_a_datagram() -> None:
             return bytes(65508)
 
     with Large(parse_address("udp://127.0.0.1:9")) as sink, pytest.raises(SinkError, match="65508 bytes"):
-        sink.write(face(0), pose(0, face(0)), None)
+        sink.write(Frame(face(0), pose(0, face(0))))
 
 
 def test_live_link_to_an_independent_reader() -> None:
@@ -125,7 +125,7 @@ def test_live_link_to_an_independent_reader() -> None:
         receiver.settimeout(3.0)
         url = f"livelink://127.0.0.1:{receiver.getsockname()[1]}?fps=29.97&subject=anna"
         with LiveLinkSink.from_url(url, head=surface(), frame_rate=60.0, seconds_of_day=3600.0) as sink:
-            sink.write(seen, params, None)
+            sink.write(Frame(seen, params))
         found, read = peer.PyLiveLinkFace.decode(receiver.recv(2000))
     assert found
     assert (read.name, read.fps, read._denominator) == ("anna", 30000, 1001)
@@ -150,7 +150,7 @@ def test_vmc_to_an_independent_server() -> None:
         url = f"vmc://127.0.0.1:{server.server_address[1]}?case=pascal&bones=head,jaw"
         with VmcSink.from_url(url, head=surface()) as sink:
             seen = face(4, 2.0)
-            sink.write(seen, pose(4, seen), None)
+            sink.write(Frame(seen, pose(4, seen)))
             server.handle_request()
     assert heard[0] == ("/VMC/Ext/OK", 1, 3, 0, 1)
     assert heard[1] == ("/VMC/Ext/T", 2.0)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
+from mp2flame.data import Frame
 from mp2flame.errors import InputError, SourceError
 from mp2flame.rotations import matrix
 from mp2flame.streams.base import UdpSinkBase, UdpSource
@@ -61,7 +62,7 @@ def test_round_trip(pair: Pair) -> None:
         source, sink = pair()
         with reading(source) as reader, sink:
             for index, seen in enumerate(sent):
-                sink.write(seen, pose(index, seen), None)
+                sink.write(Frame(seen, pose(index, seen)))
                 assert eventually(lambda: len(reader.frames) > index)  # noqa: B023 - called at once
     assert (sink.sent, sink.lost, source.dropped, source.warnings) == (12, 0, 0, ())
     # Frames without a face may come in between on a slow machine.
@@ -82,7 +83,7 @@ def test_live_link_times_are_the_senders() -> None:
     with reading(source) as reader, sink:
         for index in range(20):
             seen = face(index, index / 30)
-            sink.write(seen, pose(index, seen), None)
+            sink.write(Frame(seen, pose(index, seen)))
             time.sleep(0.02)
         assert eventually(lambda: len(reader.frames) == 20)
     steps = np.diff([float(frame.time[0]) for frame in reader.seen])
@@ -96,9 +97,9 @@ def test_no_face_is_told(pair: Pair) -> None:
     source, sink = pair()
     with reading(source) as reader, sink:
         seen = face(0)
-        sink.write(seen, pose(0, seen), None)
+        sink.write(Frame(seen, pose(0, seen)))
         assert eventually(lambda: len(reader.frames) == 1)
-        sink.write(*nobody(1 / 30), None)
+        sink.write(Frame(*nobody(1 / 30)))
         assert eventually(lambda: len(reader.frames) == 2, 0.4), "before the silence would tell it"
     assert [bool(frame.found[0]) for frame in reader.frames[:2]] == [True, False]
 
@@ -109,7 +110,7 @@ def test_silence_is_a_face_that_is_gone() -> None:
         time.sleep(0.8)
         assert reader.frames == [], "nothing before the first packet"
         seen = face(0)
-        sink.write(seen, pose(0, seen), None)
+        sink.write(Frame(seen, pose(0, seen)))
         assert eventually(lambda: len(reader.frames) > 3)
     assert [bool(frame.found[0]) for frame in reader.frames[:4]] == [True, False, False, False]
     times = [float(frame.time[0]) for frame in reader.frames]
@@ -128,7 +129,7 @@ def test_hostile_packets_are_counted_with_one_warning(pair: Pair, caplog: pytest
             stranger(data)
             time.sleep(0.001)
         assert eventually(lambda: source.dropped == len(junk))
-        sink.write(seen, pose(0, seen), None)
+        sink.write(Frame(seen, pose(0, seen)))
         assert eventually(lambda: reader.seen)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
     assert source.warnings[0].startswith(f"{len(junk)} packets from")
@@ -141,7 +142,7 @@ def test_a_second_sender_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> 
         stranger.bind(("127.0.0.2", 0))
         with reading(source) as reader, sink, other:
             first, second = face(1), face(2)
-            sink.write(first, pose(1, first), None)
+            sink.write(Frame(first, pose(1, first)))
             assert eventually(lambda: len(reader.seen) == 1)
             packet = other._packet(second, pose(2, second))
             stranger.sendto(packet, ("127.0.0.1", source.port))
@@ -159,7 +160,7 @@ def test_a_second_subject_is_not_listened_to() -> None:
     with reading(source) as reader, sink, other:
         for index, each in enumerate((sink, other, sink)):
             seen = face(index, index / 30)
-            each.write(seen, pose(index, seen), None)
+            each.write(Frame(seen, pose(index, seen)))
             time.sleep(0.03)
         assert eventually(lambda: len(reader.seen) == 2)
     assert source.dropped == 1
@@ -171,7 +172,7 @@ def test_of_many_packets_that_wait_the_newest_counts() -> None:
     frames = [face(index, index / 60) for index in range(50)]
     with sink:
         for index, seen in enumerate(frames):
-            sink.write(seen, pose(index, seen), None)
+            sink.write(Frame(seen, pose(index, seen)))
         # Iterating begins only now.
         with reading(source) as reader:
             assert eventually(lambda: reader.seen)
@@ -190,7 +191,7 @@ def test_a_flood_neither_blocks_nor_grows() -> None:
             end = time.monotonic() + 20
             while len(reader.seen) < 3 and time.monotonic() < end:
                 seen = face(0, time.monotonic())
-                sink.write(seen, pose(0, seen), None)
+                sink.write(Frame(seen, pose(0, seen)))
                 time.sleep(0.01)
             assert len(reader.seen) >= 3, "frames get through"
         finally:
@@ -216,7 +217,7 @@ def test_close_in_the_middle_of_an_iteration() -> None:
         source, sink = _livelink()
         seen = face(0)
         with source, sink:
-            sink.write(seen, pose(0, seen), None)
+            sink.write(Frame(seen, pose(0, seen)))
             for frame in source:
                 assert frame.found[0]
                 break

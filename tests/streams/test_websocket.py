@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
+from mp2flame.data import Frame
 from mp2flame.errors import InputError, SinkError
 from tests.helpers.streams import eventually, face, nobody, nothing_left_behind, pose, surface
 
@@ -43,7 +44,7 @@ def _bytes(message: str | bytes) -> bytes:
 
 def test_hello_then_binary_frames() -> None:
     with _sink() as sink, _client(sink) as client:
-        sink.write(_SEEN, _PARAMS, None)
+        sink.write(Frame(_SEEN, _PARAMS))
         hello = json.loads(client.recv(3))
         assert hello["format"] == "mp2flame-stream"
         assert (hello["n_expression"], hello["encoding"]) == (100, "binary")
@@ -54,13 +55,13 @@ def test_hello_then_binary_frames() -> None:
         expected = reorder(_SEEN.scores[0], MEDIAPIPE, ARKIT)[:51]
         np.testing.assert_array_equal(numbers[:51], expected)
         np.testing.assert_array_equal(numbers[86:], _PARAMS.expression[0])
-        sink.write(*nobody(2.6), None)
+        sink.write(Frame(*nobody(2.6)))
         assert _bytes(client.recv(3))[5] == 0
 
 
 def test_json_frames() -> None:
     with _sink("?format=json") as sink, _client(sink) as client:
-        sink.write(_SEEN, _PARAMS, None)
+        sink.write(Frame(_SEEN, _PARAMS))
         assert json.loads(client.recv(3))["encoding"] == "json"
         frame = json.loads(client.recv(3))
         assert (frame["type"], frame["time"]) == ("frame", 2.5)
@@ -69,7 +70,7 @@ def test_json_frames() -> None:
 def test_who_comes_late_gets_hello_and_the_latest_frame() -> None:
     with _sink("?format=json") as sink:
         for index in range(3):
-            sink.write(face(index, float(index)), pose(index, face(index)), None)
+            sink.write(Frame(face(index, float(index)), pose(index, face(index))))
         with _client(sink) as client:
             assert json.loads(client.recv(3))["type"] == "hello"
             assert json.loads(client.recv(3))["sequence"] == 2
@@ -78,7 +79,7 @@ def test_who_comes_late_gets_hello_and_the_latest_frame() -> None:
 def test_another_number_of_coefficients_is_told() -> None:
     with _sink() as sink, _client(sink) as client:
         for n_expression in (50, 100):
-            sink.write(_SEEN, pose(1, _SEEN, n_expression), None)
+            sink.write(Frame(_SEEN, pose(1, _SEEN, n_expression)))
             assert json.loads(client.recv(3))["n_expression"] == n_expression
             assert len(_bytes(client.recv(3))) == 368 + 4 * n_expression
 
@@ -88,10 +89,10 @@ def test_vertices_and_the_mesh_on_request() -> None:
     with _sink("?vertices=1") as sink, _client(sink) as client:
         assert isinstance(sink, WebSocketMeshSink)
         assert sink.needs_vertices
-        sink.write(_SEEN, _PARAMS, head.rest_vertices + 1)
+        sink.write(Frame(_SEEN, _PARAMS, head.neutral_vertices + 1))
         client.recv(3)
         data = _bytes(client.recv(3))
-        np.testing.assert_array_equal(np.frombuffer(data[-72:], "<f4").reshape(6, 3), head.rest_vertices + 1)
+        np.testing.assert_array_equal(np.frombuffer(data[-72:], "<f4").reshape(6, 3), head.neutral_vertices + 1)
         client.send('{"request":"mesh"}')
         mesh = _bytes(client.recv(3))
         assert struct.unpack("<4sBBHII", mesh[:16]) == (b"MP2M", 1, 1, 0, 6, 2)
@@ -109,7 +110,7 @@ def test_clients_that_talk_nonsense_are_shown_out(junk: str | bytes) -> None:
         client.send(junk)
         with pytest.raises(ConnectionClosed):
             client.recv(3)
-        sink.write(_SEEN, _PARAMS, None)
+        sink.write(Frame(_SEEN, _PARAMS))
         assert json.loads(other.recv(3))["type"] == "hello"
 
 
@@ -166,7 +167,7 @@ def test_fifty_clients_ten_of_them_not_reading() -> None:
             thread.start()
         for index in range(60):
             # Were it to wait for a frozen client, it would for ever; so would closing below.
-            sink.write(face(index, index / 30), _PARAMS, head.rest_vertices)
+            sink.write(Frame(face(index, index / 30), _PARAMS, head.neutral_vertices))
             time.sleep(1 / 60)
         # Enough for a frozen client's buffers to be full many times over: 60 frames of 72 KB.
         assert eventually(lambda: min(counts) > 5)
@@ -197,7 +198,7 @@ def test_who_takes_nothing_for_long_is_disconnected(monkeypatch: pytest.MonkeyPa
         assert eventually(lambda: sink.clients == 1)
         end = time.monotonic() + 60
         while sink.clients and time.monotonic() < end:
-            sink.write(_SEEN, _PARAMS, vertices)
+            sink.write(Frame(_SEEN, _PARAMS, vertices))
             time.sleep(0.02)
         assert sink.clients == 0
 
@@ -214,7 +215,7 @@ def test_hostile_handshakes_end_alone() -> None:
                 except OSError:
                     continue
         with _client(sink) as client:
-            sink.write(_SEEN, _PARAMS, None)
+            sink.write(Frame(_SEEN, _PARAMS))
             assert json.loads(client.recv(3))["type"] == "hello"
 
 
@@ -253,4 +254,4 @@ def test_closing_leaves_nothing_and_ends_writing() -> None:
             with pytest.raises(ConnectionClosed):
                 client.recv(3)
         with pytest.raises(SinkError, match="closed"):
-            sink.write(_SEEN, _PARAMS, None)
+            sink.write(Frame(_SEEN, _PARAMS))

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mp2flame.data import Frame
 from mp2flame.errors import SourceError
 from mp2flame.streams.base import parse_address
 from mp2flame.streams.messages import binary_frame, hello
@@ -36,9 +37,9 @@ def test_source_and_sink_round_trip(settings: str) -> None:
         source = WebSocketSource.from_url(f"ws://127.0.0.1:{sink.port}")
         with reading(source) as reader:
             for index, seen in enumerate(sent):
-                sink.write(seen, pose(index, seen), head.rest_vertices)
+                sink.write(Frame(seen, pose(index, seen), head.neutral_vertices))
                 assert eventually(lambda: len(reader.seen) > index)  # noqa: B023 - called at once
-            sink.write(*nobody(12 / 30), None if not sink.needs_vertices else head.rest_vertices)
+            sink.write(Frame(*nobody(12 / 30), None if not sink.needs_vertices else head.neutral_vertices))
             assert eventually(lambda: not reader.frames[-1].found[0])
             sink.close()
             assert reader.ended(), "the source ends when the server says goodbye"

@@ -42,7 +42,8 @@ class Arkit:
         """Solve, write, and say how much of the movement the shapes make."""
         from contextlib import ExitStack
 
-        from mp2flame import head_surface, load_head, load_mapping, load_params, open_sink
+        from mp2flame import load_head, load_mapping, load_params, open_sink
+        from mp2flame.data import Frame
         from mp2flame.retargeting import ArkitSolver, arkit_shapes
 
         self._check_outputs()
@@ -54,10 +55,10 @@ class Arkit:
         with progress("solving", int(params.found.sum())) as bar:
             said = solver(params, on_frame=bar.advance)
         with ExitStack() as stack:
-            sinks = [stack.enter_context(open_sink(path, head=head_surface(head))) for path in self.output]
+            sinks = [stack.enter_context(open_sink(path, head=head)) for path in self.output]
             for row in range(len(params)):
                 for sink in sinks:
-                    sink.write(said[row], params[row], None)
+                    sink.write(Frame(said[row], params[row]))
         for path in self.output:
             out.print(f"wrote {path}: {counted(len(params), 'frame')}", soft_wrap=True)
         out.print(

@@ -80,12 +80,12 @@ class Demo:
         from mp2flame.data import concatenate
         from mp2flame.filters import default_filters
         from mp2flame.mapping import HeadPose, default_mapping
-        from mp2flame.pipeline import drive, head_surface
+        from mp2flame.pipeline import drive
         from mp2flame.sinks import open_sink
 
         shape = np.random.default_rng(_OTHER_PERSON).normal(scale=_OTHER_SPREAD, size=head.n_shape)
         other = head.with_shape(shape.astype(np.float32))
-        sinks = [open_sink(self.output / f"demo.{suffix}", head=head_surface(other)) for suffix in ("mp4", "gif")]
+        sinks = [open_sink(self.output / f"demo.{suffix}", head=other) for suffix in ("mp4", "gif")]
         driven: list[FlameParams] = []
         with progress("MediaPipe watches, the other head follows", source.n_frames) as bar:
 

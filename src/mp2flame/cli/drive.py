@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from mp2flame.data import Observation
+    from mp2flame.data import HeadLike, Observation
     from mp2flame.mapping import Person
     from mp2flame.mapping.base import Mapping
     from mp2flame.pipeline import Report
-    from mp2flame.sinks import HeadSurface, Sink
+    from mp2flame.sinks import Sink
 
 __all__ = ["Drive", "load_rest", "open_sinks", "pose_mapping"]
 
@@ -67,7 +67,7 @@ class Drive:
         from mp2flame.filters import default_filters
         from mp2flame.head import load_head
         from mp2flame.mapping import Person
-        from mp2flame.pipeline import drive, head_surface
+        from mp2flame.pipeline import drive
         from mp2flame.sources import open_source
 
         self._check_outputs()
@@ -81,7 +81,7 @@ class Drive:
             rest = load_rest(self.rest, self.landmarker, mirror=self.mirror)
             if isinstance(rest, Person):
                 mapping, rest = rest.refine(mapping), None
-            sinks = open_sinks(self.output, head_surface(head))
+            sinks = open_sinks(self.output, head)
             with progress("driving", source.n_frames) as bar:
                 report = drive(
                     source,
@@ -110,14 +110,14 @@ def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pos
     return mapping if head_pose == "none" else HeadPose(mapping, to=head_pose)
 
 
-def open_sinks(targets: Sequence[str | Path], surface: HeadSurface) -> list[Sink]:
+def open_sinks(targets: Sequence[str | Path], head: HeadLike) -> list[Sink]:
     """A sink for each target; if one cannot be opened, those before it leave nothing behind."""
     from mp2flame.sinks import open_sink
 
     sinks: list[Sink] = []
     try:
         for target in targets:
-            sinks.append(open_sink(target, head=surface))  # noqa: PERF401 - those before must be known
+            sinks.append(open_sink(target, head=head))  # noqa: PERF401 - those before must be known
     except Exception:
         for sink in sinks:
             sink.abort()

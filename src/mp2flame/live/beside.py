@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame
 from mp2flame.filters import Filter
 from mp2flame.head import FlameHead
 from mp2flame.mapping import Mapping
@@ -27,7 +27,8 @@ class BesideSink(Sink):
         show: is given the vertices (V, 3).
     """
 
-    policy: ClassVar[Literal["every", "latest"]] = "latest"
+    name = "second head"
+    policy: Literal["every", "latest"] = "latest"
 
     def __init__(
         self, mapping: Mapping, filters: Filter, head: FlameHead, show: Callable[[NDArray[np.float32]], None]
@@ -37,9 +38,9 @@ class BesideSink(Sink):
         self._head = head
         self._show = show
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - it makes its own
+    def write(self, frame: Frame) -> None:
         """Show what the second mapping makes of one frame."""
-        self._show(self._head(self.filters(self.mapping(observation)))[0])
+        self._show(self._head(self.filters(self.mapping(frame.observation)))[0])
 
     def close(self) -> None:
         """Nothing is held."""

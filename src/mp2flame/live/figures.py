@@ -19,24 +19,14 @@ __all__ = ["DETECTION", "ROAD", "end_recording", "losses", "rooms_to_show", "sho
 DETECTION: Final = "detection"
 ROAD: Final = "whole road"
 _ARRIVAL = "arrival to "
-_NAMES = {
-    "ViewerSink": "viewer",
-    "PictureSink": "picture",
-    "Take": "recording",
-    "BesideSink": "second head",
-    "NeutralTaker": "",
-}
-
-
-def _name(room: str) -> str:
-    return _NAMES.get(room, room.removesuffix("Sink"))
+_HIDDEN = "neutral"
 
 
 def rooms_to_show(summary: Mapping[str, RoomTime]) -> dict[str, RoomTime]:
     """Rooms in the order of the road, under names that people know; the whole road last."""
     sinks = [room for room in summary if f"{_ARRIVAL}{room}" in summary]
     order = [DETECTION, "mapping", "filters", "head", *sinks, ROAD]
-    return {_name(room): summary[room] for room in order if room in summary and _name(room)}
+    return {room: summary[room] for room in order if room in summary and room != _HIDDEN}
 
 
 def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
@@ -49,8 +39,8 @@ def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
     if skipped:
         yield f"{counted(skipped, 'frame')} of the file skipped"
     for place, count in pipeline.dropped.items():
-        if count and _name(place):
-            yield f"{counted(count, 'frame')} dropped before {_name(place) if place != 'source' else 'mapping'}"
+        if count and place != _HIDDEN:
+            yield f"{counted(count, 'frame')} dropped before {place if place != 'source' else 'mapping'}"
 
 
 def show_progress(page: Page, playback: Playback, recorder: Recorder) -> None:

@@ -9,8 +9,8 @@ import numpy as np
 import viser
 from numpy.typing import NDArray
 
+from mp2flame.data import HeadLike
 from mp2flame.live.color_patches import Painting
-from mp2flame.sinks.base import HeadSurface
 
 __all__ = ["CLAY", "HeadView", "Look"]
 
@@ -34,12 +34,12 @@ class HeadView:
     """
 
     def __init__(
-        self, server: viser.ViserServer, name: str, surface: HeadSurface, paintings: dict[Look, Painting]
+        self, server: viser.ViserServer, name: str, surface: HeadLike, paintings: dict[Look, Painting]
     ) -> None:
         self._server = server
         self._name = name
         self._surface = surface
-        self._vertices = surface.rest_vertices
+        self._vertices = surface.neutral_vertices
         self._paintings = paintings
         self._look: Look = "colours" if surface.vertex_colors is not None else "clay"
         self._wireframe = False
@@ -47,7 +47,7 @@ class HeadView:
         self._unchanged = 0
         self._lock = threading.Lock()
         self._frame = server.scene.add_frame(name, show_axes=False)
-        rest = surface.rest_vertices
+        rest = surface.neutral_vertices
         below = (float(rest[:, 0].mean()), float(rest[:, 1].min()) - 0.015, float(rest[:, 2].max()) - 0.05)
         self._caption = server.scene.add_label(
             f"{name}/caption", "", position=below, anchor="top-center", visible=False

@@ -10,20 +10,18 @@ import time
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import ClassVar, Final, Literal
+from typing import Final, Literal
 
-import numpy as np
-from numpy.typing import NDArray
 from platformdirs import user_data_path
 
-from mp2flame.data import FlameParams, Observation, concatenate
+from mp2flame.data import Frame, HeadLike, Observation, concatenate
 from mp2flame.errors import InputError, Mp2FlameError, SinkError
 from mp2flame.files import PartFile
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
 from mp2flame.mapping.rest import calm_frames
 from mp2flame.pipeline import Pipeline
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 
 __all__ = [
     "NEUTRAL_SECONDS",
@@ -52,7 +50,7 @@ def neutral_file(folder: Path, source: str) -> Path:
     return folder / "neutral" / f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.jsonl"
 
 
-def save_neutral(path: Path, frames: list[Observation], head: HeadSurface) -> None:
+def save_neutral(path: Path, frames: list[Observation], head: HeadLike) -> None:
     """Keep frames at rest as a recording, which `--rest` of the other commands reads too.
 
     Raises:
@@ -93,7 +91,8 @@ def load_neutral(path: Path) -> Observation | None:
 class NeutralTaker(Sink):
     """Collects frames with a face until they span three seconds; `progress` and `done` may be read from any thread."""
 
-    policy: ClassVar[Literal["every", "latest"]] = "every"
+    name = "neutral"
+    policy: Literal["every", "latest"] = "every"
 
     def __init__(self, seconds: float = NEUTRAL_SECONDS) -> None:
         self.frames: list[Observation] = []
@@ -102,12 +101,12 @@ class NeutralTaker(Sink):
         self.done = threading.Event()
         self._seconds = seconds
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - rest is a matter of observations
+    def write(self, frame: Frame) -> None:
         """Keep a frame with a face."""
-        if self.done.is_set() or not observation.found[0]:
+        if self.done.is_set() or not frame.observation.found[0]:
             return
-        self.frames.append(observation.without_picture())
-        self.progress = min(1.0, float(observation.time[0] - self.frames[0].time[0]) / self._seconds)
+        self.frames.append(frame.observation.without_picture())
+        self.progress = min(1.0, float(frame.observation.time[0] - self.frames[0].time[0]) / self._seconds)
         if self.progress >= 1.0:
             self.done.set()
 
@@ -117,7 +116,7 @@ class NeutralTaker(Sink):
 
 
 def take_neutral(
-    pipeline: Pipeline, path: Path, head: HeadSurface, on_progress: Callable[[float], None]
+    pipeline: Pipeline, path: Path, head: HeadLike, on_progress: Callable[[float], None]
 ) -> tuple[Observation, str]:
     """Collect three seconds of a person at rest from a running corridor, and keep them.
 

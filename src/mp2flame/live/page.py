@@ -11,12 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import HeadLike
 from mp2flame.live.color_patches import Painting
 from mp2flame.live.controls import Controls
 from mp2flame.live.director import Director
 from mp2flame.live.head_view import HeadView, Look
 from mp2flame.live.server import open_server
-from mp2flame.sinks.base import HeadSurface
 
 __all__ = ["Duration", "Page"]
 
@@ -55,9 +55,10 @@ class Page:
     """
 
     def __init__(
-        self, surface: HeadSurface, director: Director, *, host: str = "127.0.0.1", port: int = 8080, **controls: Any
+        self, surface: HeadLike, director: Director, *, host: str = "127.0.0.1", port: int = 8080, **controls: Any
     ) -> None:
-        self._server = open_server(host, port, surface.rest_vertices)
+        neutral = surface.neutral_vertices
+        self._server = open_server(host, port, neutral)
         self._host = host
         self._director = director
         paintings: dict[Look, Painting] = {}
@@ -67,7 +68,11 @@ class Page:
         self._missing = self._server.scene.add_label(
             "/missing",
             "no face",
-            position=(0.0, float(surface.rest_vertices[:, 1].min()) - 0.02, float(surface.rest_vertices[:, 2].max())),
+            position=(
+                0.0,
+                float(surface.neutral_vertices[:, 1].min()) - 0.02,
+                float(surface.neutral_vertices[:, 2].max()),
+            ),
             anchor="top-center",
             visible=False,
         )

@@ -11,7 +11,6 @@ from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
 from mp2flame.live.takes import Take, export
 from mp2flame.pipeline import Pipeline
-from mp2flame.sinks.base import HeadSurface
 
 __all__ = ["Recorder"]
 
@@ -22,14 +21,12 @@ class Recorder:
     Args:
         folder: where takes are kept.
         head: is driven.
-        surface: what sinks know of it.
         pipeline: feeds the takes.
     """
 
-    def __init__(self, folder: Path, head: FlameHead, surface: HeadSurface, pipeline: Pipeline) -> None:
+    def __init__(self, folder: Path, head: FlameHead, pipeline: Pipeline) -> None:
         self._folder = folder
         self._head = head
-        self._surface = surface
         self._pipeline = pipeline
         self._take: Take | None = None
         self._running = False
@@ -62,7 +59,7 @@ class Recorder:
             while path.exists():
                 count += 1
                 path = self._folder / f"{name}_{count}.jsonl"
-            self._take = Take(path, head=self._surface)
+            self._take = Take(path, head=self._head)
             self._pipeline.add_sink(self._take)
             self._running = True
 
@@ -90,4 +87,4 @@ class Recorder:
         if take is None or self._running:
             raise InputError("expected a finished recording: press Record, then Stop")
         with self._exporting:
-            return export(take, kind, head=self._head, surface=self._surface, on_frame=on_frame)
+            return export(take, kind, head=self._head, on_frame=on_frame)

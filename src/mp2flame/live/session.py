@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import Observation
+from mp2flame.data import Frame, Observation
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
 from mp2flame.live.access import only_this_machine
@@ -21,8 +21,7 @@ from mp2flame.live.recorder import Recorder
 from mp2flame.live.settings import LiveSettings
 from mp2flame.live.takes import FORMATS
 from mp2flame.live.viewer_sink import PictureSink, ViewerSink
-from mp2flame.pipeline import Pipeline, Report, head_surface
-from mp2flame.pipeline.lanes import Frame
+from mp2flame.pipeline import Pipeline, Report
 from mp2flame.sinks import open_sink
 
 __all__ = ["LiveSession"]
@@ -48,7 +47,6 @@ class LiveSession:
         self._face: bool | None = None
         self._ended = False
         self._head = load_head(settings.head)
-        self._surface = head_surface(self._head)
         self._desk = Desk(
             self._head,
             settings.mappings[0],
@@ -64,7 +62,7 @@ class LiveSession:
             on_end=self._source_ended,
         )
         self._playback.open(settings.source)
-        self._outgoing = [open_sink(address, head=self._surface) for address in settings.send]
+        self._outgoing = [open_sink(address, head=self._head) for address in settings.send]
         try:
             self.page = self._open_page()
         except BaseException:
@@ -82,14 +80,14 @@ class LiveSession:
             any_head=True,
             on_frame=self._on_frame,
         )
-        self._recorder = Recorder(self._data / "recordings", self._head, self._surface, self.pipeline)
+        self._recorder = Recorder(self._data / "recordings", self._head, self.pipeline)
         self._desk.attach(self.pipeline)
 
     def _open_page(self) -> Page:
         settings = self._settings
         compare = () if settings.compare is None else (settings.compare,)
         return Page(
-            self._surface,
+            self._head,
             self,
             host=settings.host,
             port=settings.port,
@@ -187,7 +185,7 @@ class LiveSession:
             rest, warning = take_neutral(
                 self.pipeline,
                 path,
-                self._surface,
+                self._head,
                 lambda part: controls.show_neutral("Look straight, face relaxed…", progress=part),
             )
         except Mp2FlameError:

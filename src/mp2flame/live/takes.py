@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame, HeadLike
 from mp2flame.errors import InputError, MissingExtraError, Mp2FlameError, SinkError
 from mp2flame.formats.recording import read_recording
 from mp2flame.head import FlameHead
 from mp2flame.sinks import open_sink
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 
 if TYPE_CHECKING:
     from mp2flame.sinks.encoders import Mp4Encoder
@@ -46,10 +46,11 @@ class Take(Sink):
         SinkError: the recording cannot be made.
     """
 
-    needs_picture: ClassVar[bool] = True
-    policy: ClassVar[Literal["every", "latest"]] = "every"
+    name = "recording"
+    needs_image: bool = True
+    policy: Literal["every", "latest"] = "every"
 
-    def __init__(self, path: Path, *, head: HeadSurface) -> None:
+    def __init__(self, path: Path, *, head: HeadLike) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.path = path
         self.error: Exception | None = None
@@ -63,16 +64,17 @@ class Take(Sink):
         self._size = (0, 0)
         self._start = 0.0
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:
+    def write(self, frame: Frame) -> None:
         """Append a frame; times count from the first."""
         if self.error is not None:
             return
+        observation, params = frame.observation, frame.params
         try:
             if self.n_frames == 0:
                 self._start = float(observation.time[0])
             shifted = observation.time - self._start
             self._recording.write(
-                replace(observation, time=shifted, picture=None), replace(params, time=shifted), vertices
+                Frame(replace(observation, time=shifted, picture=None), replace(params, time=shifted))
             )
             self.has_picture.append(self._add_picture(observation.picture, float(shifted[0])))
             self.n_frames += 1
@@ -136,7 +138,6 @@ def export(
     kind: str,
     *,
     head: FlameHead,
-    surface: HeadSurface,
     on_frame: Callable[[int], None] = lambda _: None,
 ) -> Path:
     """The take as a file of another format, beside its recording.
@@ -145,7 +146,6 @@ def export(
         take: a closed take.
         kind: one of `FORMATS`.
         head: poses the frames for films.
-        surface: what sinks know of it.
         on_frame: is told how many frames are done.
 
     Raises:
@@ -165,13 +165,13 @@ def export(
     else:
         target = take.path.with_suffix(kind)
     with ExitStack() as stack:
-        sink = stack.enter_context(open_sink(target, head=surface))
-        pictures = _pictures(take) if sink.needs_picture else iter(())
+        sink = stack.enter_context(open_sink(target, head=head))
+        pictures = _pictures(take) if sink.needs_image else iter(())
         for done, (observation, params) in enumerate(read_recording(take.path)):
             assert params is not None
-            if sink.needs_picture and done < len(take.has_picture) and take.has_picture[done]:
+            if sink.needs_image and done < len(take.has_picture) and take.has_picture[done]:
                 observation = replace(observation, picture=next(pictures, None))  # noqa: PLW2901 - the same frame
-            sink.write(observation, params, head(params)[0] if sink.needs_vertices else None)
+            sink.write(Frame(observation, params, head(params)[0] if sink.needs_vertices else None))
             on_frame(done + 1)
     if kind != "flame_param":
         return target

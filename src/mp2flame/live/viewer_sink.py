@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame, Observation
 from mp2flame.live.page import Page
 from mp2flame.sinks.base import Sink
 
@@ -32,26 +29,27 @@ class ViewerSink(Sink):
         on_head: is told of each frame as soon as its head is on its way to the browsers.
     """
 
-    needs_vertices: ClassVar[bool] = True
-    policy: ClassVar[Literal["every", "latest"]] = "latest"
-    instant: ClassVar[bool] = True
+    name = "viewer"
+    needs_vertices: bool = True
+    policy: Literal["every", "latest"] = "latest"
+    instant: bool = True
 
     def __init__(self, page: Page, on_head: Callable[[Observation], None] = lambda _: None) -> None:
         self._page = page
         self._on_head = on_head
         self._head_at = 0.0
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a page shows vertices
+    def write(self, frame: Frame) -> None:
         """Show one frame's head; one that comes too soon is left out."""
         now = time.monotonic()
         if now - self._head_at < _HEAD_EVERY:
             return
         self._head_at = now
-        if vertices is not None:
-            self._page.show_head(vertices)
+        if frame.vertices is not None:
+            self._page.show_head(frame.vertices)
             if self._page.watched:
                 time.sleep(_LET_PACK)
-        self._on_head(observation)
+        self._on_head(frame.observation)
 
     def close(self) -> None:
         """The page stays."""
@@ -64,16 +62,17 @@ class PictureSink(Sink):
         page: where to show it.
     """
 
-    needs_picture: ClassVar[bool] = True
-    policy: ClassVar[Literal["every", "latest"]] = "latest"
+    name = "picture"
+    needs_image: bool = True
+    policy: Literal["every", "latest"] = "latest"
 
     def __init__(self, page: Page) -> None:
         self._page = page
         self._picture_at = 0.0
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - the picture that was seen
+    def write(self, frame: Frame) -> None:
         """Show one frame's picture; one that comes too soon is left out. A frame without one takes the last away."""
-        if observation.picture is None:
+        if frame.observation.picture is None:
             # The last pictures of a source may still be on their way when another is put in its place.
             self._page.hide_picture()
             return
@@ -82,7 +81,7 @@ class PictureSink(Sink):
             self._picture_at = now
             # Packing a picture takes the processor from the head that is just being sent.
             time.sleep(_HEAD_LEAVES)
-            self._page.show_picture(observation.picture)
+            self._page.show_picture(frame.observation.picture)
 
     def close(self) -> None:
         """The page stays."""

@@ -2,6 +2,6 @@
 
 from mp2flame.pipeline.corridor import Pipeline
 from mp2flame.pipeline.driving import drive
-from mp2flame.pipeline.report import Report, head_surface
+from mp2flame.pipeline.report import Report
 
-__all__ = ["Pipeline", "Report", "drive", "head_surface"]
+__all__ = ["Pipeline", "Report", "drive"]

@@ -10,11 +10,12 @@ import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import nullcontext, suppress
+from itertools import chain, count
 from typing import Literal
 
 from threadpoolctl import threadpool_limits
 
-from mp2flame.data import Observation, concatenate
+from mp2flame.data import Frame, Observation, concatenate
 from mp2flame.errors import Mp2FlameError, SinkError
 from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
@@ -22,7 +23,7 @@ from mp2flame.mapping import check_head
 from mp2flame.mapping.base import Mapping
 from mp2flame.pipeline.batches import Arrived, in_batches
 from mp2flame.pipeline.handover import quick_turns
-from mp2flame.pipeline.lanes import Frame, Inbox, Lane, ShortLane, lane_for
+from mp2flame.pipeline.lanes import Inbox, Lane, ShortLane, lane_for
 from mp2flame.pipeline.report import Report
 from mp2flame.pipeline.rest import split_rest
 from mp2flame.pipeline.timing import Stopwatch
@@ -91,7 +92,7 @@ class Pipeline:
 
     @property
     def dropped(self) -> dict[str, int]:
-        """Frames lost so far by place: `source` (live only), and each open sink by its class name."""
+        """Frames lost so far by place: `source` (live only), and each open sink by its name."""
         return self._dropped(self._open_lanes())
 
     def _open_lanes(self) -> list[Lane | ShortLane]:
@@ -100,7 +101,7 @@ class Pipeline:
 
     def _dropped(self, lanes: Sequence[Lane | ShortLane]) -> dict[str, int]:
         dropped = {"source": self._inbox.dropped} if self.source.live else {}
-        return dropped | {type(lane.sink).__name__: lane.dropped for lane in lanes}
+        return dropped | {lane.name: lane.dropped for lane in lanes}
 
     def stop(self) -> None:
         """End the run after the frame in hand; may be called from any thread."""
@@ -109,9 +110,9 @@ class Pipeline:
 
     def add_sink(self, sink: Sink) -> None:
         """Begin to feed a sink while running."""
-        lane = lane_for(sink, live=self.source.live, stopwatch=self.stopwatch)
         with self._lanes_lock:
-            self._lanes.append(lane)
+            name = _unused(sink.name or type(sink).__name__, {lane.name for lane in self._lanes})
+            self._lanes.append(lane_for(sink, name, live=self.source.live, stopwatch=self.stopwatch))
         self._ask_for_pictures()
 
     def remove_sink(self, sink: Sink) -> None:
@@ -257,13 +258,13 @@ class Pipeline:
         if lane.sink.policy == "every":
             self._stopping.set()
             return
-        self._warnings.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
+        self._warnings.append(f"{lane.name} fell out: {lane.error}")
         with self._lanes_lock:
             self._lanes.remove(lane)
 
     def _ask_for_pictures(self) -> None:
         with self._lanes_lock:
-            self.source.keep_image = any(lane.sink.needs_picture for lane in self._lanes)
+            self.source.keep_image = any(lane.sink.needs_image for lane in self._lanes)
 
     def _finish(self, reader: threading.Thread) -> list[Lane | ShortLane]:
         with self._lanes_lock:
@@ -283,15 +284,19 @@ class Pipeline:
             if lane.error is None:
                 continue
             if lane.sink.policy == "latest":
-                self._warnings.append(f"{type(lane.sink).__name__} fell out: {lane.error}")
+                self._warnings.append(f"{lane.name} fell out: {lane.error}")
             elif isinstance(lane.error, Mp2FlameError):
                 raise lane.error
             else:
-                raise SinkError(f"{type(lane.sink).__name__} failed after {lane.written} frames: {lane.error}") from (
-                    lane.error
-                )
+                raise SinkError(f"{lane.name} failed after {lane.written} frames: {lane.error}") from (lane.error)
         if self._read_error is not None:
             raise self._read_error
+
+
+def _unused(name: str, used: set[str]) -> str:
+    """The name itself, or with a number behind it where two sinks have the same target."""
+    candidates = chain([name], (f"{name} ({number})" for number in count(2)))
+    return next(candidate for candidate in candidates if candidate not in used)
 
 
 def _goes_early(sink: Sink) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from mp2flame.data import Observation
+from mp2flame.data import Frame, Observation
 from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
 from mp2flame.mapping.base import Mapping
 from mp2flame.pipeline.corridor import Pipeline
-from mp2flame.pipeline.lanes import Frame
 from mp2flame.pipeline.report import Report
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source

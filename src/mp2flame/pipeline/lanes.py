@@ -10,32 +10,18 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame
 from mp2flame.pipeline.timing import Stopwatch
 from mp2flame.sinks.base import Sink
 
-__all__ = ["Frame", "Inbox", "Lane", "ShortLane", "lane_for"]
+__all__ = ["Inbox", "Lane", "ShortLane", "lane_for"]
 
 _FILE_CAPACITY = 8
 _LIVE_CAPACITY = 64
 
 _Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True)
-class Frame:
-    """What a sink is given, and when the frame left the source (`time.perf_counter` seconds, for latency only)."""
-
-    observation: Observation
-    params: FlameParams
-    vertices: NDArray[np.float32] | None
-    arrival: float
 
 
 class Inbox(Generic[_Item]):
@@ -94,14 +80,15 @@ class ShortLane:
 
     Args:
         sink: where the frames go.
+        name: by which drops and timings speak of it.
         stopwatch: is told how long a frame took from the source to the end of the write.
     """
 
-    def __init__(self, sink: Sink, stopwatch: Stopwatch) -> None:
+    def __init__(self, sink: Sink, name: str, stopwatch: Stopwatch) -> None:
         self.sink = sink
+        self.name = name
         self.error: Exception | None = None
         self.written = self.dropped = 0
-        self._name = type(sink).__name__
         self._stopwatch = stopwatch
         self._open = True
         self._lock = threading.Lock()
@@ -113,15 +100,15 @@ class ShortLane:
                 return
             started = time.perf_counter()
             try:
-                self.sink.write(frame.observation, frame.params, frame.vertices)
+                self.sink.write(frame)
             except Exception as error:  # noqa: BLE001 - kept and told by the corridor, as of every sink
                 self.error, self._open = error, False
                 _abort(self.sink, error)
                 return
             ended = time.perf_counter()
             self.written += 1
-            self._stopwatch.add(self._name, ended - started)
-            self._stopwatch.add(f"arrival to {self._name}", ended - frame.arrival)
+            self._stopwatch.add(self.name, ended - started)
+            self._stopwatch.add(f"arrival to {self.name}", ended - frame.arrival)
 
     def finish(self) -> None:
         """Close the sink."""
@@ -141,19 +128,21 @@ class Lane:
 
     Args:
         sink: where the frames go.
+        name: by which drops and timings speak of it.
         live: the source will not wait.
         stopwatch: is told how long a frame took from the source to the end of the write.
     """
 
-    def __init__(self, sink: Sink, *, live: bool, stopwatch: Stopwatch) -> None:
+    def __init__(self, sink: Sink, name: str, *, live: bool, stopwatch: Stopwatch) -> None:
         self.sink = sink
+        self.name = name
         self.error: Exception | None = None
         self.written = 0
         latest = sink.policy == "latest"
         capacity = 1 if latest else _LIVE_CAPACITY if live else _FILE_CAPACITY
         self._inbox: Inbox[Frame] = Inbox(capacity, wait=not (latest or live))
         self._stopwatch = stopwatch
-        self._thread = threading.Thread(target=self._run, name=f"mp2flame-{type(sink).__name__}", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=f"mp2flame-{name}", daemon=True)
         self._thread.start()
 
     @property
@@ -171,15 +160,14 @@ class Lane:
         self._thread.join()
 
     def _run(self) -> None:
-        name = type(self.sink).__name__
         try:
             for frame in self._inbox:
                 started = time.perf_counter()
-                self.sink.write(frame.observation, frame.params, frame.vertices)
+                self.sink.write(frame)
                 ended = time.perf_counter()
                 self.written += 1
-                self._stopwatch.add(name, ended - started)
-                self._stopwatch.add(f"arrival to {name}", ended - frame.arrival)
+                self._stopwatch.add(self.name, ended - started)
+                self._stopwatch.add(f"arrival to {self.name}", ended - frame.arrival)
             self.sink.close()
         except Exception as error:  # noqa: BLE001 - kept and raised by the corridor, in its own thread
             self.error = error
@@ -187,9 +175,9 @@ class Lane:
             _abort(self.sink, error)
 
 
-def lane_for(sink: Sink, *, live: bool, stopwatch: Stopwatch) -> Lane | ShortLane:
+def lane_for(sink: Sink, name: str, *, live: bool, stopwatch: Stopwatch) -> Lane | ShortLane:
     """The lane that suits a sink."""
-    return ShortLane(sink, stopwatch) if sink.instant else Lane(sink, live=live, stopwatch=stopwatch)
+    return ShortLane(sink, name, stopwatch) if sink.instant else Lane(sink, name, live=live, stopwatch=stopwatch)
 
 
 def _abort(sink: Sink, first: Exception) -> None:

@@ -1,14 +1,12 @@
-"""What a run did, and what sinks may know of the head that was driven."""
+"""What a run did."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from mp2flame.head import FlameHead
 from mp2flame.pipeline.timing import RoomTime
-from mp2flame.sinks.base import HeadSurface
 
-__all__ = ["Report", "head_surface"]
+__all__ = ["Report"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Report:
     seconds: float
     """Wall time from the first frame to the last sink closed."""
     dropped: dict[str, int]
-    """Frames lost by place: `source` (live only), and each sink by its class name."""
+    """Frames lost by place: `source` (live only), and each sink by its name."""
     rooms: dict[str, RoomTime]
     """Time by room."""
     rest_taken: bool
@@ -36,14 +34,3 @@ class Report:
     def rate(self) -> float:
         """Frames per second."""
         return self.frames / self.seconds if self.seconds > 0 else 0.0
-
-
-def head_surface(head: FlameHead) -> HeadSurface:
-    """What sinks may know of a head: its faces, colours, version and its person at rest."""
-    return HeadSurface(
-        faces=head.faces,
-        rest_vertices=head.neutral_vertices,
-        vertex_colors=head.vertex_colors,
-        version=head.version,
-        hash=head.hash,
-    )

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import Observation
+from mp2flame.data import HeadLike, Observation
 from mp2flame.errors import InputError, MissingExtraError
-from mp2flame.sinks.base import HeadSurface
 from mp2flame.sinks.filming import FilmingSink, Picture
 
 try:
@@ -53,14 +52,14 @@ class FilmSink(FilmingSink):
 
     suffixes: ClassVar[tuple[str, ...]] = tuple(_HEIGHTS)
 
-    def __init__(self, path: str | Path, *, head: HeadSurface, height: int | None = None) -> None:
+    def __init__(self, path: str | Path, *, head: HeadLike, height: int | None = None) -> None:
         if height is not None and height < 2:
             raise InputError(f"expected a height of at least 2 pixels; got {height}")
         super().__init__(path, head=head)
         self._height = height
         self._picture_width = 0
         self._mark: Picture | None = None
-        self._vertices = head.rest_vertices
+        self._vertices = head.neutral_vertices
 
     def _check(self, observation: Observation, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a film goes without a picture
         if vertices is None:
@@ -85,7 +84,7 @@ class FilmSink(FilmingSink):
             background=_BACKGROUND,
         )
         self._renderer.set_lights(*_LIGHTS)
-        rest = self._head.rest_vertices
+        rest = self._head.neutral_vertices
         self._renderer.look((rest.min(axis=0) + rest.max(axis=0)) / 2, distance=head_distance(rest))
         self._mark = _no_face_mark(height)
         return (GifEncoder if self._suffix == ".gif" else Mp4Encoder)(self._part.part, size)

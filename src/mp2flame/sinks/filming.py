@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame, HeadLike, Observation
 from mp2flame.errors import InputError, SinkError
 from mp2flame.files import PartFile, writing
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 
 if TYPE_CHECKING:
     from mp2flame.render import MeshRenderer
@@ -38,11 +38,11 @@ class FilmingSink(Sink):
         SinkError: the folder cannot be written to.
     """
 
-    needs_vertices: ClassVar[bool] = True
-    needs_picture: ClassVar[bool] = True
+    needs_vertices: bool = True
+    needs_image: bool = True
     suffixes: ClassVar[tuple[str, ...]]
 
-    def __init__(self, path: str | Path, *, head: HeadSurface) -> None:
+    def __init__(self, path: str | Path, *, head: HeadLike) -> None:
         # What is missing shows now, and not after the first frame.
         import mp2flame.render
         import mp2flame.sinks.encoders  # noqa: F401 - as above
@@ -51,6 +51,7 @@ class FilmingSink(Sink):
         self._suffix = self._path.suffix.lower()
         if self._suffix not in self.suffixes:
             raise InputError(f"expected a film {' or '.join(self.suffixes)}; got {self._path.name}")
+        self.name = str(path)
         self._part = PartFile(self._path)
         self._n_frames = 0
         self._open = True
@@ -75,7 +76,7 @@ class FilmingSink(Sink):
             InputError: naming it.
         """
 
-    def write(self, observation: Observation, params: FlameParams, vertices: Vertices | None) -> None:  # noqa: ARG002 - a film shows vertices
+    def write(self, frame: Frame) -> None:
         """Film one frame.
 
         Raises:
@@ -84,14 +85,14 @@ class FilmingSink(Sink):
         """
         if not self._open:
             raise SinkError(f"cannot write {self._path}: it is closed")
-        self._check(observation, vertices)
+        self._check(frame.observation, frame.vertices)
         try:
             with writing(self._path, self._lost()):
                 if self._encoder is None:
-                    self._first_time = float(observation.time[0])
-                    self._encoder = self._begin(observation)
-                canvas = self._compose(observation, vertices)
-                self._encoder.add(canvas, float(observation.time[0]) - self._first_time)
+                    self._first_time = float(frame.observation.time[0])
+                    self._encoder = self._begin(frame.observation)
+                canvas = self._compose(frame.observation, frame.vertices)
+                self._encoder.add(canvas, float(frame.observation.time[0]) - self._first_time)
         except SinkError:
             self.abort()
             raise

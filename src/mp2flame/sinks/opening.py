@@ -7,8 +7,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Final
 
+from mp2flame.data import HeadLike
 from mp2flame.errors import InputError
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 
 __all__ = ["open_sink"]
 
@@ -33,7 +34,7 @@ _ADDRESSES: Final = MappingProxyType(
 )
 
 
-def open_sink(target: str | Path, *, head: HeadSurface, **options: Any) -> Sink:
+def open_sink(target: str | Path, *, head: HeadLike, **options: Any) -> Sink:
     """The sink for a target such as `film.mp4`, `motion.npz`, `take.jsonl` or `vmc://localhost:39539`.
 
     Args:

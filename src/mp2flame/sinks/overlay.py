@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import Observation
+from mp2flame.data import HeadLike, Observation
 from mp2flame.errors import InputError
-from mp2flame.sinks.base import HeadSurface
 from mp2flame.sinks.filming import FilmingSink, Picture
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class OverlaySink(FilmingSink):
 
     suffixes: ClassVar[tuple[str, ...]] = (".mp4",)
 
-    def __init__(self, path: str | Path, *, head: HeadSurface, focal: float) -> None:
+    def __init__(self, path: str | Path, *, head: HeadLike, focal: float) -> None:
         super().__init__(path, head=head)
         self._focal = focal
 
@@ -58,7 +57,7 @@ class OverlaySink(FilmingSink):
         assert observation.picture is not None
         rows, columns = _even(observation.picture)
         angle = 2 * float(np.degrees(np.arctan(observation.picture.shape[0] / 2 / self._focal)))
-        tint = np.tile(np.array(_TINT, dtype=np.uint8), (len(self._head.rest_vertices), 1))
+        tint = np.tile(np.array(_TINT, dtype=np.uint8), (len(self._head.neutral_vertices), 1))
         self._renderer = MeshRenderer(
             self._head.faces, vertex_colors=tint, size=(columns, rows), view_angle=angle, background=_NOTHING
         )

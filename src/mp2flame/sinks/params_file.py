@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame, HeadLike
 from mp2flame.formats import open_writer
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 
 __all__ = ["ParamsFileSink"]
 
@@ -27,16 +24,17 @@ class ParamsFileSink(Sink):
         SinkError: the folder cannot be written to.
     """
 
-    def __init__(self, path: str | Path, *, head: HeadSurface) -> None:
-        self._writer = open_writer(path, head_vertices=len(head.rest_vertices))
+    def __init__(self, path: str | Path, *, head: HeadLike) -> None:
+        self.name = str(path)
+        self._writer = open_writer(path, head_vertices=len(head.neutral_vertices))
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a parameter file holds no vertices
+    def write(self, frame: Frame) -> None:
         """Add one frame.
 
         Raises:
             SinkError: it cannot be written; nothing is left under the final name.
         """
-        self._writer.write(params, observation.scores)
+        self._writer.write(frame.params, frame.observation.scores)
 
     def close(self) -> None:
         """Give the file its name; safe to call twice.

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import Frame, HeadLike
 from mp2flame.formats.recording_writer import RecordingWriter
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 
 __all__ = ["RecordingSink"]
 
@@ -28,16 +25,17 @@ class RecordingSink(Sink):
         SinkError: the file cannot be made.
     """
 
-    def __init__(self, path: str | Path, *, head: HeadSurface, landmarks: bool = True) -> None:
+    def __init__(self, path: str | Path, *, head: HeadLike, landmarks: bool = True) -> None:
+        self.name = str(path)
         self._writer = RecordingWriter(Path(path), head_version=head.version, head_hash=head.hash, landmarks=landmarks)
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - a recording holds no vertices
+    def write(self, frame: Frame) -> None:
         """Append one frame.
 
         Raises:
             SinkError: it cannot be written; the frames before are kept.
         """
-        self._writer.write(observation, params)
+        self._writer.write(frame.observation, frame.params)
 
     def close(self) -> None:
         """Finish; safe to call twice.

@@ -13,10 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 from urllib.parse import parse_qs, urlsplit
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import FormatError, InputError, SinkError, SourceError
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
@@ -393,11 +390,11 @@ class UdpSinkBase(Sink):
         SinkError: no address is known for the host.
     """
 
-    policy: ClassVar[Literal["every", "latest"]] = "latest"
-    instant: ClassVar[bool] = True
+    policy: Literal["every", "latest"] = "latest"
+    instant: bool = True
 
     def __init__(self, address: Address) -> None:
-        self._url = address.url
+        self.name = address.url
         self.sent = 0
         """Frames that were sent."""
         self.lost = 0
@@ -414,7 +411,7 @@ class UdpSinkBase(Sink):
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:  # noqa: ARG002 - no datagram holds them
+    def write(self, frame: Frame) -> None:
         """Send one frame.
 
         Raises:
@@ -422,18 +419,18 @@ class UdpSinkBase(Sink):
             InputError: there is more than one frame.
         """
         if not self._open:
-            raise SinkError(f"cannot send to {self._url}: it is closed")
-        check_single(observation)
-        data = self._packet(observation, params)
+            raise SinkError(f"cannot send to {self.name}: it is closed")
+        check_single(frame.observation)
+        data = self._packet(frame.observation, frame.params)
         if len(data) > _LARGEST:
-            raise SinkError(f"a frame of {len(data)} bytes does not fit a datagram ({_LARGEST}) to {self._url}")
+            raise SinkError(f"a frame of {len(data)} bytes does not fit a datagram ({_LARGEST}) to {self.name}")
         try:
             self._socket.sendto(data, self._target)
             self.sent += 1
         except OSError as error:
             # A full buffer, a cable pulled out, nobody there: the next frame may find its way.
             if not self.lost:
-                _LOGGER.warning("%s: a frame was not sent (%s); further ones are only counted", self._url, error)
+                _LOGGER.warning("%s: a frame was not sent (%s); further ones are only counted", self.name, error)
             self.lost += 1
 
     def close(self) -> None:

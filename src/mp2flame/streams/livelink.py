@@ -12,9 +12,8 @@ from typing import Any, Final
 from uuid import uuid4
 
 from mp2flame.blendshapes import ARKIT
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, HeadLike, Observation
 from mp2flame.errors import FormatError, InputError
-from mp2flame.sinks.base import HeadSurface
 from mp2flame.streams.base import Address, UdpSinkBase, UdpSource, parse_address
 from mp2flame.streams.packet import FacePacket, arkit_scores, checked_scores, head_rotation, head_transform, rotation
 from mp2flame.streams.rotation_conventions import yaw_pitch_roll, yaw_pitch_roll_matrix
@@ -260,7 +259,7 @@ class LiveLinkSink(UdpSinkBase):
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadSurface, **options: Any) -> LiveLinkSink:  # noqa: ARG003 - the receiver has its own head
+    def from_url(cls, url: str, *, head: HeadLike, **options: Any) -> LiveLinkSink:  # noqa: ARG003 - the receiver has its own head
         """Send to `livelink://HOST[:PORT][?fps=29.97&subject=NAME&angles=UNIT]`, port 11111 if none is given.
 
         Raises:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from mp2flame.data import FlameParams, Observation
-from mp2flame.sinks.base import HeadSurface
+from mp2flame.data import FlameParams, HeadLike, Observation
 from mp2flame.streams.base import UdpSinkBase, parse_address
 from mp2flame.streams.messages import json_frame
 
@@ -14,7 +13,7 @@ class UdpSink(UdpSinkBase):
     """Sends frames as JSON; docs/stream_protocol.md describes the object."""
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadSurface, **options: Any) -> UdpSink:  # noqa: ARG003 - a frame says nothing of the head
+    def from_url(cls, url: str, *, head: HeadLike, **options: Any) -> UdpSink:  # noqa: ARG003 - a frame says nothing of the head
         """Send to `udp://HOST:PORT`.
 
         Raises:

@@ -21,9 +21,8 @@ try:
     from pythonosc.osc_message_builder import OscMessageBuilder
 except ImportError as error:
     raise MissingExtraError("python-osc", "stream", "send and receive VMC") from error
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, HeadLike, Observation
 from mp2flame.errors import InputError
-from mp2flame.sinks.base import HeadSurface
 from mp2flame.streams.base import Address, UdpSinkBase, UdpSource, parse_address
 from mp2flame.streams.packet import arkit_scores, head_rotation, rotation
 
@@ -276,7 +275,7 @@ class VmcSink(UdpSinkBase):
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadSurface, **options: Any) -> VmcSink:  # noqa: ARG003 - the receiver has its own head
+    def from_url(cls, url: str, *, head: HeadLike, **options: Any) -> VmcSink:  # noqa: ARG003 - the receiver has its own head
         """Send to `vmc://HOST[:PORT][?case=camel|pascal&bones=head,jaw,eyes]`, port 39539 if none is given.
 
         Raises:

@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Generator
 from contextlib import ExitStack, suppress
-from typing import ClassVar
 
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError, MissingExtraError, SourceError
@@ -24,12 +23,9 @@ except ImportError as error:
 from collections.abc import Sequence
 from typing import Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
-
-from mp2flame.data import FlameParams
+from mp2flame.data import Frame, HeadLike
 from mp2flame.errors import InputError, SinkError
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 from mp2flame.streams import messages
 from mp2flame.streams.broadcast import Broadcaster
 from mp2flame.streams.packet import check_single
@@ -214,15 +210,15 @@ class WebSocketSink(Sink):
         SinkError: it cannot listen there.
     """
 
-    policy: ClassVar[Literal["every", "latest"]] = "latest"
-    instant: ClassVar[bool] = True
+    policy: Literal["every", "latest"] = "latest"
+    instant: bool = True
 
     def __init__(
         self,
         host: str,
         port: int,
         *,
-        head: HeadSurface,
+        head: HeadLike,
         encoding: str = "binary",
         origins: Sequence[str] = (),
     ) -> None:
@@ -236,9 +232,10 @@ class WebSocketSink(Sink):
         self._hello: tuple[int, str] | None = None
         self._open = True
         self._broadcaster = Broadcaster(self.host, port, origins=origins, answer=self._mesh)
+        self.name = f"ws://{self.host}:{self.port}"
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadSurface, **options: Any) -> WebSocketSink:
+    def from_url(cls, url: str, *, head: HeadLike, **options: Any) -> WebSocketSink:
         """Serve on `ws://[HOST]:PORT[?format=binary|json&vertices=1&origin=https://example.com]`.
 
         Raises:
@@ -262,7 +259,7 @@ class WebSocketSink(Sink):
         """How many are connected."""
         return self._broadcaster.clients
 
-    def write(self, observation: Observation, params: FlameParams, vertices: NDArray[np.float32] | None) -> None:
+    def write(self, frame: Frame) -> None:
         """Hand a frame to all clients; returns at once.
 
         Raises:
@@ -271,14 +268,14 @@ class WebSocketSink(Sink):
         """
         if not self._open:
             raise SinkError(f"cannot serve on {self.host}:{self.port}: it is closed")
-        check_single(observation)
+        check_single(frame.observation)
         if self._encoding == "binary":
-            kept = vertices if self.needs_vertices else None
-            message: str | bytes = messages.binary_frame(observation, params, self._sequence, kept)
+            vertices = frame.vertices if self.needs_vertices else None
+            message: str | bytes = messages.binary_frame(frame.observation, frame.params, self._sequence, vertices)
         else:
-            message = messages.json_frame(observation, params, self._sequence)
+            message = messages.json_frame(frame.observation, frame.params, self._sequence)
         self._sequence += 1
-        self._broadcaster.publish(self._greeting(params.n_expression), message)
+        self._broadcaster.publish(self._greeting(frame.params.n_expression), message)
 
     def close(self) -> None:
         """Say goodbye to all clients and stop serving."""
@@ -290,14 +287,14 @@ class WebSocketSink(Sink):
             about = {
                 "version": self._head.version,
                 "hash": self._head.hash,
-                "n_vertices": len(self._head.rest_vertices),
+                "n_vertices": len(self._head.neutral_vertices),
                 "n_faces": len(self._head.faces),
             }
             self._hello = (n_expression, messages.hello(n_expression, about, encoding=self._encoding))
         return self._hello[1]
 
     def _mesh(self) -> bytes:
-        return messages.mesh(self._head.rest_vertices, self._head.faces, self._head.vertex_colors)
+        return messages.mesh(self._head.neutral_vertices, self._head.faces, self._head.vertex_colors)
 
 
 class WebSocketMeshSink(WebSocketSink):
@@ -307,9 +304,9 @@ class WebSocketMeshSink(WebSocketSink):
         InputError: the encoding is not binary.
     """
 
-    needs_vertices: ClassVar[bool] = True
+    needs_vertices: bool = True
 
-    def __init__(self, host: str, port: int, *, head: HeadSurface, **options: Any) -> None:
+    def __init__(self, host: str, port: int, *, head: HeadLike, **options: Any) -> None:
         if options.get("encoding", "binary") != "binary":
             raise InputError("vertices are sent in binary frames only: leave out format=json or vertices=1")
         super().__init__(host, port, head=head, **options)

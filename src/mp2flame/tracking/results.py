@@ -17,13 +17,13 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import InputError
 from mp2flame.files import PartFolder, check_different, check_target, write_whole
 from mp2flame.formats.tracked_person import OVERLAY, PERSON_FILE, RESIDUALS, TrackedVideo, person_json
 from mp2flame.head import FlameHead
 from mp2flame.sinks import open_sink
-from mp2flame.sinks.base import HeadSurface, Sink
+from mp2flame.sinks.base import Sink
 from mp2flame.tracking.people import Tracked
 
 _SUFFIXES: Final = (".npz", ".jsonl", ".csv", ".mp4", ".gif")
@@ -76,7 +76,7 @@ def save_files(
         SinkError: a file cannot be written.
     """
     person = head.with_shape(np.zeros(0) if tracked.params.shape is None else tracked.params.shape)
-    surface, middle = _surface(person), _middle(tracked)
+    middle = _middle(tracked)
     with ExitStack() as stack:
         overlays: list[Sink] = []
         others: list[Sink] = []
@@ -86,28 +86,18 @@ def save_files(
             elif target.name.endswith(OVERLAY):
                 from mp2flame.sinks.overlay import OverlaySink
 
-                overlays.append(stack.enter_context(OverlaySink(target, head=surface, focal=tracked.lens.focal)))
+                overlays.append(stack.enter_context(OverlaySink(target, head=person, focal=tracked.lens.focal)))
             else:
-                others.append(stack.enter_context(open_sink(target, head=surface)))
+                others.append(stack.enter_context(open_sink(target, head=person)))
         posed = any(sink.needs_vertices for sink in (*overlays, *others))
-        shown = pictures() if any(sink.needs_picture for sink in (*overlays, *others)) else None
+        shown = pictures() if any(sink.needs_image for sink in (*overlays, *others)) else None
         for seen, params in _frames(tracked, shown):
             vertices = person(params)[0] if posed else None
             for sink in overlays:
-                sink.write(seen, params, vertices)
+                sink.write(Frame(seen, params, vertices))
             for sink in others:
                 # A film stands still in front of the place where the head mostly is.
-                sink.write(seen, params, None if vertices is None else vertices - middle)
-
-
-def _surface(person: FlameHead) -> HeadSurface:
-    return HeadSurface(
-        faces=person.faces,
-        rest_vertices=person.neutral_vertices,
-        vertex_colors=person.vertex_colors,
-        version=person.version,
-        hash=person.hash,
-    )
+                sink.write(Frame(seen, params, None if vertices is None else vertices - middle))
 
 
 def _middle(tracked: Tracked) -> NDArray[np.float32]:
