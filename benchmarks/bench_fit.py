@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 from mp2flame.dataset.extract import Extraction, Task, tasks_of
 from mp2flame.dataset.readers.trackers import read_head_tracker_folder
 from mp2flame.dataset.store import Dataset
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.mapping import FEATURES
 from mp2flame.regression.gather import gather
@@ -94,16 +94,16 @@ def _generated(folder: Path, rows: int) -> Path:
     columns = {name: rng.random((n, width)).astype(np.float32) for name, width in widths.items()}
     with DatasetWriter(folder) as writer:
         for part in range(rows // n):
-            for rest in (True, False):
-                count = 1 if rest else n
+            for neutral in (True, False):
+                count = 1 if neutral else n
                 writer.add(
-                    Rows(
+                    FrameTable(
                         subject=f"person {part:03d}",
                         sequence=np.full(count, "generated", dtype=np.object_),
                         frame=np.arange(count),
                         time=np.arange(count) / 30,
                         found=np.ones(count, dtype=np.bool_),
-                        rest=np.full(count, rest),
+                        neutral=np.full(count, neutral),
                         columns={name: column[:count] for name, column in columns.items()},
                     )
                 )

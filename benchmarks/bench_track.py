@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import FlameHead, FlameParams, load_head, load_mapping
-from mp2flame.evaluation.comparison import compare
+from mp2flame.evaluation.metrics import compare
 from mp2flame.geometry.face_regions import head_regions
 from mp2flame.tracking.model import study_head
 from mp2flame.tracking.people import Tracked

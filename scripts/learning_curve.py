@@ -77,7 +77,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as name:
             data, frames = subset(work, count, head, Path(name) / "data")
             for label, kind in _KINDS.items():
-                mapping = fit(data, kind=kind, head=head, settings=DEFAULT.networks_for(head))
+                mapping = fit(data, kind=kind, head=head, network=DEFAULT.networks_for(head))
                 for where, truth in measured.items():
                     face = evaluate({label: mapping}, truth, head).measures[label].figures()["face"]
                     curves.setdefault((label, where), []).append((frames, face))

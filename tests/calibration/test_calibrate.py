@@ -18,9 +18,9 @@ pytest.importorskip("pyarrow")
 import mp2flame
 from mp2flame.calibration.calibrate import Calibration, calibrate
 from mp2flame.calibration.config import DEFAULT, QUICK, Quality
-from mp2flame.regression.network import NetworkSettings
+from mp2flame.regression.mlp import NetworkConfig
 
-_TINY = Quality(people=4, held_out=2, frames=6, rounds=2, networks=NetworkSettings(steps=40, hidden=(16,)))
+_TINY = Quality(people=4, held_out=2, frames=6, rounds=2, networks=NetworkConfig(steps=40, hidden=(16,)))
 
 
 @dataclass

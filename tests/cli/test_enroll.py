@@ -156,7 +156,7 @@ def test_it_helps_people_whose_truth_is_known(shared_data: Path, tmp_path: Path)
     from mp2flame.dataset.readers.arrays import read_named_npz
     from mp2flame.dataset.store import Dataset
     from mp2flame.dataset.writer import DatasetWriter
-    from mp2flame.evaluation.comparison import compare
+    from mp2flame.evaluation.metrics import compare
     from mp2flame.regression.fit import fit
 
     head = load_head(shared_data / "head" / "ict_head.npz")
@@ -174,7 +174,7 @@ def test_it_helps_people_whose_truth_is_known(shared_data: Path, tmp_path: Path)
     rng = np.random.default_rng(0)
     for subject in test.subjects:
         rows = next(iter(test.batches(columns, subjects=[subject])))
-        rest_rows = test.rest(subject, columns)
+        rest_rows = test.neutral(subject, columns)
         assert rest_rows is not None
         rest = rest_rows.observation()
         # Half of the frames, without their truth, are the person's minute; the other half is what is measured on.

@@ -18,8 +18,8 @@ from mp2flame.dataset.build import build, check_versions
 from mp2flame.dataset.plots import PLOTS, plot
 from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.dataset.store import Dataset
-from mp2flame.dataset.summary import survey
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.summary import summarize
+from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError
 from mp2flame.head import FlameHead, load_head
 from mp2flame.regression.fit import fit
@@ -59,8 +59,8 @@ def test_a_last_column_that_fires_is_told(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["shifted"]
 
 
-def _named(path: Path, rows: Rows, **extra: Any) -> Path:
-    seen = ~rows.rest
+def _named(path: Path, rows: FrameTable, **extra: Any) -> Path:
+    seen = ~rows.neutral
     np.savez(
         path,
         scores=rows.columns["scores"][seen],
@@ -77,19 +77,19 @@ def _named(path: Path, rows: Rows, **extra: Any) -> Path:
 def test_named_arrays_keep_their_rest_frames(tmp_path: Path, head: FlameHead) -> None:
     rows = person(head, "gina", 40, seed=1)
     subject = np.repeat([3, 11], 20)
-    neutral = rows.columns["scores"][rows.rest][:2]
-    path = _named(tmp_path / "n.npz", rows, subject=subject, neutral_scores=neutral, neutral_subject=np.array([3, 11]))
+    expected = rows.columns["scores"][rows.neutral][:2]
+    path = _named(tmp_path / "n.npz", rows, subject=subject, neutral_scores=expected, neutral_subject=np.array([3, 11]))
     data, report = build([path], tmp_path / "data", head=head)
     assert data.subjects == ("03", "11")
-    assert report.rest == 2
-    rest = data.rest("11", ["scores", "expression"])
-    assert rest is not None
-    np.testing.assert_array_equal(rest.columns["scores"], neutral[1:])
-    assert not rest.columns["expression"].any()
+    assert report.neutral == 2
+    neutral = data.neutral("11", ["scores", "expression"])
+    assert neutral is not None
+    np.testing.assert_array_equal(neutral.columns["scores"], expected[1:])
+    assert not neutral.columns["expression"].any()
 
 
 def test_blinks_are_checked_against_the_lids(tmp_path: Path, head: FlameHead) -> None:
-    rows = person(head, "hans", 200, seed=1, rest=False)
+    rows = person(head, "hans", 200, seed=1, neutral=False)
     build([_named(tmp_path / "right.npz", rows)], tmp_path / "right", head=head)
     scores = rows.columns["scores"].copy()
     blinks = [MEDIAPIPE.index(name) for name in ("eyeBlinkLeft", "eyeBlinkRight")]
@@ -113,7 +113,7 @@ def test_scores_that_neither_jaw_nor_eyes_follow_are_told(
     tmp_path: Path, head: FlameHead, places: Any, message: str
 ) -> None:
     # A face whose first and last blendshapes rest in any of these orders: only what moves together can tell.
-    rows = person(head, "karl", 200, seed=1, rest=False)
+    rows = person(head, "karl", 200, seed=1, neutral=False)
     columns = dict(rows.columns)
     rng = np.random.default_rng(6)
     columns["scores"] = np.zeros((200, 52), dtype=np.float32)
@@ -138,18 +138,18 @@ def test_percentages_are_told(tmp_path: Path) -> None:
 def test_rest_is_estimated_from_the_calmest_frames(tmp_path: Path, head: FlameHead) -> None:
     rows = person(head, "ida", 60, seed=1)
     columns = {name: column.copy() for name, column in rows.columns.items()}
-    restless = replace(rows, rest=np.zeros(65, dtype=bool), columns=columns)
+    restless = replace(rows, neutral=np.zeros(65, dtype=bool), columns=columns)
     path = _named(tmp_path / "r.npz", restless)
     plain, report = build([path], tmp_path / "plain")
-    assert report.rest == 0
-    data, report = build([path], tmp_path / "data", estimate_rest=True)
-    assert 1 <= report.rest <= 10
-    rest = data.rest("r", ["scores", "expression"])
-    assert rest is not None
+    assert report.neutral == 0
+    data, report = build([path], tmp_path / "data", estimate_neutral=True)
+    assert 1 <= report.neutral <= 10
+    neutral = data.neutral("r", ["scores", "expression"])
+    assert neutral is not None
     # The generated person's first five frames are at rest; the estimate finds them.
-    assert set(rest.frame) >= set(range(5))
+    assert set(neutral.frame) >= set(range(5))
     assert fit(data, kind="ridge").n_expression == head.n_expression
-    assert survey(plain).subjects_without_rest == ("r",)
+    assert summarize(plain).subjects_without_neutral == ("r",)
 
 
 def test_mixed_widths_and_versions_are_refused(tmp_path: Path) -> None:
@@ -212,14 +212,14 @@ def test_nan_parameters_and_scores_are_counted(tmp_path: Path) -> None:
     assert report.left_out == {"NaN among the scores": 1, "no or NaN parameters": 2}
     assert data.metadata["left_out"] == report.left_out
     assert report.frames == 28
-    assert survey(data).found == 27
+    assert summarize(data).found == 27
 
 
 def test_survey_says_what_to_film_next(tmp_path: Path, head: FlameHead) -> None:
     data = Dataset(write_people(tmp_path / "d", [person(head, "max", 60, seed=1), person(head, "noa", 60, seed=1)]))
-    told = survey(data)
+    told = summarize(data)
     assert told.frames == told.found == 130
-    assert told.rest == 10
+    assert told.neutral == 10
     assert set(told.silent_scores) == {"_neutral", "cheekPuff", "noseSneerLeft", "noseSneerRight"}
     assert "left eye z" in told.still_outputs
     assert "jaw x" not in told.still_outputs

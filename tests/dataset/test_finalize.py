@@ -14,7 +14,7 @@ pytest.importorskip("pyarrow", reason="data sets need the extra train")
 
 from mp2flame.dataset.build import build
 from mp2flame.dataset.readers.base import TrackedSequence
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.head import FlameHead, load_head
 from tests.helpers.faces import person
 
@@ -28,7 +28,7 @@ def head() -> FlameHead:
 
 def _recording(path: Path, head: FlameHead, seed: int, *, landmarks: bool = True) -> Path:
     """A recording of the subject `1`, with all of its frames unmarked."""
-    rows = person(head, "any", _FRAMES, seed=seed, rest=False)
+    rows = person(head, "any", _FRAMES, seed=seed, neutral=False)
     arrays: dict[str, Any] = {
         "scores": rows.columns["scores"],
         "expression": rows.columns["expression"],
@@ -57,14 +57,14 @@ def _count_live(monkeypatch: pytest.MonkeyPatch, kind: type[Any], length: Callab
     return peak
 
 
-@pytest.mark.parametrize("estimate_rest", [False, True])
+@pytest.mark.parametrize("estimate_neutral", [False, True])
 def test_memory_holds_a_few_sequences_however_many_there_are(
-    tmp_path: Path, head: FlameHead, monkeypatch: pytest.MonkeyPatch, estimate_rest: bool
+    tmp_path: Path, head: FlameHead, monkeypatch: pytest.MonkeyPatch, estimate_neutral: bool
 ) -> None:
     recordings = [_recording(tmp_path / f"{seed}.npz", head, seed) for seed in range(16)]
     read = _count_live(monkeypatch, TrackedSequence, lambda sequence: len(sequence.frame))
-    held = _count_live(monkeypatch, Rows, len)
-    _, report = build(recordings, tmp_path / "data", estimate_rest=estimate_rest)
+    held = _count_live(monkeypatch, FrameTable, len)
+    _, report = build(recordings, tmp_path / "data", estimate_neutral=estimate_neutral)
     assert report.frames == 16 * _FRAMES
     assert read[0] <= 2 * _FRAMES
     assert held[0] <= 4 * _FRAMES
@@ -85,25 +85,25 @@ def test_a_subject_has_the_columns_that_all_its_recordings_have(tmp_path: Path, 
 
 def test_the_calmest_frames_are_found_across_recordings(tmp_path: Path, head: FlameHead) -> None:
     recordings = [_recording(tmp_path / f"{seed}.npz", head, seed) for seed in range(3)]
-    data, report = build(recordings, tmp_path / "data", estimate_rest=True)
+    data, report = build(recordings, tmp_path / "data", estimate_neutral=True)
     plain, _ = build(recordings, tmp_path / "plain")
     columns = ["scores", "expression", "jaw", "eyes", "landmarks"]
     everything = [rows[rows.usable] for rows in plain.batches(columns)]
-    values = np.concatenate([rows.joined for rows in everything]).astype(np.float64)
+    values = np.concatenate([rows.parameters for rows in everything]).astype(np.float64)
     names = np.concatenate([[f"{name} {frame}" for name, frame in _named(rows)] for rows in everything])
     spread = values.std(axis=0)
     size = np.square(values[:, spread > 0] / spread[spread > 0]).sum(axis=1)
     calmest = set(names[np.argsort(size)[:10]])
-    rest = data.rest("1", columns)
-    assert rest is not None
-    assert {f"{name} {frame}" for name, frame in _named(rest)} == calmest
-    assert report.rest == 10
+    neutral = data.neutral("1", columns)
+    assert neutral is not None
+    assert {f"{name} {frame}" for name, frame in _named(neutral)} == calmest
+    assert report.neutral == 10
     others = {f"{name} {frame}" for rows in data.batches(columns) for name, frame in _named(rows)}
     assert set(names) - calmest <= others
     assert not calmest & others
 
 
-def _named(rows: Rows) -> list[tuple[str, int]]:
+def _named(rows: FrameTable) -> list[tuple[str, int]]:
     return list(zip(rows.sequence.tolist(), rows.frame.tolist(), strict=True))
 
 
@@ -114,9 +114,9 @@ def test_a_recording_of_calm_frames_only_is_all_rest(tmp_path: Path, head: Flame
         name: array[:2] * (0 if name in ("expression", "jaw_pose", "eye_pose") else 1) for name, array in arrays.items()
     }
     np.savez(tmp_path / "still.npz", **still)
-    data, _ = build([long, tmp_path / "still.npz"], tmp_path / "data", estimate_rest=True)
-    rest = data.rest("1", ["scores"])
-    assert rest is not None
-    assert {("still", 0), ("still", 1)} <= set(_named(rest))
-    assert len(rest) + sum(len(rows) for rows in data.batches(["scores"])) == _FRAMES + 2
+    data, _ = build([long, tmp_path / "still.npz"], tmp_path / "data", estimate_neutral=True)
+    neutral = data.neutral("1", ["scores"])
+    assert neutral is not None
+    assert {("still", 0), ("still", 1)} <= set(_named(neutral))
+    assert len(neutral) + sum(len(rows) for rows in data.batches(["scores"])) == _FRAMES + 2
     assert not any(file.name.startswith("new-") for file in data.files("1"))

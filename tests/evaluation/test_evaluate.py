@@ -16,9 +16,8 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE
 from mp2flame.data import FlameParams, Observation
 from mp2flame.dataset.store import Dataset
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.evaluation.comparison import compare
 from mp2flame.evaluation.evaluate import NO_EXPRESSION, evaluate, with_metrics
-from mp2flame.evaluation.metrics import Measures, Ruler
+from mp2flame.evaluation.metrics import Measures, Ruler, compare
 from mp2flame.evaluation.report import report_html, write_report
 from mp2flame.geometry.apertures import head_gaps
 from mp2flame.geometry.face_regions import eye_centres, head_regions
@@ -53,7 +52,7 @@ class _Known(Mapping):
         assert len(observation) == len(self._params)
         return self._params
 
-    def for_person(self, rest: Observation) -> Mapping:
+    def for_person(self, neutral: Observation) -> Mapping:
         return self
 
 
@@ -79,7 +78,7 @@ def test_the_truth_is_zero_and_a_still_face_one(head: FlameHead) -> None:
 
 def test_distances_agree_with_the_plain_comparison(head: FlameHead) -> None:
     rows = person(head, "b", 70, seed=3)
-    noisy = rows.joined + np.random.default_rng(0).normal(0, 0.05, size=rows.joined.shape).astype(np.float32)
+    noisy = rows.parameters + np.random.default_rng(0).normal(0, 0.05, size=rows.parameters.shape).astype(np.float32)
     measures = Measures()
     Ruler(head).add(measures, rows, split(noisy))
     figures, expected = measures.figures(), compare(head, split(noisy), rows.params())
@@ -91,25 +90,25 @@ def test_distances_agree_with_the_plain_comparison(head: FlameHead) -> None:
 
 
 def test_jitter_is_the_second_difference_of_what_is_added(head: FlameHead) -> None:
-    rows = person(head, "c", 150, seed=4, rest=False)
-    tremble = np.zeros_like(rows.joined)
+    rows = person(head, "c", 150, seed=4, neutral=False)
+    tremble = np.zeros_like(rows.parameters)
     tremble[::2, 0] = 0.5
     measures = Measures()
-    Ruler(head).add(measures, rows, split(rows.joined + tremble))
-    off = head(split(rows.joined + tremble)) - head(split(rows.joined))
+    Ruler(head).add(measures, rows, split(rows.parameters + tremble))
+    off = head(split(rows.parameters + tremble)) - head(split(rows.parameters))
     face = head_regions(head)["face"]
     expected = np.linalg.norm(off[2:] - 2 * off[1:-1] + off[:-2], axis=2)[:, face].mean() * 1000
     assert measures.mean("jitter mm") == pytest.approx(expected, rel=1e-3)
     assert measures.counts["jitter mm"] == 148
     gap = replace(rows, frame=rows.frame * 2)
     apart = Measures()
-    Ruler(head).add(apart, gap, split(rows.joined))
+    Ruler(head).add(apart, gap, split(rows.parameters))
     assert apart.mean("jitter mm") is None
 
 
 def test_worst_frames_are_the_worst(head: FlameHead) -> None:
-    rows = person(head, "d", 50, seed=5, rest=False)
-    wrong = rows.joined.copy()
+    rows = person(head, "d", 50, seed=5, neutral=False)
+    wrong = rows.parameters.copy()
     wrong[17, 0] += 3
     wrong[31, 0] += 2
     measures = Measures()
@@ -119,8 +118,8 @@ def test_worst_frames_are_the_worst(head: FlameHead) -> None:
 
 
 def test_a_spell_of_a_bad_pose_is_one_worst_frame_and_not_all_of_them(head: FlameHead) -> None:
-    rows = person(head, "d", 60, seed=5, rest=False)
-    wrong = rows.joined.copy()
+    rows = person(head, "d", 60, seed=5, neutral=False)
+    wrong = rows.parameters.copy()
     wrong[20:30, 0] += np.linspace(3, 4, 10, dtype=np.float32)
     wrong[50, 0] += 1
     measures = Measures()
@@ -129,13 +128,13 @@ def test_a_spell_of_a_bad_pose_is_one_worst_frame_and_not_all_of_them(head: Flam
 
 
 def test_frames_without_a_face_are_not_measured(head: FlameHead) -> None:
-    rows = person(head, "e", 20, seed=6, rest=False)
+    rows = person(head, "e", 20, seed=6, neutral=False)
     columns = {**rows.columns, "expression": rows.columns["expression"].copy()}
     columns["expression"][3] = np.nan
     found = np.ones(20, dtype=bool)
     found[5] = False
     measures = Measures()
-    result = replace(split(rows.joined), found=found)
+    result = replace(split(rows.parameters), found=found)
     Ruler(head).add(measures, replace(rows, columns=columns), result)
     assert measures.frames == 18
     assert measures.mean("face mm") == pytest.approx(0, abs=1e-4)
@@ -250,19 +249,19 @@ def test_mappings_for_another_head_are_refused(people: Dataset, head: FlameHead)
     other = replace(_linear(head), metadata={"head_hash": "0" * 64, "head_version": "FLAME 2023"})
     with pytest.raises(HeadMismatchError, match="FLAME 2023"):
         evaluate({"other": other}, people, head)
-    assert evaluate({"other": other}, people, head, any_head=True).measures["other"].frames == 80
+    assert evaluate({"other": other}, people, head, allow_head_mismatch=True).measures["other"].frames == 80
     with pytest.raises(InputError, match="never moves"):
         evaluate({NO_EXPRESSION: other}, people, head)
 
 
-def test_without_rest_frames_it_says_so(head: FlameHead, tmp_path: Path) -> None:
-    data = write_people(tmp_path / "restless", [person(head, "a", 20, seed=1, rest=False)], head)
+def test_without_neutral_frames_it_says_so(head: FlameHead, tmp_path: Path) -> None:
+    data = write_people(tmp_path / "restless", [person(head, "a", 20, seed=1, neutral=False)], head)
     got = evaluate({"mine": _linear(head)}, data, head)
-    assert got.without_rest == 1
+    assert got.without_neutral == 1
     assert "no rest frame" in report_html(got)
 
 
 def test_silent_channels_of_the_generated_people(head: FlameHead) -> None:
     rows = person(head, "a", 30, seed=1)
     assert rows.columns["scores"][:, MEDIAPIPE.index("cheekPuff")].max() < 1e-3
-    assert join(rows.params()) == pytest.approx(rows.joined)
+    assert join(rows.params()) == pytest.approx(rows.parameters)

@@ -10,7 +10,7 @@ import numpy as np
 from mp2flame import rotations
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import FlameParams
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.geometry.surface import join
 from mp2flame.head import FlameHead
@@ -34,10 +34,12 @@ def acted(head: FlameHead, n: int, rng: np.random.Generator) -> tuple[np.ndarray
     return weights, weights @ join(head.blendshapes())
 
 
-def person(head: FlameHead, name: str, n: int, *, seed: int, rest: bool = True, landmarks: bool = True) -> Rows:
-    """Rows of one person: `n` frames, and five at rest."""
+def person(
+    head: FlameHead, name: str, n: int, *, seed: int, neutral: bool = True, landmarks: bool = True
+) -> FrameTable:
+    """FrameTable of one person: `n` frames, and five at rest."""
     rng = np.random.default_rng([seed, sum(name.encode())])
-    still = 5 if rest else 0
+    still = 5 if neutral else 0
     weights, truth = acted(head, n, rng)
     weights, truth = np.vstack([np.zeros((still, 52)), weights]), np.vstack([np.zeros((still, truth.shape[1])), truth])
     scores = reorder(weights, ARKIT, MEDIAPIPE) * rng.uniform(0.6, 0.9, 52)
@@ -55,13 +57,13 @@ def person(head: FlameHead, name: str, n: int, *, seed: int, rest: bool = True, 
     if landmarks:
         columns |= seen_landmarks(head, truth, rng)
     count = len(truth)
-    return Rows(
+    return FrameTable(
         subject=name,
         sequence=np.full(count, "acted", dtype=np.object_),
         frame=np.arange(count),
         time=np.arange(count) / 30,
         found=np.ones(count, dtype=bool),
-        rest=np.arange(count) < still,
+        neutral=np.arange(count) < still,
         columns={key: np.asarray(value, dtype=np.float32) for key, value in columns.items()},
     )
 
@@ -86,7 +88,7 @@ def seen_landmarks(head: FlameHead, truth: np.ndarray, rng: np.random.Generator)
     return {"landmarks": landmarks.reshape(len(truth), -1), "head_transform": transform.reshape(len(truth), -1)}
 
 
-def write_people(path: Path, rows: Iterator[Rows] | list[Rows], head: FlameHead | None = None) -> Path:
+def write_people(path: Path, rows: Iterator[FrameTable] | list[FrameTable], head: FlameHead | None = None) -> Path:
     """A data set of these rows."""
     with DatasetWriter(path, head_version=head.version if head else "", head_hash=head.hash if head else "") as writer:
         for one in rows:

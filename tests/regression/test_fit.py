@@ -15,10 +15,10 @@ from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.dataset.readers.arrays import read_named_npz
 from mp2flame.dataset.store import Dataset
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.evaluation.comparison import compare
+from mp2flame.evaluation.metrics import compare
 from mp2flame.geometry.surface import head_symmetry
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import LinearMapping
@@ -27,11 +27,11 @@ from mp2flame.mapping.linear import expand_features
 from mp2flame.regression.fit import fit
 from mp2flame.regression.gather import gather
 from mp2flame.regression.linear_fit import pinv_matrix
+from mp2flame.regression.mlp import NetworkConfig
 from mp2flame.regression.moments import total_moments
-from mp2flame.regression.network import NetworkSettings
 from tests.helpers.faces import SILENT, person, write_people
 
-_SMALL = NetworkSettings(members=1, hidden=(64, 64), steps=600)
+_SMALL = NetworkConfig(members=1, hidden=(64, 64), steps=600)
 _MIRROR = mirror_permutation(MEDIAPIPE)
 
 
@@ -53,10 +53,10 @@ def ridge(people: Dataset, head: FlameHead) -> LinearMapping:
     return mapping
 
 
-def _everything(data: Dataset, rest: bool | None) -> tuple[np.ndarray, np.ndarray]:
-    batches = list(data.batches(["scores", "expression", "jaw", "eyes"], rest=rest))
+def _everything(data: Dataset, neutral: bool | None) -> tuple[np.ndarray, np.ndarray]:
+    batches = list(data.batches(["scores", "expression", "jaw", "eyes"], neutral=neutral))
     scores = np.concatenate([batch.columns["scores"] for batch in batches])
-    return scores.astype(np.float64), np.concatenate([batch.joined for batch in batches]).astype(np.float64)
+    return scores.astype(np.float64), np.concatenate([batch.parameters for batch in batches]).astype(np.float64)
 
 
 def test_pinv_is_numpys(people: Dataset) -> None:
@@ -91,7 +91,7 @@ def test_mirrored_parameters_make_the_mirrored_mesh(head: FlameHead) -> None:
     assert symmetry.error_mm < 0.1
     assert head.mirror is not None
     params = person(head, "b", 10, seed=3, landmarks=False)
-    mirrored = (params.joined @ symmetry.matrix).astype(np.float32)
+    mirrored = (params.parameters @ symmetry.matrix).astype(np.float32)
     e = head.n_expression
     other = replace(
         params, columns={"expression": mirrored[:, :e], "jaw": mirrored[:, e : e + 3], "eyes": mirrored[:, e + 3 :]}
@@ -101,9 +101,9 @@ def test_mirrored_parameters_make_the_mirrored_mesh(head: FlameHead) -> None:
 
 
 def test_ridge_is_zero_at_rest_and_leaves_silent_channels_out(ridge: LinearMapping, people: Dataset) -> None:
-    rest = people.rest("a", ["scores"])
-    assert rest is not None
-    still = rest[np.array([0, 0])].observation()
+    neutral = people.neutral("a", ["scores"])
+    assert neutral is not None
+    still = neutral[np.array([0, 0])].observation()
     params = ridge.for_person(still)(still)
     assert not params.expression.any()
     assert not params.jaw_pose.any()
@@ -137,34 +137,34 @@ def test_ridge_maps_mirrored_scores_to_the_mirrored_face(ridge: LinearMapping, h
 def test_the_same_seed_gives_the_same_bytes(people: Dataset, head: FlameHead, ridge: LinearMapping) -> None:
     again = fit(people.path, kind="ridge", head=head)
     assert again.encoded() == ridge.encoded()
-    quick = NetworkSettings(members=1, hidden=(16,), steps=20)
-    first, second = (fit(people, kind="landmarks", head=head, settings=quick, seed=3).encoded() for _ in range(2))
+    quick = NetworkConfig(members=1, hidden=(16,), steps=20)
+    first, second = (fit(people, kind="landmarks", head=head, network=quick, seed=3).encoded() for _ in range(2))
     assert first == second
-    assert first != fit(people, kind="landmarks", head=head, settings=quick, seed=4).encoded()
+    assert first != fit(people, kind="landmarks", head=head, network=quick, seed=4).encoded()
 
 
 def test_every_kind_beats_no_expression_on_strangers(people: Dataset, head: FlameHead, ridge: LinearMapping) -> None:
     stranger = person(head, "z", 100, seed=9)
     seen, truth = stranger.observation(), stranger.params()
-    rest = stranger[stranger.rest].observation()
-    landmarks = fit(people, kind="landmarks", head=head, settings=_SMALL)
+    neutral = stranger[stranger.neutral].observation()
+    landmarks = fit(people, kind="landmarks", head=head, network=_SMALL)
     assert isinstance(landmarks, LandmarkMapping)
     pinv = fit(people, kind="pinv")
     relative = {
         "pinv": compare(head, pinv(seen), truth).regions["face"].relative,
-        "ridge": compare(head, ridge.for_person(rest)(seen), truth).regions["face"].relative,
-        "landmarks": compare(head, landmarks.for_person(rest)(seen), truth).regions["face"].relative,
+        "ridge": compare(head, ridge.for_person(neutral)(seen), truth).regions["face"].relative,
+        "landmarks": compare(head, landmarks.for_person(neutral)(seen), truth).regions["face"].relative,
     }
     assert relative["ridge"] < 0.6 * relative["pinv"]
     assert relative["landmarks"] < 0.5
-    assert landmarks.for_person(rest)(rest).expression == pytest.approx(0, abs=0.5)
+    assert landmarks.for_person(neutral)(neutral).expression == pytest.approx(0, abs=0.5)
 
 
 def test_what_is_straight_ahead_is_told_by_turned_heads(tmp_path: Path, head: FlameHead) -> None:
     tilt = rotations.matrix(np.array([0.1, 0.0, 0.02]))
     rows = [person(head, name, 40, seed=1) for name in "ab"]
 
-    def seen(one: Rows, axes: np.ndarray) -> Rows:
+    def seen(one: FrameTable, axes: np.ndarray) -> FrameTable:
         turns = one.columns["head_transform"].reshape(-1, 4, 4)[:, :3, :3].astype(np.float64)
         reported = np.tile(np.eye(4), (len(one), 1, 1))
         reported[:, :3, :3] = axes @ turns @ tilt
@@ -183,7 +183,7 @@ def test_what_is_straight_ahead_is_told_by_turned_heads(tmp_path: Path, head: Fl
 
 def test_without_a_head_it_says_what_is_left_out(people: Dataset) -> None:
     said: list[str] = []
-    mapping = fit(people, kind="ridge", say=said.append)
+    mapping = fit(people, kind="ridge", log=said.append)
     assert any("--head" in sentence and "mirrored" in sentence for sentence in said)
     assert mapping.metadata["training_subjects"] == "7"
 
@@ -191,18 +191,22 @@ def test_without_a_head_it_says_what_is_left_out(people: Dataset) -> None:
 def test_one_subject_is_said_and_not_split(tmp_path: Path, head: FlameHead) -> None:
     said: list[str] = []
     data = write_people(tmp_path / "one", [person(head, "only", 80, seed=1)])
-    mapping = fit(data, kind="ridge", head=head, say=said.append)
+    mapping = fit(data, kind="ridge", head=head, log=said.append)
     assert any("one subject only" in sentence for sentence in said)
     assert "not cross-validated" in mapping.metadata["provenance"]
 
 
-def test_subjects_without_rest_are_left_out_and_counted(tmp_path: Path, head: FlameHead) -> None:
-    people = [person(head, "a", 60, seed=1), person(head, "b", 60, seed=1), person(head, "c", 60, seed=1, rest=False)]
+def test_subjects_without_neutral_are_left_out_and_counted(tmp_path: Path, head: FlameHead) -> None:
+    people = [
+        person(head, "a", 60, seed=1),
+        person(head, "b", 60, seed=1),
+        person(head, "c", 60, seed=1, neutral=False),
+    ]
     said: list[str] = []
-    fit(write_people(tmp_path / "some", people), kind="ridge", head=head, say=said.append)
+    fit(write_people(tmp_path / "some", people), kind="ridge", head=head, log=said.append)
     assert "left out: 1 subjects without a rest frame" in said
-    nobody = write_people(tmp_path / "none", [person(head, "c", 60, seed=1, rest=False)])
-    with pytest.raises(InputError, match="estimate-rest"):
+    nobody = write_people(tmp_path / "none", [person(head, "c", 60, seed=1, neutral=False)])
+    with pytest.raises(InputError, match="estimate-neutral"):
         fit(nobody, kind="ridge", head=head)
 
 
@@ -213,7 +217,7 @@ def test_nan_rows_are_left_out_and_counted(tmp_path: Path, head: FlameHead) -> N
     columns["scores"][20] = np.nan
     said: list[str] = []
     rows = [replace(good, columns=columns), person(head, "b", 60, seed=1)]
-    mapping = fit(write_people(tmp_path / "nan", rows), kind="pinv", say=said.append)
+    mapping = fit(write_people(tmp_path / "nan", rows), kind="pinv", log=said.append)
     assert "left out: 5 frames without a face or with NaN" in said
     assert mapping.metadata["training_frames"] == str(2 * 65 - 5)
 
@@ -257,20 +261,20 @@ def renders(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 def test_real_renders_of_strangers(shared_data: Path, renders: tuple[Dataset, Dataset]) -> None:
     head = load_head(shared_data / "head" / "ict_head.npz")
     train, test = renders
-    settings = NetworkSettings(members=1, steps=1500)
+    settings = NetworkConfig(members=1, steps=1500)
     mappings = {
         "pinv": fit(train, kind="pinv"),
         "ridge": fit(train, kind="ridge", head=head),
-        "landmarks": fit(train, kind="landmarks", head=head, settings=settings),
+        "landmarks": fit(train, kind="landmarks", head=head, network=settings),
     }
     columns = ["scores", "landmarks", "head_transform", "expression", "jaw", "eyes"]
     figures: dict[str, dict[str, float]] = {}
     for kind, mapping in mappings.items():
         sums: dict[str, list[float]] = {}
         for subject in test.subjects:
-            rest = test.rest(subject, columns)
-            assert rest is not None
-            own = mapping if kind == "pinv" else mapping.for_person(rest.observation())
+            neutral = test.neutral(subject, columns)
+            assert neutral is not None
+            own = mapping if kind == "pinv" else mapping.for_person(neutral.observation())
             for rows in test.batches(columns, subjects=[subject]):
                 got = compare(head, own(rows.observation()), rows.params())
                 for name, region in got.regions.items():

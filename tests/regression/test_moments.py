@@ -77,11 +77,11 @@ def test_moments_with_mirror_are_those_of_mirrored_frames() -> None:
     rows = person(head, "a", 50, seed=2)
     relative = rows.columns["scores"] - rows.columns["scores"][0]
     features = ("scores", "square")
-    once = Moments.empty(features, rows.joined.shape[1])
-    once.add(relative, [rows.joined], exact=True)
-    both = Moments.empty(features, rows.joined.shape[1])
-    both.add(relative, [rows.joined], exact=True)
-    both.add(relative[:, _MIRROR], [(rows.joined @ symmetry.matrix).astype(np.float32)], exact=True)
+    once = Moments.empty(features, rows.parameters.shape[1])
+    once.add(relative, [rows.parameters], exact=True)
+    both = Moments.empty(features, rows.parameters.shape[1])
+    both.add(relative, [rows.parameters], exact=True)
+    both.add(relative[:, _MIRROR], [(rows.parameters @ symmetry.matrix).astype(np.float32)], exact=True)
     mirrored = once.with_mirror(symmetry.matrix)
     np.testing.assert_allclose(mirrored.xx, both.xx, atol=1e-9)
     np.testing.assert_allclose(mirrored.xy, both.xy, atol=1e-4)
@@ -94,7 +94,7 @@ def test_a_pass_over_many_small_row_groups_is_the_same(tmp_path: Path, monkeypat
     people = Dataset(write_people(tmp_path / "people", rows, head))
     monkeypatch.setattr("mp2flame.dataset.writer._ROWS", 7)
     cut = Dataset(write_people(tmp_path / "cut", rows, head))
-    groups = [pq.read_metadata(file).num_row_groups for s in cut.subjects for file in cut.files(s, rest=False)]
+    groups = [pq.read_metadata(file).num_row_groups for s in cut.subjects for file in cut.files(s, neutral=False)]
     assert min(groups) > 5
     whole = gather(people, people.subjects, ("scores", "square"), kind="ridge")
     pieces = gather(cut, cut.subjects, ("scores", "square"), kind="ridge")
@@ -103,4 +103,4 @@ def test_a_pass_over_many_small_row_groups_is_the_same(tmp_path: Path, monkeypat
         np.testing.assert_allclose(ours.xx, theirs.xx, rtol=1e-5, atol=1e-5)
         np.testing.assert_allclose(ours.xy, theirs.xy, rtol=1e-5, atol=1e-3)
     for mine, other in zip(pieces.sample.parts(), whole.sample.parts(), strict=True):
-        assert mine.joined.tobytes() == other.joined.tobytes()
+        assert mine.parameters.tobytes() == other.parameters.tobytes()

@@ -114,8 +114,8 @@ def test_a_persons_folder_is_read_as_a_data_set(study: Study, tracked: Tracked, 
     sequences = list(read_input(out))
     assert [(s.subject, s.name) for s in sequences] == [(p, v) for p in ("anna", "bert") for v in ("first", "second")]
     told = sequences[0]
-    assert told.rest is not None
-    assert told.rest.sum() == tracked.rest.sum()
+    assert told.neutral is not None
+    assert told.neutral.sum() == tracked.rest.sum()
     # Two frames have no face and are not in the recording; the one that fits badly is there, but not to learn from.
     assert len(told.params) == len(tracked.params) - 2
     assert told.params.time[~told.params.found].tolist() == [tracked.params.time[25]]
@@ -126,12 +126,12 @@ def test_a_persons_folder_is_read_as_a_data_set(study: Study, tracked: Tracked, 
         video["bad_times"] = [round(time, 3) for time in video["bad_times"]]
     (out / "anna" / PERSON_FILE).write_text(json.dumps(document))
     rounded = next(iter(read_input(out)))
-    np.testing.assert_array_equal(rounded.rest, told.rest)
+    np.testing.assert_array_equal(rounded.neutral, told.neutral)
     np.testing.assert_array_equal(rounded.params.found, told.params.found)
     pytest.importorskip("pyarrow")
     data, report = build([out], tmp_path / "data", head=study.head)
     assert data.subjects == ("anna", "bert")
-    assert report.rest == 4 * tracked.rest.sum()
+    assert report.neutral == 4 * tracked.rest.sum()
     assert report.frames == 4 * (len(tracked.params) - 3)
     assert data.has_column("landmarks")
 

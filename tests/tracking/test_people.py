@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Observation, concatenate
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.evaluation.comparison import angle_between, compare
+from mp2flame.evaluation.metrics import angle_between, compare
 from mp2flame.mapping import Mapping
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.people import Tracked, track_person

@@ -13,7 +13,7 @@ from mp2flame.geometry.skinned_points import n_active_expression
 pytest.importorskip("cv2")
 pytest.importorskip("pyvista")
 
-from mp2flame.evaluation.comparison import compare
+from mp2flame.evaluation.metrics import compare
 from mp2flame.head import FlameHead
 from mp2flame.render import MeshRenderer
 from mp2flame.tracking import chart as chart_module

@@ -16,7 +16,7 @@ import mp2flame
 from mp2flame.data import FlameParams
 from mp2flame.demo_animation import KeyPose, perform, sides
 from mp2flame.errors import InputError
-from mp2flame.evaluation.comparison import compare
+from mp2flame.evaluation.metrics import compare
 from mp2flame.landmark_model.error_samples import Script
 from mp2flame.render import MeshRenderer
 from mp2flame.synthesis.landmark_samples import Plan

@@ -122,7 +122,7 @@ def calibrate(
     say(f"fitting on {data[0].metadata['frames']} frames of {len(data[0].subjects)} people")
     networks = quality.networks_for(head)
     mappings = {
-        name: _described(fit(data[0], kind=kind, head=head, seed=seed, settings=networks, say=say), studio, date)
+        name: _described(fit(data[0], kind=kind, head=head, seed=seed, network=networks, log=say), studio, date)
         for name, kind in _KINDS.items()
         if kind in chosen
     }

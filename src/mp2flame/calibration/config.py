@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from mp2flame.errors import InputError
-from mp2flame.regression.network import NetworkSettings
+from mp2flame.regression.mlp import NetworkConfig
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -29,7 +29,7 @@ class Quality:
     """Pictures of each, besides the one at rest."""
     rounds: int = 3
     """Rounds in which people are photographed; what the regression got wrong comes more often in the next."""
-    networks: NetworkSettings = field(default_factory=NetworkSettings)
+    networks: NetworkConfig = field(default_factory=NetworkConfig)
     """For the landmarks kind."""
 
     def __post_init__(self) -> None:
@@ -45,7 +45,7 @@ class Quality:
         spans = [range(edges[i], edges[i + 1]) for i in range(rounds)]
         return [*spans, range(self.people, self.people + self.held_out)]
 
-    def networks_for(self, head: FlameHead) -> NetworkSettings:
+    def networks_for(self, head: FlameHead) -> NetworkConfig:
         """How long networks learn on pictures of this head: shorter where its shapes are carried over."""
         if head.arrays.blendshapes is not None:
             return self.networks
@@ -53,4 +53,4 @@ class Quality:
 
 
 DEFAULT: Final = Quality()
-QUICK: Final = Quality(people=75, held_out=10, frames=32, rounds=2, networks=NetworkSettings(steps=2500))
+QUICK: Final = Quality(people=75, held_out=10, frames=32, rounds=2, networks=NetworkConfig(steps=2500))

@@ -132,5 +132,5 @@ class Calibrate:
             result.mappings[name].save(path)
             out.print(f"wrote {path}: {name}", soft_wrap=True)
         for path in self.report:
-            write_report(result.evaluation, path, say=lambda text: err.print(text, soft_wrap=True))
+            write_report(result.evaluation, path, log=lambda text: err.print(text, soft_wrap=True))
             out.print(f"wrote {path}", soft_wrap=True)

@@ -48,7 +48,7 @@ class Build:
     """Processes that look at pictures; by default one for each processor."""
     cluster: str | None = None
     """Look at pictures on the Ray cluster at this address, or on one that is started here ("local")."""
-    estimate_rest: bool = False
+    estimate_neutral: bool = False
     """Mark the calmest frames of people without rest frames as their rest."""
 
     def run(self) -> int:
@@ -66,12 +66,12 @@ class Build:
                 order=self.order,
                 landmarker=self.landmarker,
                 processes=self.processes,
-                estimate_rest=self.estimate_rest,
+                estimate_neutral=self.estimate_neutral,
                 cluster=self.cluster is not None,
                 progress=_Advance(bar),
             )
         people = counted(len(report.subjects), "subject")
-        told = f"wrote {self.output}: {counted(report.frames, 'frame')} of {people}, {report.rest} of them at rest"
+        told = f"wrote {self.output}: {counted(report.frames, 'frame')} of {people}, {report.neutral} of them at rest"
         out.print(told, soft_wrap=True)
         for reason, count in sorted(report.left_out.items()):
             out.print(f"  {counted(count, 'frame')}: {reason}")
@@ -101,15 +101,15 @@ class Info:
     """The data set."""
 
     def run(self) -> int:
-        """Print the survey."""
+        """Print the summarize."""
         from mp2flame.dataset.store import Dataset as Data
-        from mp2flame.dataset.summary import survey
+        from mp2flame.dataset.summary import summarize
 
-        found = survey(Data(self.folder))
+        found = summarize(Data(self.folder))
         table = Table(show_header=False, box=None)
-        table.add_row("frames", f"{found.frames}, {found.found} with a face and all numbers, {found.rest} at rest")
+        table.add_row("frames", f"{found.frames}, {found.found} with a face and all numbers, {found.neutral} at rest")
         table.add_row("subjects", str(len(found.subjects)))
-        table.add_row("without rest", ", ".join(found.subjects_without_rest) or "nobody")
+        table.add_row("without rest", ", ".join(found.subjects_without_neutral) or "nobody")
         table.add_row("landmarks", "yes" if found.has_landmarks else "no: fit with --kind ridge or pinv")
         table.add_row("head", found.head_version)
         table.add_row("never fire", ", ".join(found.silent_scores) or "none")

@@ -160,7 +160,7 @@ def _scripted(film: Path, performance: FlameParams, weights: NDArray[np.float32]
 
 def _distances(head: FlameHead, driven: FlameParams, truth: FlameParams) -> Table:
     """How far the driven face was from the true one, on the average person, by region."""
-    from mp2flame.evaluation.comparison import compare
+    from mp2flame.evaluation.metrics import compare
 
     figures = compare(head, driven, truth)
     table = Table(title="How far the driven head was from the truth", title_justify="left")

@@ -48,10 +48,12 @@ class Evaluate:
             if path.suffix not in (".html", ".json"):
                 raise InputError(f"expected reports that end in .html or .json; got {path}")
         mappings = {name: load_mapping(spec) for name, spec in names.items()}
-        got = evaluate(mappings, self.data, load_head(self.head), subjects=self.subjects, any_head=self.any_head)
+        got = evaluate(
+            mappings, self.data, load_head(self.head), subjects=self.subjects, allow_head_mismatch=self.any_head
+        )
         out.print(figures_table({name: measures.figures() for name, measures in got.measures.items()}))
         for path in self.output:
-            write_report(got, path, say=lambda text: err.print(text, soft_wrap=True))
+            write_report(got, path, log=lambda text: err.print(text, soft_wrap=True))
             out.print(f"wrote {path}", soft_wrap=True)
         for name, spec in names.items():
             mapping, path = mappings[name], Path(spec)

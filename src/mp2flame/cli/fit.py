@@ -51,7 +51,7 @@ class Fit:
                 head=head,
                 seed=self.seed,
                 cluster=self.cluster is not None,
-                say=lambda text: err.print(text, soft_wrap=True),
+                log=lambda text: err.print(text, soft_wrap=True),
             )
         mapping.save(self.output)
         told = mapping.metadata

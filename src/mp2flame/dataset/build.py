@@ -13,12 +13,12 @@ import numpy as np
 
 from mp2flame.blendshapes import to_mediapipe
 from mp2flame.dataset.extract import Extraction, Task, tasks_of
-from mp2flame.dataset.finalize import settle_subject
+from mp2flame.dataset.finalize import finalize_subject
 from mp2flame.dataset.order_check import OrderCheck
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.dataset.store import Dataset, subject_folder
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.downloads import landmarker_path
 from mp2flame.errors import HeadMismatchError, InputError
@@ -36,7 +36,7 @@ class BuildReport:
 
     frames: int = 0
     """Frames in the data set, rest frames among them."""
-    rest: int = 0
+    neutral: int = 0
     """Rest frames."""
     subjects: set[str] = field(default_factory=set)
     """Whose."""
@@ -58,7 +58,7 @@ def build(
     order: str | None = None,
     landmarker: Path | None = None,
     processes: int | None = None,
-    estimate_rest: bool = False,
+    estimate_neutral: bool = False,
     cluster: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> tuple[Dataset, BuildReport]:
@@ -75,7 +75,7 @@ def build(
         order: of the inputs' scores, where it is not MediaPipe's.
         landmarker: MediaPipe's bundle; None for the one that is fetched.
         processes: for looking at pictures; None for one on each processor.
-        estimate_rest: mark the calmest frames of subjects without rest frames as their rest.
+        estimate_neutral: mark the calmest frames of subjects without rest frames as their rest.
         cluster: look at pictures on the Ray that this process is connected to.
         progress: told how many of how many pictures were looked at.
 
@@ -105,9 +105,9 @@ def build(
         with writing(path, "nothing is kept of this data set"):
             for subject in sorted(report.subjects):
                 folder = writer.part / subject_folder(subject)
-                report.rest += settle_subject(folder, subject, estimate_rest=estimate_rest)
+                report.neutral += finalize_subject(folder, subject, estimate_neutral=estimate_neutral)
         sources = sorted({origin.source for origin in intake.origins})
-        writer.finish({"sources": sources, "left_out": report.left_out, "rest_estimated": estimate_rest})
+        writer.finish({"sources": sources, "left_out": report.left_out, "rest_estimated": estimate_neutral})
     extraction.forget()
     return Dataset(path), report
 
@@ -226,7 +226,7 @@ def _rows(
     *,
     order: str | None,
     report: BuildReport,
-) -> Rows:
+) -> FrameTable:
     """A sequence's rows, without frames whose truth is not known; frames without a face stay as such."""
     report.leave_out("no picture", sequence.missing_pictures)
     if tasks is not None:
@@ -244,7 +244,7 @@ def _rows(
     return rows[np.flatnonzero(sequence.params.found)]
 
 
-def _count(report: BuildReport, rows: Rows) -> None:
+def _count(report: BuildReport, rows: FrameTable) -> None:
     report.frames += len(rows)
-    report.rest += int(rows.rest.sum())
+    report.neutral += int(rows.neutral.sum())
     report.subjects.add(rows.subject)

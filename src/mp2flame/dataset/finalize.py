@@ -11,24 +11,24 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.dataset.store import columns_of, is_rest_file, pieces_of, rest_file
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.store import columns_of, is_neutral_file, neutral_file, pieces_of
+from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import write_rows
 
-__all__ = ["settle_subject"]
+__all__ = ["finalize_subject"]
 
 Float64 = NDArray[np.float64]
 
 _REST_FRAMES = 10
 
 
-def settle_subject(folder: Path, subject: str, *, estimate_rest: bool) -> int:
+def finalize_subject(folder: Path, subject: str, *, estimate_neutral: bool) -> int:
     """Give all files of a subject the columns that each has, and mark rest frames where there are none.
 
     Args:
         folder: the subject's.
         subject: whose.
-        estimate_rest: mark the calmest frames where no frame is marked.
+        estimate_neutral: mark the calmest frames where no frame is marked.
 
     Returns:
         How many frames were marked.
@@ -36,7 +36,7 @@ def settle_subject(folder: Path, subject: str, *, estimate_rest: bool) -> int:
     files = sorted(folder.glob("*.parquet"))
     columns = sorted(set.intersection(*(set(columns_of(file)) for file in files)))
     calm: dict[Path, list[int]] = {}
-    if estimate_rest and not any(is_rest_file(file) for file in files):
+    if estimate_neutral and not any(is_neutral_file(file) for file in files):
         calm = _calmest(files, subject, columns)
     for file in files:
         if calm.get(file) or len(columns_of(file)) > len(columns):
@@ -44,7 +44,7 @@ def settle_subject(folder: Path, subject: str, *, estimate_rest: bool) -> int:
     return sum(len(numbers) for numbers in calm.values())
 
 
-def _batches(file: Path, subject: str, columns: Sequence[str]) -> Iterator[tuple[int, Rows]]:
+def _batches(file: Path, subject: str, columns: Sequence[str]) -> Iterator[tuple[int, FrameTable]]:
     """A file's rows, with the number of the first of each batch."""
     start = 0
     for piece in pieces_of(file, subject):
@@ -54,13 +54,13 @@ def _batches(file: Path, subject: str, columns: Sequence[str]) -> Iterator[tuple
 
 
 def _rewrite(file: Path, subject: str, columns: Sequence[str], calm: list[int]) -> None:
-    rest: list[Rows] = []
+    neutral: list[FrameTable] = []
 
-    def others() -> Iterator[Rows]:
+    def others() -> Iterator[FrameTable]:
         for start, rows in _batches(file, subject, columns):
             marked = np.isin(np.arange(start, start + len(rows)), calm)
             if marked.any():
-                rest.append(rows[np.flatnonzero(marked)].marked_rest())
+                neutral.append(rows[np.flatnonzero(marked)].as_neutral())
             yield rows[np.flatnonzero(~marked)] if marked.any() else rows
 
     new = file.with_name(f"new-{file.name}")
@@ -68,8 +68,8 @@ def _rewrite(file: Path, subject: str, columns: Sequence[str], calm: list[int]) 
     file.unlink()
     if new.exists():
         new.rename(file)
-    if rest:
-        write_rows(rest_file(file), rest)
+    if neutral:
+        write_rows(neutral_file(file), neutral)
 
 
 def _calmest(files: Sequence[Path], subject: str, columns: Sequence[str]) -> dict[Path, list[int]]:
@@ -82,7 +82,7 @@ def _calmest(files: Sequence[Path], subject: str, columns: Sequence[str]) -> dic
     for file in files:
         for start, rows in _batches(file, subject, columns):
             good = np.flatnonzero(rows.usable)
-            size = np.square(rows.joined[good][:, moving] / spread[moving]).sum(axis=1)
+            size = np.square(rows.parameters[good][:, moving] / spread[moving]).sum(axis=1)
             sizes = np.concatenate([sizes, size])
             places += [(file, start + int(number)) for number in good]
             best = np.argsort(sizes, kind="stable")[:keep]
@@ -99,7 +99,7 @@ def _spread(files: Sequence[Path], subject: str, columns: Sequence[str]) -> tupl
     sums = squares = np.zeros(0)
     for file in files:
         for _, rows in _batches(file, subject, columns):
-            values = rows.joined[rows.usable].astype(np.float64)
+            values = rows.parameters[rows.usable].astype(np.float64)
             if first is None and len(values):
                 first = values[0].copy()
                 sums, squares = np.zeros_like(first), np.zeros_like(first)

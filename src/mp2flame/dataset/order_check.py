@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE, ORDERS
 from mp2flame.data import SCORE_LIMIT
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.geometry.apertures import Gaps, head_gaps
 from mp2flame.geometry.face_regions import head_regions
@@ -61,13 +61,13 @@ class OrderCheck:
         self._lids: list[NDArray[np.float32]] = []
         self._blinks: list[NDArray[np.float32]] = []
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: FrameTable) -> None:
         """Take in frames of one subject.
 
         Raises:
             InputError: scores are not about 0..1.
         """
-        good = np.flatnonzero(rows.usable & ~rows.rest)
+        good = np.flatnonzero(rows.usable & ~rows.neutral)
         scores = rows.columns["scores"][good]
         if len(good) and np.abs(scores).max() > SCORE_LIMIT:
             raise InputError(
@@ -82,7 +82,7 @@ class OrderCheck:
             return
         if sum(len(part) for part in self._lids) < _LID_FRAMES:
             some = good[:: max(1, len(good) // 100)][:100]
-            self._lids.append(self._gaps.lid_gaps(self._head(split(rows.joined[some]))))
+            self._lids.append(self._gaps.lid_gaps(self._head(split(rows.parameters[some]))))
             self._blinks.append(rows.columns["scores"][some][:, [MEDIAPIPE.index(name) for name in _BLINKS]])
 
     def check(self) -> None:
@@ -145,7 +145,7 @@ class OrderCheck:
             )
 
 
-def _angles(rows: Rows) -> NDArray[np.float32]:
+def _angles(rows: FrameTable) -> NDArray[np.float32]:
     """(N, 5) radians: the jaw's opening, each eye's down and to the subject's left."""
     jaw, eyes = rows.columns["jaw"], rows.columns["eyes"]
     return np.concatenate([jaw[:, :1], eyes[:, :2], eyes[:, 3:5]], axis=1)

@@ -50,7 +50,7 @@ def plot(data: Dataset, folder: Path) -> list[Path]:
     if not folder.parent.is_dir():
         raise MissingFileError(f"cannot write {folder}: the folder {folder.parent} does not exist; make it first")
     sampler = Sampler(_SAMPLE)
-    for rows in data.batches(["scores", "expression", "jaw", "eyes"], rest=None):
+    for rows in data.batches(["scores", "expression", "jaw", "eyes"], neutral=None):
         sampler.add(rows[np.flatnonzero(rows.usable)])
     parts = [part for part in sampler.parts() if len(part)]
     if not parts:

@@ -7,7 +7,7 @@ import zlib
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.dataset.table import Rows, join_rows
+from mp2flame.dataset.table import FrameTable, concatenate_tables
 
 __all__ = ["Sampler"]
 
@@ -20,7 +20,7 @@ def _mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return result
 
 
-def _keys(rows: Rows) -> NDArray[np.uint64]:
+def _keys(rows: FrameTable) -> NDArray[np.uint64]:
     # Frames of a sequence lie together, so its name is looked at once for each run of them.
     starts = np.flatnonzero(np.concatenate([[True], rows.sequence[1:] != rows.sequence[:-1]]))
     sums = [zlib.crc32(f"{rows.subject}/{name}".encode()) for name in rows.sequence[starts]]
@@ -38,11 +38,11 @@ class Sampler:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         # Parts are joined only now and then: at every offer, that would cost more than all other work.
-        self._kept: dict[str, list[tuple[NDArray[np.uint64], Rows]]] = {}
+        self._kept: dict[str, list[tuple[NDArray[np.uint64], FrameTable]]] = {}
         self._count = 0
         self._bound = np.uint64(2**64 - 1)
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: FrameTable) -> None:
         """Offer frames of one subject."""
         rows = self.choose(rows)
         if not len(rows):
@@ -52,7 +52,7 @@ class Sampler:
         if self._count > 2 * self._limit:
             self._shrink()
 
-    def choose(self, rows: Rows) -> Rows:
+    def choose(self, rows: FrameTable) -> FrameTable:
         """Those of one subject's frames that can still be kept, in memory of their own; many threads may ask."""
         if not len(rows):
             return rows
@@ -72,17 +72,17 @@ class Sampler:
             self._bound = np.partition(everything, self._limit - 1)[self._limit - 1]
         kept = {name: [self._low(keys, rows) for keys, rows in parts] for name, parts in self._kept.items()}
         self._kept = {
-            name: [(np.concatenate([keys for keys, _ in parts]), join_rows([rows for _, rows in parts]))]
+            name: [(np.concatenate([keys for keys, _ in parts]), concatenate_tables([rows for _, rows in parts]))]
             for name, parts in kept.items()
             if any(len(rows) for _, rows in parts)
         }
         self._count = sum(len(keys) for parts in self._kept.values() for keys, _ in parts)
 
-    def _low(self, keys: NDArray[np.uint64], rows: Rows) -> tuple[NDArray[np.uint64], Rows]:
+    def _low(self, keys: NDArray[np.uint64], rows: FrameTable) -> tuple[NDArray[np.uint64], FrameTable]:
         low = np.flatnonzero(keys <= self._bound)
         return keys[low], rows[low]
 
-    def parts(self) -> list[Rows]:
+    def parts(self) -> list[FrameTable]:
         """What was kept, by subject in the order of the names, each subject's frames in a fixed order."""
         self._shrink()
         return [rows[np.argsort(keys, kind="stable")] for _, [(keys, rows)] in sorted(self._kept.items())]

@@ -13,7 +13,7 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.dataset.table import WIDTHS, Rows, join_rows
+from mp2flame.dataset.table import WIDTHS, FrameTable, concatenate_tables
 from mp2flame.errors import FormatError, InputError, MissingExtraError, MissingFileError
 
 try:
@@ -29,9 +29,9 @@ __all__ = [
     "Piece",
     "arrow_table",
     "columns_of",
-    "is_rest_file",
+    "is_neutral_file",
+    "neutral_file",
     "pieces_of",
-    "rest_file",
     "subject_folder",
 ]
 
@@ -51,7 +51,7 @@ def subject_folder(subject: str) -> str:
     return _SUBJECT + quote(subject, safe=" ()+,")
 
 
-def arrow_table(rows: Rows) -> pa.Table:
+def arrow_table(rows: FrameTable) -> pa.Table:
     """The rows as an Arrow table: fixed-size lists of float32 for columns of several numbers."""
     n = len(rows)
     size = None if rows.image_size is None else pa.array([list(rows.image_size)] * n, pa.list_(pa.int32(), 2))
@@ -60,7 +60,7 @@ def arrow_table(rows: Rows) -> pa.Table:
         "frame": pa.array(rows.frame, pa.int64()),
         "time": pa.array(rows.time, pa.float64()),
         "found": pa.array(rows.found),
-        "rest": pa.array(rows.rest),
+        "rest": pa.array(rows.neutral),
         "image_size": size if size is not None else pa.nulls(n, pa.list_(pa.int32(), 2)),
     }
     for name, column in rows.columns.items():
@@ -107,7 +107,7 @@ class Dataset:
         """The version of the head that the parameters are for, in words; None where it was not stated."""
         return self.metadata.get("head_version") or None
 
-    def files(self, subject: str, *, rest: bool | None = None) -> list[Path]:
+    def files(self, subject: str, *, neutral: bool | None = None) -> list[Path]:
         """A subject's Parquet files; only those of rest frames, or only the others, or all for None.
 
         Raises:
@@ -116,43 +116,43 @@ class Dataset:
         if subject not in self._folders:
             raise InputError(f"expected a subject among {', '.join(self.subjects[:20])}; got {subject!r}")
         files = sorted(self._folders[subject].glob("*.parquet"))
-        return [file for file in files if rest is None or is_rest_file(file) == rest]
+        return [file for file in files if neutral is None or is_neutral_file(file) == neutral]
 
     def has_column(self, name: str) -> bool:
         """Whether every subject has this column."""
         return all(name in pq.read_schema(file).names for s in self.subjects for file in self.files(s)[:1])
 
     def batches(
-        self, columns: Sequence[str], *, subjects: Sequence[str] | None = None, rest: bool | None = False
-    ) -> Iterator[Rows]:
+        self, columns: Sequence[str], *, subjects: Sequence[str] | None = None, neutral: bool | None = False
+    ) -> Iterator[FrameTable]:
         """The frames in batches of one subject each, in a fixed order; memory does not grow with their number.
 
         Args:
             columns: which columns of numbers to read.
             subjects: whose frames; None for everybody's.
-            rest: True for rest frames only, False for all others, None for both.
+            neutral: True for neutral frames only, False for all others, None for both.
 
         Raises:
             FormatError: a file is truncated, or lacks a column.
         """
-        for piece in self.pieces(subjects=subjects, rest=rest):
+        for piece in self.pieces(subjects=subjects, neutral=neutral):
             yield from piece.batches(columns, threads=True)
 
-    def pieces(self, *, subjects: Sequence[str] | None = None, rest: bool | None = False) -> Iterator[Piece]:
+    def pieces(self, *, subjects: Sequence[str] | None = None, neutral: bool | None = False) -> Iterator[Piece]:
         """The same frames as `batches` has, as parts of files that threads can read beside each other.
 
         Raises:
             FormatError: a file is truncated.
         """
         for subject in self.subjects if subjects is None else subjects:
-            for file in self.files(subject, rest=rest):
+            for file in self.files(subject, neutral=neutral):
                 yield from pieces_of(file, subject)
 
-    def rest(self, subject: str, columns: Sequence[str]) -> Rows | None:
+    def neutral(self, subject: str, columns: Sequence[str]) -> FrameTable | None:
         """The subject's rest frames that are usable; None where there is none."""
-        parts = [rows[rows.usable] for rows in self.batches(columns, subjects=[subject], rest=True)]
+        parts = [rows[rows.usable] for rows in self.batches(columns, subjects=[subject], neutral=True)]
         parts = [part for part in parts if len(part)]
-        return join_rows(parts) if parts else None
+        return concatenate_tables(parts) if parts else None
 
 
 def _manifest(folder: Path) -> dict[str, Any]:
@@ -182,7 +182,7 @@ class Piece:
     subject: str
     group: int
 
-    def batches(self, columns: Sequence[str], *, threads: bool = False) -> Iterator[Rows]:
+    def batches(self, columns: Sequence[str], *, threads: bool = False) -> Iterator[FrameTable]:
         """Its frames, in batches of bounded size.
 
         Args:
@@ -223,12 +223,12 @@ def columns_of(file: Path) -> list[str]:
         return [name for name in pq.read_schema(file).names if name not in _INDEX]
 
 
-def is_rest_file(file: Path) -> bool:
+def is_neutral_file(file: Path) -> bool:
     """Whether a file of a subject holds frames at rest; otherwise it holds all others."""
     return file.name.startswith(_REST)
 
 
-def rest_file(file: Path) -> Path:
+def neutral_file(file: Path) -> Path:
     """The file of the rest frames that are from the same recording as the frames in `file`."""
     return file.with_name(_REST + file.name.partition("-")[2])
 
@@ -241,16 +241,16 @@ def _told(file: Path) -> Iterator[None]:
         raise FormatError(f"{file} is truncated or no Parquet file: {error}") from error
 
 
-def _rows(batch: pa.RecordBatch, subject: str, columns: Sequence[str]) -> Rows:
+def _rows(batch: pa.RecordBatch, subject: str, columns: Sequence[str]) -> FrameTable:
     size = batch.column("image_size")
     first = size[0].as_py() if len(size) else None
-    return Rows(
+    return FrameTable(
         subject=subject,
         sequence=_strings(batch.column("sequence")),
         frame=batch.column("frame").to_numpy(),
         time=batch.column("time").to_numpy(),
         found=batch.column("found").to_numpy(zero_copy_only=False),
-        rest=batch.column("rest").to_numpy(zero_copy_only=False),
+        neutral=batch.column("rest").to_numpy(zero_copy_only=False),
         columns={name: _matrix(batch.column(name)) for name in columns},
         image_size=None if first is None else (first[0], first[1]),
     )
@@ -270,7 +270,7 @@ def _matrix(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     return values.reshape(-1, column.type.list_size)
 
 
-def check_columns(rows: Rows, n_expression: int) -> None:
+def check_columns(rows: FrameTable, n_expression: int) -> None:
     """Refuse rows whose columns do not have the widths of the format.
 
     Raises:

@@ -13,7 +13,7 @@ from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.mapping.linear import N_ROTATIONS
 
-__all__ = ["WIDTHS", "Rows", "join_rows"]
+__all__ = ["WIDTHS", "FrameTable", "concatenate_tables"]
 
 Float32 = NDArray[np.float32]
 
@@ -22,10 +22,10 @@ WIDTHS: Final = {"scores": 52, "landmarks": 1434, "head_transform": 16, "jaw": 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Rows:
+class FrameTable:
     """Frames of one subject, as a table with a few wide columns; columns that were not asked for are absent.
 
-    Rows where `found` is False have NaN scores.
+    FrameTable where `found` is False have NaN scores.
     """
 
     subject: str
@@ -38,7 +38,7 @@ class Rows:
     """(N,) seconds from the start of the sequence."""
     found: NDArray[np.bool_]
     """(N,) a face was seen."""
-    rest: NDArray[np.bool_]
+    neutral: NDArray[np.bool_]
     """(N,) the face is at rest."""
     columns: dict[str, Float32]
     """(N, width) by name: `expression` and those of `WIDTHS`."""
@@ -48,18 +48,18 @@ class Rows:
     def __len__(self) -> int:
         return len(self.frame)
 
-    def __getitem__(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> Rows:
+    def __getitem__(self, chosen: slice | NDArray[np.integer] | NDArray[np.bool_]) -> FrameTable:
         """The chosen rows."""
-        names = ("sequence", "frame", "time", "found", "rest")
+        names = ("sequence", "frame", "time", "found", "neutral")
         parts = {name: getattr(self, name)[chosen] for name in names}
         return replace(self, **parts, columns={name: column[chosen] for name, column in self.columns.items()})
 
-    def marked_rest(self) -> Rows:
+    def as_neutral(self) -> FrameTable:
         """The same rows, all of them at rest."""
-        return replace(self, rest=np.ones(len(self), dtype=np.bool_))
+        return replace(self, neutral=np.ones(len(self), dtype=np.bool_))
 
     @property
-    def joined(self) -> Float32:
+    def parameters(self) -> Float32:
         """(N, E + 9): expression, jaw, left eye, right eye, as the columns of a mapping."""
         return np.concatenate([self.columns[name] for name in ("expression", "jaw", "eyes")], axis=1)
 
@@ -87,7 +87,7 @@ class Rows:
 
     def params(self) -> FlameParams:
         """What was true, as the noun that mappings give; neck and global rotation left out."""
-        joined = self.joined
+        joined = self.parameters
         e = joined.shape[1] - N_ROTATIONS
         return FlameParams(
             time=self.time,
@@ -99,8 +99,8 @@ class Rows:
         )
 
 
-def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Rows of one subject, one after the other, with the columns that all of them have.
+def concatenate_tables(parts: Sequence[FrameTable]) -> FrameTable:
+    """FrameTable of one subject, one after the other, with the columns that all of them have.
 
     Raises:
         InputError: nothing to join.
@@ -108,7 +108,7 @@ def join_rows(parts: Sequence[Rows]) -> Rows:
     if not parts:
         raise InputError("expected at least one part to join; got none")
     names = set.intersection(*(set(part.columns) for part in parts))
-    fields = ("sequence", "frame", "time", "found", "rest")
+    fields = ("sequence", "frame", "time", "found", "neutral")
     joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in fields}
     columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in sorted(names)}
     return replace(parts[0], **joined, columns=columns)

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mp2flame.dataset.store import FORMAT, VERSION, arrow_table, check_columns, subject_folder
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.files import PartFolder, writing
 
@@ -47,13 +47,13 @@ class DatasetWriter:
         self._files = 0
         self._width: int | None = None
         self.frames = 0
-        """Rows written so far."""
+        """FrameTable written so far."""
 
     def state_head(self, version: str, digest: str) -> None:
         """State the head after all, once the inputs were read."""
         self._head = {"head_version": version, "head_hash": digest}
 
-    def add(self, rows: Rows) -> None:
+    def add(self, rows: FrameTable) -> None:
         """Write rows of one subject; rest frames go to files of their own.
 
         Raises:
@@ -68,11 +68,11 @@ class DatasetWriter:
             )
         self._width = width
         check_columns(rows, width)
-        for kind, chosen in (("rest", rows.rest), ("part", ~rows.rest)):
+        for kind, chosen in (("rest", rows.neutral), ("part", ~rows.neutral)):
             if chosen.any():
                 self._write(rows if chosen.all() else rows[np.flatnonzero(chosen)], kind)
 
-    def _write(self, rows: Rows, kind: str) -> None:
+    def _write(self, rows: FrameTable, kind: str) -> None:
         folder = self.part / subject_folder(rows.subject)
         with writing(self._folder.path, "nothing is kept of this data set"):
             folder.mkdir(exist_ok=True)
@@ -119,7 +119,7 @@ class DatasetWriter:
         self._folder.discard()
 
 
-def write_rows(path: Path, parts: Iterable[Rows]) -> None:
+def write_rows(path: Path, parts: Iterable[FrameTable]) -> None:
     """Write rows with columns alike to one file, in row groups of bounded size; without rows there is no file."""
     with ExitStack() as stack:
         file: pq.ParquetWriter | None = None

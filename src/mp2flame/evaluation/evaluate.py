@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.dataset.store import Dataset
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.evaluation.metrics import Measures, Ruler, mirrored, told
 from mp2flame.geometry.surface import Symmetry, head_symmetry
@@ -44,7 +44,7 @@ class Evaluation:
     subjects: tuple[str, ...]
     """On whom."""
     head: FlameHead
-    without_rest: int
+    without_neutral: int
     """Subjects without a rest frame: mappings used the average person's."""
 
     def as_json(self) -> dict[str, Any]:
@@ -55,7 +55,7 @@ class Evaluation:
             "head_version": self.head.version,
             "head_hash": self.head.hash,
             "subjects": list(self.subjects),
-            "subjects_without_rest": self.without_rest,
+            "subjects_without_neutral": self.without_neutral,
             "mappings": {
                 name: {"figures": told(measures.figures()), "worst": [frame.told() for frame in measures.worst]}
                 for name, measures in self.measures.items()
@@ -69,7 +69,7 @@ def evaluate(
     head: FlameHead,
     *,
     subjects: Sequence[str] | None = None,
-    any_head: bool = False,
+    allow_head_mismatch: bool = False,
 ) -> Evaluation:
     """Measure mappings on a data set's frames, which should be of people that none of them was fitted on.
 
@@ -81,7 +81,7 @@ def evaluate(
         dataset: a data set, or its folder.
         head: the head that the truth is for.
         subjects: whom to measure on; None for everybody.
-        any_head: measure mappings that were made for another head too.
+        allow_head_mismatch: measure mappings that were made for another head too.
 
     Raises:
         InputError: a mapping needs what the data does not have, or was made for another head.
@@ -92,7 +92,7 @@ def evaluate(
     check_data_head(data, head)
     for mapping in mappings.values():
         # A mapping that does not say which head it was made for is taken at its user's word.
-        vouched = any_head or (mapping.head_hash is None and mapping.head_version is None)
+        vouched = allow_head_mismatch or (mapping.head_hash is None and mapping.head_version is None)
         check_head(
             mapping,
             head_hash=head.hash,
@@ -106,20 +106,20 @@ def evaluate(
     swap = _landmark_swap(data, chosen) if "landmarks" in columns else None
     mirror = None if symmetry is None else _Mirror(symmetry, swap)
     measures = {name: Measures() for name in (*mappings, NO_EXPRESSION)}
-    without_rest = 0
+    without_neutral = 0
     # The products are small: more threads than one would spin in each other's way on a busy machine.
     with one_blas_thread():
         for subject in chosen:
-            rest = data.rest(subject, columns)
-            without_rest += rest is None
+            neutral = data.neutral(subject, columns)
+            without_neutral += neutral is None
             for rows in data.batches([*columns, *_TRUTH], subjects=[subject]):
                 _still(ruler, measures[NO_EXPRESSION], rows, head.n_expression)
                 for name, mapping in mappings.items():
-                    _one(ruler, measures[name], mapping, rows=rows, rest=rest, mirror=mirror)
-    return Evaluation(measures, chosen, head, without_rest)
+                    _one(ruler, measures[name], mapping, rows=rows, neutral=neutral, mirror=mirror)
+    return Evaluation(measures, chosen, head, without_neutral)
 
 
-def _still(ruler: Ruler, measures: Measures, rows: Rows, n_expression: int) -> None:
+def _still(ruler: Ruler, measures: Measures, rows: FrameTable, n_expression: int) -> None:
     still = FlameParams.neutral(len(rows), n_expression=n_expression)
     ruler.add(measures, rows, replace(still, found=rows.found))
 
@@ -133,9 +133,15 @@ class _Mirror:
 
 
 def _one(
-    ruler: Ruler, measures: Measures, mapping: Mapping, *, rows: Rows, rest: Rows | None, mirror: _Mirror | None
+    ruler: Ruler,
+    measures: Measures,
+    mapping: Mapping,
+    *,
+    rows: FrameTable,
+    neutral: FrameTable | None,
+    mirror: _Mirror | None,
 ) -> None:
-    seen, still = rows.observation(), None if rest is None else rest.observation()
+    seen, still = rows.observation(), None if neutral is None else neutral.observation()
     result = _for_person(mapping, still)(seen)
     ruler.add(measures, rows, result)
     if mirror is None or (isinstance(mapping, LandmarkMapping) and mirror.landmarks is None):
@@ -144,23 +150,23 @@ def _one(
     ruler.add_asymmetry(measures, result, other(mirrored(seen, mirror.landmarks)), mirror.symmetry)
 
 
-def _for_person(mapping: Mapping, rest: Observation | None) -> Mapping:
-    if rest is None or (isinstance(mapping, LinearMapping) and not mapping.uses_rest):
+def _for_person(mapping: Mapping, neutral: Observation | None) -> Mapping:
+    if neutral is None or (isinstance(mapping, LinearMapping) and not mapping.uses_rest):
         return mapping
-    return mapping.for_person(rest)
+    return mapping.for_person(neutral)
 
 
 def _landmark_swap(data: Dataset, subjects: tuple[str, ...]) -> NDArray[np.intp] | None:
     """Which landmarks change places in a mirrored face, from the rest frames; None where there are none to tell."""
-    rests = [data.rest(subject, ["landmarks", "head_transform"]) for subject in subjects]
-    known = [rest for rest in rests if rest is not None]
+    rests = [data.neutral(subject, ["landmarks", "head_transform"]) for subject in subjects]
+    known = [neutral for neutral in rests if neutral is not None]
     if not known or not data.has_column("head_transform"):
         return None
     views = []
-    for rest in known:
-        size = None if rest.image_size is None else np.array(rest.image_size)
-        points = upright(rest.columns["landmarks"].reshape(len(rest), -1, 3), size)
-        views.append(front_view(points, rest.columns["head_transform"].reshape(-1, 4, 4)))
+    for neutral in known:
+        size = None if neutral.image_size is None else np.array(neutral.image_size)
+        points = upright(neutral.columns["landmarks"].reshape(len(neutral), -1, 3), size)
+        views.append(front_view(points, neutral.columns["head_transform"].reshape(-1, 4, 4)))
     try:
         return landmark_mirror(np.concatenate(views))
     except InputError:

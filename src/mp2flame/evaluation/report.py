@@ -53,13 +53,13 @@ figcaption { color: #59636e; font-size: .85rem; }
 """
 
 
-def write_report(evaluation: Evaluation, path: Path, *, say: Callable[[str], None] = lambda _: None) -> None:
+def write_report(evaluation: Evaluation, path: Path, *, log: Callable[[str], None] = lambda _: None) -> None:
     """Write the report; a path that ends in .json gets the figures alone, any other the HTML page.
 
     Args:
         evaluation: what to report.
         path: the file to write; nothing half-written is left.
-        say: told where there are no pictures for want of the extra render.
+        log: told where there are no pictures for want of the extra render.
 
     Raises:
         MissingFileError: the folder does not exist.
@@ -68,7 +68,7 @@ def write_report(evaluation: Evaluation, path: Path, *, say: Callable[[str], Non
     if path.suffix == ".json":
         text = json.dumps(evaluation.as_json(), indent=1) + "\n"
     else:
-        text = report_html(evaluation, say=say)
+        text = report_html(evaluation, log=log)
     part = PartFile(path)
     try:
         with writing(path, "nothing was written"):
@@ -89,7 +89,7 @@ _MOVEMENT_NOTE: Final = (
 )
 
 
-def report_html(evaluation: Evaluation, *, say: Callable[[str], None] = lambda _: None) -> str:
+def report_html(evaluation: Evaluation, *, log: Callable[[str], None] = lambda _: None) -> str:
     """The page as text; it loads nothing from anywhere."""
     title = "How good the mappings are"
     body = [
@@ -101,7 +101,7 @@ def report_html(evaluation: Evaluation, *, say: Callable[[str], None] = lambda _
         "<h2>Movement</h2>",
         _note(_MOVEMENT_NOTE),
         _other_table(evaluation),
-        *_worst(evaluation, say),
+        *_worst(evaluation, log),
     ]
     head = f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><style>{_STYLE}</style>"
     return head + "\n".join(body) + "</html>\n"
@@ -117,8 +117,8 @@ def _setting(evaluation: Evaluation) -> str:
     text = (
         f"{frames} frames of {whose}; head: {evaluation.head.version}. Results and truth are put on the mean identity."
     )
-    if evaluation.without_rest:
-        text += f" {evaluation.without_rest} of them had no rest frame, so the average person's was used."
+    if evaluation.without_neutral:
+        text += f" {evaluation.without_neutral} of them had no rest frame, so the average person's was used."
     return text
 
 
@@ -163,11 +163,11 @@ def _other_table(evaluation: Evaluation) -> str:
     return f"<table><thead><tr><th>Mapping</th>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"
 
 
-def _worst(evaluation: Evaluation, say: Callable[[str], None]) -> list[str]:
+def _worst(evaluation: Evaluation, log: Callable[[str], None]) -> list[str]:
     try:
         camera = _Camera(evaluation.head)
     except MissingExtraError as error:
-        say(f"the report has no pictures: {error}")
+        log(f"the report has no pictures: {error}")
         return []
     parts = []
     with camera:

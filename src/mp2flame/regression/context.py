@@ -54,7 +54,7 @@ class Setting:
 
     data: Dataset
     head: FlameHead | None
-    say: Callable[[str], None]
+    log: Callable[[str], None]
     """Told in sentences what a user should know."""
 
     def __post_init__(self) -> None:
@@ -65,11 +65,11 @@ class Setting:
     def symmetry(self) -> Symmetry | None:
         """How the data's parameters mirror; None, said once, where that cannot be told."""
         if self.head is None:
-            self.say("without --head no mirrored faces are added: their parameters are found from the head's symmetry")
+            self.log("without --head no mirrored faces are added: their parameters are found from the head's symmetry")
             return None
         symmetry = head_symmetry(self.head)
         if symmetry is None:
-            self.say("this head is not symmetric enough to mirror: no mirrored faces are added")
+            self.log("this head is not symmetric enough to mirror: no mirrored faces are added")
             return None
         # The data may have only the first coefficients of the head.
         size = len(symmetry.matrix)

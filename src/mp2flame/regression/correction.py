@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.mapping.linear import N_ROTATIONS
-from mp2flame.regression.adam import Adam
 from mp2flame.regression.mesh_loss import Metric
+from mp2flame.regression.mlp import Adam
 
 __all__ = ["output_correction"]
 

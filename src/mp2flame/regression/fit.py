@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mp2flame.calibration.person_population import reach_metadata
 from mp2flame.dataset.store import Dataset
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.mapping import FEATURES, LinearMapping, StoredMapping
 from mp2flame.mapping.landmarks import LandmarkMapping, upright
@@ -20,9 +20,8 @@ from mp2flame.regression.context import Setting
 from mp2flame.regression.gather import KINDS, Gathered, Kind, gather
 from mp2flame.regression.head_pose_offset import straight_metadata
 from mp2flame.regression.linear_fit import pinv_matrix
-from mp2flame.regression.mlp import LandmarkSample, fit_landmarks
+from mp2flame.regression.mlp import LandmarkSample, NetworkConfig, fit_landmarks
 from mp2flame.regression.moments import total_moments
-from mp2flame.regression.network import NetworkSettings
 from mp2flame.regression.ridge import fit_ridge, with_rest
 
 if TYPE_CHECKING:
@@ -41,9 +40,9 @@ def fit(
     head: FlameHead | None = None,
     seed: int = 0,
     features: tuple[str, ...] = FEATURES,
-    settings: NetworkSettings | None = None,
+    network: NetworkConfig | None = None,
     cluster: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> StoredMapping:
     """A mapping from a data set.
 
@@ -55,9 +54,9 @@ def fit(
             without it parameters weigh by their spread and no mirrored faces are added.
         seed: the same seed on the same data gives the same bytes.
         features: element-wise features of the scores, for `ridge`.
-        settings: sizes of the networks, for `landmarks`.
+        network: sizes of the networks, for `landmarks`.
         cluster: make the pass over the data on the Ray that this process is connected to.
-        say: told in sentences what a user should know, such as what was left out.
+        log: told in sentences what a user should know, such as what was left out.
 
     Raises:
         InputError: too few usable frames, no rest frames where they are needed, or another head's parameters.
@@ -65,20 +64,20 @@ def fit(
     if kind not in KINDS:
         raise InputError(f"expected a kind among {', '.join(KINDS)}; got {kind!r}")
     data = dataset if isinstance(dataset, Dataset) else Dataset(dataset)
-    setting = Setting(data, head, say)
+    setting = Setting(data, head, log)
     chosen = features if kind == "ridge" else ("scores",)
     got = _gather(data, chosen, kind, cluster=cluster)
     for reason, count in sorted(got.skipped.items()):
-        say(f"left out: {count} {reason}")
+        log(f"left out: {count} {reason}")
     if kind == "pinv":
         return _described(_fit_pinv(setting, got), straight_metadata(data))
     if not got.sample.parts():
         raise InputError(
             f"kind {kind} needs usable frames of a subject with a rest frame; there is none: mark rest frames "
-            "(mp2flame dataset build --estimate-rest), or fit with --kind pinv"
+            "(mp2flame dataset build --estimate-neutral), or fit with --kind pinv"
         )
     if kind == "landmarks":
-        return _described(_fit_landmarks(setting, got, settings, seed), _people_metadata(data, got))
+        return _described(_fit_landmarks(setting, got, network, seed), _people_metadata(data, got))
     return _described(fit_ridge(setting, got, seed=seed), _people_metadata(data, got))
 
 
@@ -107,7 +106,7 @@ def _fit_pinv(setting: Setting, got: Gathered) -> LinearMapping:
     return LinearMapping(matrix=matrix, metadata=setting.describe(total.count, note))
 
 
-def _fit_landmarks(setting: Setting, got: Gathered, settings: NetworkSettings | None, seed: int) -> LandmarkMapping:
+def _fit_landmarks(setting: Setting, got: Gathered, settings: NetworkConfig | None, seed: int) -> LandmarkMapping:
     sample = _landmark_sample(setting.data, got)
     metadata = setting.describe(len(sample.truth), "networks on landmarks and scores relative to rest")
     metric = setting.metric(sample.truth.std(axis=0))
@@ -118,21 +117,21 @@ def _landmark_sample(data: Dataset, got: Gathered) -> LandmarkSample:
     parts = got.sample.parts()
     rests = []
     for part in parts:
-        rest = data.rest(part.subject, ["scores", "landmarks", "head_transform"])
-        if rest is None:
+        neutral = data.neutral(part.subject, ["scores", "landmarks", "head_transform"])
+        if neutral is None:
             raise InputError(f"subject {part.subject} has no rest frame with landmarks and head transform")
-        rests.append(rest)
+        rests.append(neutral)
     return LandmarkSample(
         points=np.concatenate([_upright(part) for part in parts]),
         scores=np.concatenate([part.columns["scores"] for part in parts]),
-        truth=np.concatenate([part.joined for part in parts]),
+        truth=np.concatenate([part.parameters for part in parts]),
         subject=np.repeat(np.arange(len(parts)), [len(part) for part in parts]),
-        rest_points=np.stack([np.median(_upright(rest), axis=0) for rest in rests]).astype(np.float32),
-        rest_scores=np.stack([np.median(rest.columns["scores"], axis=0) for rest in rests]).astype(np.float32),
-        rest_transforms=np.stack([rest.columns["head_transform"][0].reshape(4, 4) for rest in rests]),
+        rest_points=np.stack([np.median(_upright(neutral), axis=0) for neutral in rests]).astype(np.float32),
+        rest_scores=np.stack([np.median(neutral.columns["scores"], axis=0) for neutral in rests]).astype(np.float32),
+        rest_transforms=np.stack([neutral.columns["head_transform"][0].reshape(4, 4) for neutral in rests]),
     )
 
 
-def _upright(rows: Rows) -> Float32:
+def _upright(rows: FrameTable) -> Float32:
     size = None if rows.image_size is None else np.array(rows.image_size)
     return upright(rows.columns["landmarks"].reshape(len(rows), -1, 3), size)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mp2flame.dataset.sample import Sampler
 from mp2flame.dataset.store import Dataset, Piece
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.parallel import in_threads
 from mp2flame.regression.moments import Moments
@@ -100,7 +100,7 @@ class _Part:
 
     subject: str
     sums: Moments
-    sampled: list[Rows] = field(default_factory=list)
+    sampled: list[FrameTable] = field(default_factory=list)
     left_out: int = 0
 
 
@@ -110,11 +110,11 @@ def _with_base(
     """The pieces to pass over, with the rest scores of whose they are; who needs a rest and has none is left out."""
     for subject in subjects:
         if kind == "pinv":
-            yield from ((piece, None) for piece in dataset.pieces(subjects=[subject], rest=None))
+            yield from ((piece, None) for piece in dataset.pieces(subjects=[subject], neutral=None))
             continue
-        rest = dataset.rest(subject, ["scores"])
-        if rest is None:
+        neutral = dataset.neutral(subject, ["scores"])
+        if neutral is None:
             gathered.skip("subjects without a rest frame", 1)
             continue
-        base = np.median(rest.columns["scores"], axis=0).astype(np.float32)
+        base = np.median(neutral.columns["scores"], axis=0).astype(np.float32)
         yield from ((piece, base) for piece in dataset.pieces(subjects=[subject]))

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.dataset.store import Dataset
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.mapping import LinearMapping
 from mp2flame.mapping.linear import expand_features
 from mp2flame.regression.context import Setting
@@ -47,20 +47,20 @@ def fit_ridge(setting: Setting, got: Gathered, *, seed: int) -> LinearMapping:
     if symmetry is not None:
         matrix = symmetric_matrix(matrix, symmetry)
     matrix[~allowed] = 0
-    rest = np.mean([base for _, base in with_rest(setting.data, got)], axis=0)
+    neutral = np.mean([base for _, base in with_rest(setting.data, got)], axis=0)
     provenance = f"ridge on {', '.join(total.features)} relative to rest; strength {strength:.3g}, {note}"
     return LinearMapping(
         matrix=matrix.astype(np.float32),
         features=total.features,
         uses_rest=True,
-        default_rest=((rest + rest[_SCORE_MIRROR]) / 2).astype(np.float32),
+        default_rest=((neutral + neutral[_SCORE_MIRROR]) / 2).astype(np.float32),
         metadata=setting.describe(sum(fold.count for fold in got.folds), provenance),
     )
 
 
 def _strength(setting: Setting, folds: list[Moments], allowed: NDArray[np.bool_], metric: Metric) -> tuple[float, str]:
     if len(folds) == 1:
-        setting.say("one subject only: nobody can be held out, so the strength is not chosen by cross-validation")
+        setting.log("one subject only: nobody can be held out, so the strength is not chosen by cross-validation")
         return _UNCHOSEN_STRENGTH, "not cross-validated"
     flat = metric.directions.reshape(len(metric.directions), -1).astype(np.float64)
     choice = choose_strength(folds, allowed, flat @ flat.T)
@@ -68,12 +68,12 @@ def _strength(setting: Setting, folds: list[Moments], allowed: NDArray[np.bool_]
     return choice.strength, f"by {len(folds)} folds of subjects, held-out squared error {held_out:.4f} of no expression"
 
 
-def with_rest(data: Dataset, got: Gathered) -> Iterator[tuple[Rows, Float32]]:
+def with_rest(data: Dataset, got: Gathered) -> Iterator[tuple[FrameTable, Float32]]:
     """Sampled frames of each subject, with the subject's rest scores."""
     for rows in got.sample.parts():
-        rest = data.rest(rows.subject, ["scores"])
-        assert rest is not None, "only subjects with a rest frame are sampled"
-        yield rows, np.median(rest.columns["scores"], axis=0).astype(np.float32)
+        neutral = data.neutral(rows.subject, ["scores"])
+        assert neutral is not None, "only subjects with a rest frame are sampled"
+        yield rows, np.median(neutral.columns["scores"], axis=0).astype(np.float32)
 
 
 def _held_out(
@@ -84,7 +84,7 @@ def _held_out(
     symmetry = setting.symmetry
     estimates, truths = [], []
     for rows, base in with_rest(setting.data, got):
-        relative, truth = rows.columns["scores"] - base, rows.joined
+        relative, truth = rows.columns["scores"] - base, rows.parameters
         matrix = without[places[rows.subject]]
         estimates.append(expand_features(relative, features) @ matrix)
         truths.append(truth)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Observation
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.synthesis.expressions import Drawer
@@ -42,20 +42,20 @@ class Person:
     seen: dict[str, Float32]
     """`scores` (N + 1, 52), `landmarks` (N + 1, 1434), `head_transform` (N + 1, 16); the first is at rest."""
 
-    def rows(self) -> Rows:
+    def rows(self) -> FrameTable:
         """As rows of a data set, the rest frame first."""
         n, e = len(self.values), self.values.shape[1] - N_ROTATIONS
         truth = np.concatenate([np.zeros_like(self.values[:1]), self.values])
         columns = {**self.seen, "expression": truth[:, :e], "jaw": truth[:, e : e + 3], "eyes": truth[:, e + 3 :]}
         # The camera goes round; the head itself never turns.
         columns |= {name: np.zeros((n + 1, 3), dtype=np.float32) for name in ("neck", "global")}
-        return Rows(
+        return FrameTable(
             subject=f"{self.number:05d}",
             sequence=np.full(n + 1, "renders", dtype=object),
             frame=np.arange(n + 1),
             time=np.arange(n + 1) / 30,
             found=np.ones(n + 1, dtype=np.bool_),
-            rest=np.arange(n + 1) == 0,
+            neutral=np.arange(n + 1) == 0,
             columns=columns,
             image_size=(512, 512),
         )

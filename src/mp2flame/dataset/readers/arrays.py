@@ -114,7 +114,7 @@ def _rest_frames(
         params=FlameParams.neutral(len(rows), n_expression=n_expression),
         frame=rows,
         seen={name: column[rows] for name, column in neutral.items()},
-        rest=np.ones(len(rows), dtype=np.bool_),
+        neutral=np.ones(len(rows), dtype=np.bool_),
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams
-from mp2flame.dataset.table import Rows
+from mp2flame.dataset.table import FrameTable
 
 __all__ = ["TrackedSequence"]
 
@@ -33,7 +33,7 @@ class TrackedSequence:
     """(N,) frame numbers."""
     seen: dict[str, Float32] = field(default_factory=dict)
     """(N, width) columns `scores`, and where there are any `landmarks`, `head_transform`."""
-    rest: NDArray[np.bool_] | None = None
+    neutral: NDArray[np.bool_] | None = None
     """(N,) frames at rest."""
     pictures: Sequence[Path] = ()
     """N picture files, where scores are to be computed from them."""
@@ -48,7 +48,7 @@ class TrackedSequence:
     missing_pictures: int = 0
     """Frames that had to be left out because there is no picture of them."""
 
-    def rows(self, seen: dict[str, Float32] | None = None, image_size: tuple[int, int] | None = None) -> Rows:
+    def rows(self, seen: dict[str, Float32] | None = None, image_size: tuple[int, int] | None = None) -> FrameTable:
         """The sequence as rows of a data set.
 
         Args:
@@ -61,13 +61,13 @@ class TrackedSequence:
         columns |= {"expression": p.expression, "jaw": p.jaw_pose, "eyes": eyes}
         columns |= {"neck": p.neck_pose, "global": p.global_orient}
         found = p.found & np.isfinite(columns["scores"]).all(axis=1)
-        return Rows(
+        return FrameTable(
             subject=self.subject,
             sequence=np.full(len(p), self.name, dtype=np.object_),
             frame=self.frame,
             time=p.time,
             found=found,
-            rest=np.zeros(len(p), dtype=np.bool_) if self.rest is None else self.rest,
+            neutral=np.zeros(len(p), dtype=np.bool_) if self.neutral is None else self.neutral,
             columns={name: np.ascontiguousarray(column, dtype=np.float32) for name, column in columns.items()},
             image_size=self.image_size or image_size,
         )

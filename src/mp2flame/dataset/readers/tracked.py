@@ -34,7 +34,7 @@ def read_tracked_person(folder: Path) -> Iterator[TrackedSequence]:
                 subject=folder.name,
                 source=f"tracked {sequence.source}",
                 params=replace(sequence.params, found=found),
-                rest=found & _frames_at(time, video.neutral_times),
+                neutral=found & _frames_at(time, video.neutral_times),
             )
 
 
