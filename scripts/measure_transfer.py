@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT, canonical_name
+from mp2flame.data import FlameParams
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import split
 from mp2flame.head import FlameHead, load_head
 from mp2flame.landmark_model.cache import prepare_head
 from mp2flame.retargeting import Transfer, transfer_shapes
@@ -83,7 +83,7 @@ def compare(head: FlameHead, transfer: Transfer, truth: Float64) -> dict[str, Co
 def _moved(head: FlameHead, values: Float64, index: int) -> Float64:
     below = ON_TOP.get(ARKIT[index])
     start = np.zeros_like(values[0]) if below is None else values[ARKIT.index(below)]
-    before, after = head(split(np.stack([start, start + values[index]])))
+    before, after = head(FlameParams.from_rows(np.stack([start, start + values[index]])))
     moved: Float64 = (after - before).astype(np.float64)
     return moved
 

@@ -164,7 +164,7 @@ def test_a_filter_after_reset_is_as_new(make_filter: Callable[[], Filter]) -> No
 
 
 def test_a_filter_keeps_time_found_and_shape(make_filter: Callable[[], Filter]) -> None:
-    params = FlameParams(time=np.zeros(1), found=[True], expression=np.ones((1, _E)), shape=np.ones(3))  # type: ignore[arg-type]
+    params = FlameParams(time=np.zeros(1), found=[True], expression=np.ones((1, _E)), shape=np.ones(3))
     got = make_filter()(params)
     assert _bytes(got)[:2] == _bytes(params)[:2]
     assert got.shape is not None

@@ -57,7 +57,7 @@ def test_rows_without_a_face_become_nan() -> None:
     ("changes", "message"),
     [
         ({"scores": np.zeros((3, 51))}, r"Observation.scores must have shape \(3, 52\); got \(3, 51\)"),
-        ({"scores": None}, "scores must have shape"),
+        ({"scores": None}, "scores must be an array of float32; got NoneType"),
         ({"scores": np.full((3, 52), np.nan)}, "finite where a face was found.*row 0.*found=False"),
         ({"scores": np.full((3, 52), 50.0)}, "divide percentages by 100"),
         ({"scores": "abc"}, "must be an array of float32; got str"),
@@ -84,11 +84,11 @@ def test_no_frames_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"expression": np.zeros(50)}, r"expression must have shape \(3, N\); got \(50,\)"),
+        ({"expression": np.zeros(50)}, r"expression must have shape \(3, E\); got \(50,\)"),
         ({"jaw_pose": np.zeros((3, 6))}, r"jaw_pose must have shape \(3, 3\)"),
         ({"leye_pose": np.full((3, 3), np.inf)}, "leye_pose must be finite"),
         ({"shape": np.full(100, np.nan)}, "shape must be finite"),
-        ({"shape": np.zeros((3, 100))}, r"shape must have shape \(N,\)"),
+        ({"shape": np.zeros((3, 100))}, r"shape must have shape \(S,\)"),
     ],
 )
 def test_bad_parameters_are_explained(changes: dict[str, Any], message: str) -> None:

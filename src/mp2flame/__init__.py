@@ -11,10 +11,9 @@ Importing the package loads NumPy and nothing else; every name below is loaded w
 """
 
 from importlib import import_module
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mp2flame.data import FlameParams, Observation, concatenate, register_writer
+from mp2flame.data import FlameParams, Frame, HeadLike, Observation, concatenate
 
 if TYPE_CHECKING:
     from mp2flame.filters import default_filters
@@ -30,6 +29,8 @@ __version__ = "0.1.0"
 __all__ = [
     "FlameHead",
     "FlameParams",
+    "Frame",
+    "HeadLike",
     "Mapping",
     "Observation",
     "Pipeline",
@@ -72,12 +73,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__)
-
-
-def _save(params: FlameParams, path: Path) -> None:
-    from mp2flame.formats import save_params
-
-    save_params(params, path)
-
-
-register_writer(_save)

@@ -17,19 +17,28 @@ Messages say what was expected, what was got and what to do.
 
 from __future__ import annotations
 
-__all__ = [
-    "FetchError",
-    "FormatError",
-    "HeadMismatchError",
-    "InputError",
-    "MissingExtraError",
-    "MissingFileError",
-    "Mp2FlameError",
-    "SinkError",
-    "SourceError",
-    "UnsafePickleError",
-    "WorkerError",
-]
+import unicodedata
+
+_JOINERS = "\u200c\u200d"
+
+
+def plain(text: object, limit: int = 200) -> str:
+    """Text from outside (packets, file contents, file names, reasons of servers) made safe for a message.
+
+    White space and line breaks become single spaces. Control characters, invisible formatting characters and halves of
+    characters are replaced by U+FFFD, so that nothing moves the cursor, colours a terminal or reorders a line. A text
+    longer than `limit` characters is cut and ends in an ellipsis. HTML and markup are not escaped here: whoever writes
+    to a page or to a terminal with markup escapes for that place.
+    """
+    try:
+        content = str(text)
+    except Exception:  # noqa: BLE001 - a number of thousands of digits, or an object of someone else
+        content = f"<{type(text).__name__}>"
+    content = " ".join(content[: 4 * limit].split())
+    content = "".join(
+        "\ufffd" if unicodedata.category(char)[0] == "C" and char not in _JOINERS else char for char in content
+    )
+    return content if len(content) <= limit else content[: limit - 1] + "\u2026"
 
 
 class Mp2FlameError(Exception):

@@ -1,53 +1,143 @@
-"""Files that appear under their final name only when they are whole."""
+"""Reading and writing of files: atomic, deterministic, bounded, and never over what is being read.
+
+A file appears under its final name only when it is whole: it is written to a hidden sibling and renamed. The same
+content gives the same bytes. A file is read only if it is a regular file of a size that its kind can honestly have.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Sequence
+import socket
+import stat
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final
 
-from mp2flame.errors import InputError, MissingFileError, Mp2FlameError, SinkError
+import numpy as np
+from numpy.typing import NDArray
 
-__all__ = ["PartFile", "PartFolder", "check_different", "check_target", "write_whole", "writing"]
+from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError, SinkError, plain
+
+if TYPE_CHECKING:
+    pass
+
+__all__ = [
+    "Arrays",
+    "AtomicFile",
+    "AtomicFolder",
+    "check_outputs",
+    "check_regular",
+    "check_writable",
+    "encode_safetensors",
+    "exclusive_lock",
+    "read_bounded",
+    "read_safetensors",
+    "write_atomic",
+    "write_errors",
+]
+
+Arrays = dict[str, NDArray[Any]]
+
+# So much of a name goes into that of its temporary sibling, which must stay within 255 bytes.
+_NAME_PART: Final = 48
+_HOST: Final = f"{zlib.crc32(socket.gethostname().encode()):08x}"
 
 
-def check_target(path: Path) -> None:
-    """Refuse a file name that can never be written, before any work is done.
+# --- before the work -------------------------------------------------------------------------------------------------
+
+
+def check_writable(path: Path, *, folder: bool = False) -> None:
+    """Refuse a name that cannot be written, before any work is done, by creating a temporary sibling and removing it.
+
+    Args:
+        path: the final name.
+        folder: a folder of files is to be written there, which may exist.
 
     Raises:
-        MissingFileError: its folder does not exist.
-        InputError: the name is a folder.
+        MissingFileError: the folder around it does not exist.
+        InputError: the name is that of a folder (or, with `folder`, of a file), or is too long.
+        SinkError: the folder cannot be written to.
     """
-    if not path.parent.is_dir():
+    if _kind(path.parent, path) != stat.S_IFDIR:
         raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
-    if path.is_dir():
+    kind = _kind(path, path)
+    if folder and kind not in (None, stat.S_IFDIR):
+        raise InputError(f"cannot write the folder {path}: there is a file of that name")
+    if not folder and kind == stat.S_IFDIR:
         raise InputError(f"cannot write {path}: it is a folder; expected the name of a file")
+    probe = _temporary_name(path if not (folder and kind == stat.S_IFDIR) else path / "probe")
+    with write_errors(path, "nothing was written"):
+        probe.touch(exist_ok=False)
+        probe.unlink()
 
 
-def check_different(targets: Sequence[Path], source: Path | None = None) -> None:
-    """Refuse files that would be written twice, or over the one that is read.
+def _kind(path: Path, named: Path) -> int | None:
+    """The type of what is at `path` (`stat.S_IFREG` and so on), or None; names that cannot exist are refused."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise InputError(f"cannot use the name {plain(named)}: {plain(reason)}") from error
+
+
+def check_outputs(outputs: Iterable[str | Path], inputs: Iterable[str | Path] = ()) -> None:
+    """Refuse outputs that are the same file as another output or as an input, however the paths are spelled.
+
+    Relative and absolute paths, symbolic links, hard links and `..` are seen through.
+
+    Args:
+        outputs: every file or folder that a command writes.
+        inputs: everything that it reads; what is no existing file (an address, a camera's number, "builtin") is
+            passed over.
 
     Raises:
-        InputError: a file is named twice, or is the source.
+        InputError: two of them are the same file.
     """
-    doubled = [target for target in dict.fromkeys(targets) if targets.count(target) > 1]
-    if doubled:
-        raise InputError(f"expected different outputs; got {', '.join(map(str, doubled))} more than once")
-    for target in targets:
-        if source is not None and target.exists() and target.resolve() == source.resolve():
-            raise InputError(f"the output {target} is the source itself: choose a name other than what is read")
+    read: dict[object, Path] = {}
+    written: dict[object, Path] = {}
+    for path in map(Path, inputs):
+        read.update(dict.fromkeys(_identities(path), path))
+    for path in map(Path, outputs):
+        for identity in _identities(path, new=True):
+            if identity in read:
+                raise InputError(
+                    f"the output {path} is the input {read[identity]}: choose a name other than what is read"
+                )
+            other = written.setdefault(identity, path)
+            if other is not path:
+                same = "more than once" if other == path else f"and {other}, which are the same file"
+                raise InputError(f"expected different outputs; got {path} {same}")
+
+
+def _identities(path: Path, *, new: bool = False) -> list[object]:
+    """What tells whether two paths lead to one file: the resolved path, and device and inode where it exists."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        if not new:
+            return []
+        return [os.path.normcase(Path(os.path.abspath(path.parent)).resolve() / path.name)]  # noqa: PTH100 - of "" too
+    return [os.path.normcase(path.resolve()), (status.st_dev, status.st_ino)]
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
 
 
 @contextmanager
-def writing(path: Path, kept: str) -> Iterator[None]:
+def write_errors(path: Path, kept: str) -> Iterator[None]:
     """Turn the operating system's errors into a `SinkError` that says what was kept.
 
     Args:
         path: the final name, for the message.
-        kept: what is left of the work, as a sentence without a full stop.
+        kept: what is left of the work, as a clause.
 
     Raises:
         SinkError: anything inside failed to write.
@@ -60,13 +150,81 @@ def writing(path: Path, kept: str) -> Iterator[None]:
         raise SinkError(f"cannot write {path}: {error.strerror or error}; {kept}") from error
 
 
-def _part_name(path: Path) -> Path:
+def _prefix(path: Path) -> str:
+    return f".{path.name[:_NAME_PART]}.{_HOST}-"
+
+
+def _temporary_name(path: Path) -> Path:
     # In the same folder, so that the rename cannot cross file systems.
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(3)}.part")
+    return path.with_name(f"{_prefix(path)}{os.getpid()}-{secrets.token_hex(3)}.part")
 
 
-class PartFile:
-    """A temporary sibling of `path` that takes its place when published, and is removed otherwise.
+def _remove_leftovers(path: Path) -> None:
+    """Remove temporary siblings of `path` whose process, on this machine, is dead."""
+    with suppress(OSError):
+        for leftover in path.parent.glob(f"{_escape(_prefix(path))}*.part"):
+            pid = leftover.name[len(_prefix(path)) :].partition("-")[0]
+            if pid.isdigit() and not _is_running(int(pid)):
+                if leftover.is_dir():
+                    shutil.rmtree(leftover, ignore_errors=True)
+                else:
+                    leftover.unlink(missing_ok=True)
+
+
+def _escape(name: str) -> str:
+    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
+
+
+def _is_running(pid: int) -> bool:
+    if os.name != "posix":
+        return True  # Signal 0 would end it.
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+class _Atomic:
+    """A temporary sibling of `path` that takes its name when it is published, and is removed otherwise.
+
+    As a context manager it gives the temporary path, publishes at the end of the block, discards after an exception,
+    and turns the operating system's errors into `SinkError`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = _temporary_name(path)
+        _remove_leftovers(path)
+
+    def publish(self) -> None:
+        """Give what is finished its final name."""
+        raise NotImplementedError
+
+    def discard(self) -> None:
+        """Remove the temporary sibling, if it is still there."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            with write_errors(self.path, "nothing was written"):
+                if error is None:
+                    self.publish()
+                elif isinstance(error, OSError) and not isinstance(error, Mp2FlameError):
+                    raise error
+        finally:
+            self.discard()
+
+
+class AtomicFile(_Atomic):
+    """A file that appears under its final name when it is whole.
 
     Raises:
         MissingFileError: the folder does not exist.
@@ -75,43 +233,28 @@ class PartFile:
     """
 
     def __init__(self, path: Path) -> None:
-        check_target(path)
-        self.path = path
-        self.part = _part_name(path)
-        with writing(path, "nothing was written"):
-            self.part.touch(exist_ok=False)
+        if _kind(path.parent, path) != stat.S_IFDIR:
+            raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+        if _kind(path, path) == stat.S_IFDIR:
+            raise InputError(f"cannot write {path}: it is a folder; expected the name of a file")
+        super().__init__(path)
+        with write_errors(path, "nothing was written"):
+            self.temporary.touch(exist_ok=False)
 
     def publish(self) -> None:
-        """Give the finished part its final name; what had that name before is replaced."""
-        with self.part.open("rb") as file:
+        """Give the finished file its final name; what had that name before is replaced."""
+        with self.temporary.open("rb") as file:
             os.fsync(file.fileno())
-        self.part.replace(self.path)
+        self.temporary.replace(self.path)
 
     def discard(self) -> None:
-        """Remove the part, if it is still there."""
+        """Remove the temporary file, if it is still there."""
         with suppress(OSError):
-            self.part.unlink(missing_ok=True)
+            self.temporary.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file in one go; what had its name before stays until the new one is whole.
-
-    Raises:
-        MissingFileError: the folder does not exist.
-        InputError: the name is a folder.
-        SinkError: it cannot be written; nothing is left behind.
-    """
-    part = PartFile(path)
-    try:
-        with writing(path, "nothing was written"):
-            part.part.write_bytes(data)
-            part.publish()
-    finally:
-        part.discard()
-
-
-class PartFolder:
-    """As `PartFile`, for a folder of files. A folder that already holds something is not replaced.
+class AtomicFolder(_Atomic):
+    """A folder of files that appears under its final name when it is whole. One that holds something is not replaced.
 
     Raises:
         MissingFileError: the folder around it does not exist.
@@ -120,21 +263,169 @@ class PartFolder:
     """
 
     def __init__(self, path: Path) -> None:
-        if not path.parent.is_dir():
+        if _kind(path.parent, path) != stat.S_IFDIR:
             raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        if _kind(path, path) is not None and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"cannot write {path}: it exists and is not empty; remove it or choose another name")
-        self.path = path
-        self.part = _part_name(path)
-        with writing(path, "nothing was written"):
-            self.part.mkdir()
+        super().__init__(path)
+        with write_errors(path, "nothing was written"):
+            self.temporary.mkdir()
 
     def publish(self) -> None:
         """Give the finished folder its final name."""
         if self.path.is_dir():
             self.path.rmdir()
-        self.part.rename(self.path)
+        self.temporary.rename(self.path)
 
     def discard(self) -> None:
-        """Remove the part and what is in it, if it is still there."""
-        shutil.rmtree(self.part, ignore_errors=True)
+        """Remove the temporary folder and what is in it, if it is still there."""
+        shutil.rmtree(self.temporary, ignore_errors=True)
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Write a file in one go; what had its name before stays until the new one is whole.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+        InputError: the name is a folder.
+        SinkError: it cannot be written; nothing is left behind.
+    """
+    with AtomicFile(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def exclusive_lock(path: Path, message: str) -> Iterator[None]:
+    """Hold a lock file for the block, so that two processes do not work on the same thing.
+
+    The lock ends with the process, however it ends. The file stays, empty.
+
+    Args:
+        path: the lock file; it is created where it does not exist.
+        message: what to say where another process holds the lock.
+
+    Raises:
+        SinkError: another process holds the lock, or the file cannot be created.
+    """
+    with write_errors(path, "nothing was done"), path.open("ab") as file:
+        try:
+            if os.name == "posix":
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            else:
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        except OSError as error:
+            raise SinkError(message) from error
+        yield
+
+
+# --- reading ---------------------------------------------------------------------------------------------------------
+
+
+def check_regular(path: Path, what: str, *, limit: int | None = None) -> None:
+    """Refuse what is no regular file, so that a pipe or a device does not block the program, and what is too large.
+
+    Args:
+        path: the file.
+        what: is expected there, for the message, such as "mapping file".
+        limit: the largest size in bytes that a file of this kind can honestly have.
+
+    Raises:
+        MissingFileError: there is nothing.
+        FormatError: it is a folder, a pipe, a device or a socket, or larger than `limit`.
+        InputError: the name cannot exist.
+    """
+    kind = _kind(path, path)
+    if kind is None:
+        raise MissingFileError(f"expected a {what} at {path}; there is no such file")
+    if kind != stat.S_IFREG:
+        other = "folder" if kind == stat.S_IFDIR else "pipe, device or socket"
+        raise FormatError(f"{path}: expected a {what}; got a {other}")
+    size = path.stat().st_size
+    if limit is not None and size > limit:
+        raise FormatError(f"{path}: expected a {what} of at most {limit} bytes; got {size} bytes")
+
+
+def read_bounded(path: Path, what: str, *, limit: int) -> bytes:
+    """Read a regular file of at most `limit` bytes.
+
+    Raises:
+        MissingFileError: there is nothing.
+        FormatError: it is no regular file, larger than `limit`, or cannot be read.
+        InputError: the name cannot exist.
+    """
+    check_regular(path, what, limit=limit)
+    try:
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except OSError as error:
+        raise FormatError(f"{path}: the {what} cannot be read ({error.strerror})") from error
+    if len(data) > limit:
+        raise FormatError(f"{path}: expected a {what} of at most {limit} bytes; got more")
+    return data
+
+
+# --- safetensors -----------------------------------------------------------------------------------------------------
+
+_TYPE_NAMES: Final = {
+    "bool": "BOOL",
+    **{f"{sign}int{bits}": f"{'U' if sign else 'I'}{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": f"F{bits}" for bits in (16, 32, 64)},
+}
+
+
+def encode_safetensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a `.safetensors` file, the same for the same content.
+
+    The `safetensors` package does not promise an order of the metadata when it writes, so the header is written here:
+    keys sorted, arrays in the order of their names. Layout (https://github.com/huggingface/safetensors#format): eight
+    bytes with the header's length, little-endian; the header, JSON padded with spaces to a multiple of 8; the arrays
+    one after the other.
+    """
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    chunks: list[bytes] = []
+    offset = 0
+    for name in sorted(arrays):
+        array = arrays[name]
+        data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
+        header[name] = {
+            "dtype": _TYPE_NAMES[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + len(data)],
+        }
+        chunks.append(data)
+        offset += len(data)
+    text = json.dumps(header, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    text += b" " * (-len(text) % 8)
+    return b"".join([len(text).to_bytes(8, "little"), text, *chunks])
+
+
+def read_safetensors(
+    path: Path, what: str, *, limit: int, advice: str, keys: Collection[str] | None = None
+) -> tuple[Arrays, dict[str, str]]:
+    """The arrays and the string metadata of a `.safetensors` file.
+
+    Args:
+        path: the file.
+        what: is expected there, for the message.
+        limit: the largest size in bytes that a file of this kind can honestly have.
+        advice: what to do where the file is damaged.
+        keys: the arrays to read; None for all.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is truncated, too large, or no `.safetensors` file at all.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    check_regular(path, what, limit=limit)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys() if keys is None or name in keys}  # noqa: SIM118
+            metadata = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
+        raise FormatError(f"{path}: truncated or no .safetensors file ({plain(error)}); {advice}") from error
+    return arrays, metadata

@@ -21,7 +21,6 @@ from mp2flame.evaluation.metrics import Measures, Ruler, compare
 from mp2flame.evaluation.report import report_html, write_report
 from mp2flame.geometry.apertures import head_gaps
 from mp2flame.geometry.face_regions import eye_centres, head_regions
-from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import LinearMapping, Mapping, load_mapping
 from tests.helpers.faces import person, write_people
@@ -80,8 +79,8 @@ def test_distances_agree_with_the_plain_comparison(head: FlameHead) -> None:
     rows = person(head, "b", 70, seed=3)
     noisy = rows.parameters + np.random.default_rng(0).normal(0, 0.05, size=rows.parameters.shape).astype(np.float32)
     measures = Measures()
-    Ruler(head).add(measures, rows, split(noisy))
-    figures, expected = measures.figures(), compare(head, split(noisy), rows.params())
+    Ruler(head).add(measures, rows, FlameParams.from_rows(noisy))
+    figures, expected = measures.figures(), compare(head, FlameParams.from_rows(noisy), rows.params())
     for name, region in expected.regions.items():
         assert figures[f"{name} mm"] == pytest.approx(region.mm, rel=1e-4)
         assert figures[name] == pytest.approx(region.relative, rel=1e-4)
@@ -94,15 +93,15 @@ def test_jitter_is_the_second_difference_of_what_is_added(head: FlameHead) -> No
     tremble = np.zeros_like(rows.parameters)
     tremble[::2, 0] = 0.5
     measures = Measures()
-    Ruler(head).add(measures, rows, split(rows.parameters + tremble))
-    off = head(split(rows.parameters + tremble)) - head(split(rows.parameters))
+    Ruler(head).add(measures, rows, FlameParams.from_rows(rows.parameters + tremble))
+    off = head(FlameParams.from_rows(rows.parameters + tremble)) - head(FlameParams.from_rows(rows.parameters))
     face = head_regions(head)["face"]
     expected = np.linalg.norm(off[2:] - 2 * off[1:-1] + off[:-2], axis=2)[:, face].mean() * 1000
     assert measures.mean("jitter mm") == pytest.approx(expected, rel=1e-3)
     assert measures.counts["jitter mm"] == 148
     gap = replace(rows, frame=rows.frame * 2)
     apart = Measures()
-    Ruler(head).add(apart, gap, split(rows.parameters))
+    Ruler(head).add(apart, gap, FlameParams.from_rows(rows.parameters))
     assert apart.mean("jitter mm") is None
 
 
@@ -112,7 +111,7 @@ def test_worst_frames_are_the_worst(head: FlameHead) -> None:
     wrong[17, 0] += 3
     wrong[31, 0] += 2
     measures = Measures()
-    Ruler(head).add(measures, rows, split(wrong))
+    Ruler(head).add(measures, rows, FlameParams.from_rows(wrong))
     assert [frame.number for frame in measures.worst[:2]] == [17, 31]
     assert measures.worst[0].mm > measures.worst[1].mm > 1
 
@@ -123,7 +122,7 @@ def test_a_spell_of_a_bad_pose_is_one_worst_frame_and_not_all_of_them(head: Flam
     wrong[20:30, 0] += np.linspace(3, 4, 10, dtype=np.float32)
     wrong[50, 0] += 1
     measures = Measures()
-    Ruler(head).add(measures, rows, split(wrong))
+    Ruler(head).add(measures, rows, FlameParams.from_rows(wrong))
     assert [frame.number for frame in measures.worst[:2]] == [29, 50]
 
 
@@ -134,7 +133,7 @@ def test_frames_without_a_face_are_not_measured(head: FlameHead) -> None:
     found = np.ones(20, dtype=bool)
     found[5] = False
     measures = Measures()
-    result = replace(split(rows.parameters), found=found)
+    result = replace(FlameParams.from_rows(rows.parameters), found=found)
     Ruler(head).add(measures, replace(rows, columns=columns), result)
     assert measures.frames == 18
     assert measures.mean("face mm") == pytest.approx(0, abs=1e-4)
@@ -264,4 +263,4 @@ def test_without_neutral_frames_it_says_so(head: FlameHead, tmp_path: Path) -> N
 def test_silent_channels_of_the_generated_people(head: FlameHead) -> None:
     rows = person(head, "a", 30, seed=1)
     assert rows.columns["scores"][:, MEDIAPIPE.index("cheekPuff")].max() < 1e-3
-    assert join(rows.params()) == pytest.approx(rows.parameters)
+    assert rows.params().to_rows() == pytest.approx(rows.parameters)

@@ -109,7 +109,7 @@ def test_limits_clip_jaw_and_eyes_only() -> None:
         assert np.abs(eye[:, 1]).max() <= np.radians(35) + 1e-6
     np.testing.assert_array_equal(got.expression, params.expression)
     np.testing.assert_array_equal(got.neck_pose, params.neck_pose)
-    mild = FlameParams(time=np.zeros(1), found=[True], expression=np.zeros((1, _E)), jaw_pose=[[0.2, 0.1, -0.1]])  # type: ignore[arg-type]
+    mild = FlameParams(time=np.zeros(1), found=[True], expression=np.zeros((1, _E)), jaw_pose=[[0.2, 0.1, -0.1]])
     np.testing.assert_array_equal(Limits()(mild).jaw_pose, mild.jaw_pose)
 
 

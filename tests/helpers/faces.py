@@ -12,7 +12,6 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import FlameParams
 from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
-from mp2flame.geometry.surface import join
 from mp2flame.head import FlameHead
 
 SILENT = ("cheekPuff", "noseSneerLeft", "noseSneerRight", "_neutral")
@@ -31,7 +30,7 @@ def acted(head: FlameHead, n: int, rng: np.random.Generator) -> tuple[np.ndarray
     """Random blendshape weights (n, 52) in ARKit's order, and the parameters (n, E + 9) that they make."""
     weights = rng.random((n, 52)) * (rng.random((n, 52)) < 0.2)
     weights[:, ARKIT.index("tongueOut")] = 0
-    return weights, weights @ join(head.blendshapes())
+    return weights, weights @ head.blendshapes().to_rows()
 
 
 def person(

@@ -16,7 +16,7 @@ from mp2flame.cli import main
 from mp2flame.data import FlameParams, Observation
 from mp2flame.geometry.closest_point import nearest_on_mesh
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import head_symmetry, join, split
+from mp2flame.geometry.surface import head_symmetry
 from mp2flame.retargeting import Transfer, arkit_mapping
 from mp2flame.retargeting.contact_sheet import contact_sheet
 from mp2flame.retargeting.correspondence import source_head, source_landmarks
@@ -122,11 +122,13 @@ def test_the_skin_has_two_lips_and_no_eyes(skin: Skin) -> None:
 def known() -> Transfer:
     """What a perfect transfer to the built-in head would give, but for the tongue."""
     head = source_head()
-    values = join(head.blendshapes())
+    values = head.blendshapes().to_rows()
     values[-1] = 0.0
-    moved = (head(split(values)) - head.neutral_vertices).astype(np.float64)
+    moved = (head(FlameParams.from_rows(values)) - head.neutral_vertices).astype(np.float64)
     explained = np.array([1.0] * 51 + [0.0])
-    return Transfer(split(values), ARKIT[:-1], explained, moved, np.ones(head.n_vertices), head_regions(head))
+    return Transfer(
+        FlameParams.from_rows(values), ARKIT[:-1], explained, moved, np.ones(head.n_vertices), head_regions(head)
+    )
 
 
 def _observation(scores: Float64) -> Observation:
@@ -137,10 +139,10 @@ def _observation(scores: Float64) -> Observation:
 def test_each_score_makes_its_shape(known: Transfer) -> None:
     mapping = arkit_mapping(source_head(), known, date="2026-01-02")
     rest = mapping(_observation(np.zeros((1, 52))))
-    assert not join(rest).any()
-    made = join(mapping(_observation(np.eye(52))))
+    assert not rest.to_rows().any()
+    made = mapping(_observation(np.eye(52))).to_rows()
     for index, name in enumerate(MEDIAPIPE[1:], start=1):
-        np.testing.assert_array_equal(made[index], join(known.shapes)[ARKIT.index(name)], err_msg=name)
+        np.testing.assert_array_equal(made[index], known.shapes.to_rows()[ARKIT.index(name)], err_msg=name)
     assert not made[0].any()
     assert mapping.head_hash == source_head().hash
     assert mapping.metadata["date"] == "2026-01-02"
@@ -153,10 +155,10 @@ def test_mirrored_scores_make_the_mirrored_face(known: Transfer) -> None:
     assert symmetry is not None
     mapping = arkit_mapping(source_head(), known)
     scores = np.random.default_rng(0).uniform(size=(20, 52)) * (np.arange(52) > 0)
-    straight = join(mapping(_observation(scores))) @ symmetry.matrix
-    mirrored = join(mapping(_observation(scores[:, mirror_permutation(MEDIAPIPE)])))
+    straight = mapping(_observation(scores)).to_rows() @ symmetry.matrix
+    mirrored = mapping(_observation(scores[:, mirror_permutation(MEDIAPIPE)])).to_rows()
     head = source_head()
-    np.testing.assert_allclose(head(split(mirrored)), head(split(straight)), atol=2e-5)
+    np.testing.assert_allclose(head(FlameParams.from_rows(mirrored)), head(FlameParams.from_rows(straight)), atol=2e-5)
 
 
 def _take(path: Path, frames: list[dict[str, float]]) -> Path:

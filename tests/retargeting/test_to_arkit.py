@@ -13,7 +13,6 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.cli import main
 from mp2flame.demo_animation import perform
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.mapping import LinearMapping
 from mp2flame.retargeting import ArkitSolver, arkit_shapes
@@ -47,7 +46,7 @@ def _some(n: int) -> np.ndarray:
 
 def test_weights_that_made_a_face_are_found_again(head: FlameHead, solver: ArkitSolver) -> None:
     weights = _some(40)
-    found = _weights(solver(split(weights @ join(head.blendshapes()))).scores)
+    found = _weights(solver(FlameParams.from_rows(weights @ head.blendshapes().to_rows())).scores)
     assert np.abs(found - weights).mean() < 0.01
     assert set(solver.names) == set(ARKIT) - {"tongueOut"}
     assert 0 < solver.unexplained < 0.1
@@ -56,7 +55,9 @@ def test_weights_that_made_a_face_are_found_again(head: FlameHead, solver: Arkit
 def test_another_identity_says_the_same(head: FlameHead) -> None:
     other = head.with_shape(np.full(4, 1.5))
     weights = _some(10)
-    found = _weights(ArkitSolver(other, arkit_shapes(other))(split(weights @ join(head.blendshapes()))).scores)
+    found = _weights(
+        ArkitSolver(other, arkit_shapes(other))(FlameParams.from_rows(weights @ head.blendshapes().to_rows())).scores
+    )
     assert np.abs(found - weights).mean() < 0.01
 
 
@@ -72,7 +73,9 @@ def test_no_other_weights_are_better(head: FlameHead) -> None:
     """The conditions of Karush, Kuhn and Tucker, from vertices in float64."""
     shapes = arkit_shapes(head)
     rng = np.random.default_rng(0)
-    face = split(rng.normal(0, 0.6, (5, head.n_expression + 9)).astype(np.float32) * np.r_[np.ones(50), [0.1] * 9])
+    face = FlameParams.from_rows(
+        rng.normal(0, 0.6, (5, head.n_expression + 9)).astype(np.float32) * np.r_[np.ones(50), [0.1] * 9]
+    )
     rest = head(FlameParams.neutral(n_expression=head.n_expression))[0].astype(np.float64)
     used = [i for i, name in enumerate(ARKIT) if name != "tongueOut"]
     moves = (head(shapes).astype(np.float64) - rest).reshape(len(ARKIT), -1)[used]
@@ -90,7 +93,7 @@ def test_no_other_weights_are_better(head: FlameHead) -> None:
 
 
 def test_only_the_face_counts(head: FlameHead, solver: ArkitSolver) -> None:
-    face = split(_some(2) @ join(head.blendshapes()))
+    face = FlameParams.from_rows(_some(2) @ head.blendshapes().to_rows())
     turned = replace(
         face,
         global_orient=np.array([[0.0, 0.4, 0.0], [0.0, 0.0, 0.0]]),
@@ -106,7 +109,7 @@ def test_only_the_face_counts(head: FlameHead, solver: ArkitSolver) -> None:
 
 
 def test_frames_without_a_face_have_no_weights(head: FlameHead, solver: ArkitSolver) -> None:
-    face = split(_some(3) @ join(head.blendshapes()))
+    face = FlameParams.from_rows(_some(3) @ head.blendshapes().to_rows())
     expression = face.expression.copy()
     expression[1] = np.nan
     said = solver(replace(face, found=np.array([True, False, True]), expression=expression))
@@ -117,11 +120,11 @@ def test_frames_without_a_face_have_no_weights(head: FlameHead, solver: ArkitSol
 
 def test_a_mapping_for_arkit_tells_the_shapes(head: FlameHead) -> None:
     matrix = np.zeros((len(MEDIAPIPE), head.n_expression + 9), dtype=np.float32)
-    for name, row in zip(ARKIT, join(head.blendshapes()), strict=True):
+    for name, row in zip(ARKIT, head.blendshapes().to_rows(), strict=True):
         if name in MEDIAPIPE:
             matrix[MEDIAPIPE.index(name)] = row
     own = LinearMapping(matrix=matrix, metadata={"head_version": head.version, "head_hash": head.hash})
-    np.testing.assert_allclose(join(arkit_shapes(head, own))[:-1], join(head.blendshapes())[:-1], atol=1e-6)
+    np.testing.assert_allclose(arkit_shapes(head, own).to_rows()[:-1], head.blendshapes().to_rows()[:-1], atol=1e-6)
     other = LinearMapping(matrix=matrix, metadata={"head_version": "another", "head_hash": "0" * 64})
     with pytest.raises(HeadMismatchError):
         arkit_shapes(head, other)

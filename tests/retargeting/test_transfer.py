@@ -14,7 +14,7 @@ from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.data import FlameParams
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import head_symmetry, join, split
+from mp2flame.geometry.surface import head_symmetry
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.cache import find_landmarks
 from mp2flame.retargeting import Transfer, correspond, transfer_shapes
@@ -92,9 +92,9 @@ def test_points_go_where_they_belong() -> None:
 def test_shapes_mirror_where_the_head_does(onto_itself: Transfer) -> None:
     symmetry = head_symmetry(source_head())
     assert symmetry is not None
-    values = join(onto_itself.shapes).astype(np.float64)
+    values = onto_itself.shapes.to_rows().astype(np.float64)
     mirrored = (values @ symmetry.matrix)[mirror_permutation(ARKIT)]
-    away = source_head()(split(values)) - source_head()(split(mirrored))
+    away = source_head()(FlameParams.from_rows(values)) - source_head()(FlameParams.from_rows(mirrored))
     assert np.abs(away).max() < 1e-5
 
 
@@ -127,7 +127,7 @@ def test_a_poor_basis_makes_less_and_says_what_not() -> None:
     assert "jawOpen" in got.made
     assert {"noseSneerLeft", "browInnerUp", "tongueOut"} <= set(got.not_made)
     assert set(got.made) | set(got.not_made) == set(ARKIT)
-    assert not join(got.shapes)[[ARKIT.index(name) for name in got.not_made]].any()
+    assert not got.shapes.to_rows()[[ARKIT.index(name) for name in got.not_made]].any()
     # No component is driven to absurd lengths to imitate what the basis has not.
     moved = np.linalg.norm(head(got.shapes) - head.neutral_vertices, axis=2).max(axis=1)
     own = np.linalg.norm(source_head()(source_head().blendshapes()) - source_head().neutral_vertices, axis=2)

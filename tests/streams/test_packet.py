@@ -37,7 +37,7 @@ def test_tongue_out_is_carried_where_it_is_known() -> None:
 def test_tongue_out_is_checked_like_every_field() -> None:
     one = {"time": np.zeros(1), "found": np.array([True]), "scores": np.zeros((1, 52))}
     with pytest.raises(InputError, match="tongue_out must have shape"):
-        Observation(**one, tongue_out=np.zeros(2))  # type: ignore[arg-type]
+        Observation(**one, tongue_out=np.zeros(2))
     with pytest.raises(InputError, match="tongue_out must be finite"):
         Observation(**one, tongue_out=np.array([np.nan]))
     blank = Observation(**one | {"found": np.array([False])}, tongue_out=np.array([0.5]))

@@ -18,7 +18,6 @@ from mp2flame.calibration.steering import blame, wanted_shapes
 from mp2flame.errors import InputError
 from mp2flame.geometry.apertures import head_gaps
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import join
 from mp2flame.synthesis.collision import Contact
 from mp2flame.synthesis.expressions import Drawer, live_coefficients
 from mp2flame.synthesis.photograph import Person
@@ -133,7 +132,7 @@ def test_blame_finds_the_shapes_that_errors_come_from() -> None:
 
 def test_what_scores_do_not_tell_is_not_asked_for(head: mp2flame.FlameHead) -> None:
     rng = np.random.default_rng(0)
-    shapes = join(head.blendshapes())
+    shapes = head.blendshapes().to_rows()
     hidden = ARKIT.index("jawOpen")
     people, errors = [], []
     for number in range(40):
@@ -152,7 +151,7 @@ def test_what_scores_do_not_tell_is_not_asked_for(head: mp2flame.FlameHead) -> N
 
 def test_carried_over_shapes_take_the_size_that_coefficients_say(head: mp2flame.FlameHead) -> None:
     rng = np.random.default_rng(0)
-    shapes = join(head.blendshapes()).astype(np.float64)
+    shapes = head.blendshapes().to_rows().astype(np.float64)
     e = head.n_expression
     sizes = np.ones((52, 1))
     # As if geometry had got the size of everything that does not turn the jaw wrong.

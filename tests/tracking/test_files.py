@@ -188,7 +188,7 @@ def test_a_run_that_breaks_off_leaves_no_half_person(
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mp2flame.tracking.results.write_whole", killed)
+    monkeypatch.setattr("mp2flame.tracking.results.write_atomic", killed)
     with pytest.raises(KeyboardInterrupt):
         list(run_jobs(jobs_of(_videos(tmp_path, "anna.mp4")), tmp_path, _SETTING))
     assert not (tmp_path / "anna").exists()

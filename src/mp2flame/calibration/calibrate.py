@@ -20,7 +20,7 @@ from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.errors import InputError
 from mp2flame.evaluation.evaluate import Evaluation, evaluate, with_metrics
-from mp2flame.files import writing
+from mp2flame.files import write_errors
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import StoredMapping
 from mp2flame.regression.fit import fit
@@ -103,7 +103,7 @@ def calibrate(
     live_coefficients(head)
     chosen = [_KINDS[kind] for kind in kinds]
     place = folder / _key(head, landmarker, quality, seed)
-    with writing(folder, "nothing was calibrated"):
+    with write_errors(folder, "nothing was calibrated"):
         place.mkdir(parents=True, exist_ok=True)
     try:
         studio = _prepared(str(head_source), head, landmarker, quality, seed=seed, place=place, say=say)

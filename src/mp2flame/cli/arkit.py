@@ -11,7 +11,7 @@ import tyro
 from mp2flame.cli.console import out, progress
 from mp2flame.cli.text import counted
 from mp2flame.errors import InputError
-from mp2flame.files import check_different, check_target
+from mp2flame.files import check_outputs, check_writable
 
 __all__ = ["Arkit"]
 
@@ -68,8 +68,8 @@ class Arkit:
         return 0
 
     def _check_outputs(self) -> None:
-        check_different(self.output, self.params)
+        check_outputs(self.output, [self.params])
         for path in self.output:
-            check_target(path)
+            check_writable(path)
             if path.suffix.lower() not in _SUFFIXES:
                 raise InputError(f"expected an output that ends in {' or '.join(_SUFFIXES)}; got {path}")

@@ -12,7 +12,7 @@ import tyro
 from mp2flame.cli.console import err, out, progress
 from mp2flame.cli.evaluate import figures_table
 from mp2flame.errors import InputError
-from mp2flame.files import check_target
+from mp2flame.files import check_writable
 
 if TYPE_CHECKING:
     from mp2flame.calibration.calibrate import Calibration
@@ -94,7 +94,7 @@ class Calibrate:
             if path.suffix not in (".html", ".json"):
                 raise InputError(f"expected reports that end in .html or .json; got {path}")
         for path in (*self._targets().values(), *self.report):
-            check_target(path)
+            check_writable(path)
 
     def _calibrate(self, head: str) -> Calibration:
         from mp2flame.calibration.calibrate import calibrate

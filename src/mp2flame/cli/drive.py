@@ -11,7 +11,7 @@ import tyro
 
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError, MissingFileError
-from mp2flame.files import check_different
+from mp2flame.files import check_outputs
 
 if TYPE_CHECKING:
     import numpy as np
@@ -99,7 +99,7 @@ class Drive:
     def _check_outputs(self) -> None:
         if not self.output:
             raise InputError("expected at least one output: add -o result.npz, -o film.mp4 or both")
-        check_different(self.output, Path(self.source))
+        check_outputs(self.output, [self.source])
 
 
 def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pose", "none"]) -> Mapping:

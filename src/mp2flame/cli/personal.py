@@ -11,7 +11,7 @@ from rich.table import Table
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError
-from mp2flame.files import check_target
+from mp2flame.files import check_writable
 
 if TYPE_CHECKING:
     from mp2flame.data import Observation
@@ -55,7 +55,7 @@ def refine(
     # Watching takes as long as the video: what would fail at its end fails now.
     if output.suffix != ".safetensors":
         raise InputError(f"expected an output that ends in .safetensors, such as me.person.safetensors; got {output}")
-    check_target(output)
+    check_writable(output)
     chosen: Mapping = default_mapping() if mapping in (None, "builtin") else load_mapping(str(mapping))
     person = make_person(_watch(str(video), landmarker, mirror=mirror))
     person.save(output)

@@ -11,7 +11,7 @@ import tyro
 
 from mp2flame.cli.console import err, out, progress
 from mp2flame.errors import InputError
-from mp2flame.files import check_target
+from mp2flame.files import check_writable
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -67,7 +67,7 @@ class Transfer:
                 continue
             if path.suffix.lower() != suffix:
                 raise InputError(f"expected an output that ends in {suffix}; got {path}")
-            check_target(path)
+            check_writable(path)
 
     def _embedding(self, head: FlameHead) -> LandmarkEmbedding:
         from mp2flame.head.landmarks import load_embedding

@@ -22,7 +22,7 @@ from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.downloads import landmarker_path
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.files import writing
+from mp2flame.files import write_errors
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -102,7 +102,7 @@ def build(
             _take_looked(spec, parts, intake)
         intake.check.check()
         report = intake.report
-        with writing(path, "nothing is kept of this data set"):
+        with write_errors(path, "nothing is kept of this data set"):
             for subject in sorted(report.subjects):
                 folder = writer.part / subject_folder(subject)
                 report.neutral += finalize_subject(folder, subject, estimate_neutral=estimate_neutral)

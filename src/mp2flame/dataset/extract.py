@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from mp2flame.data import Observation
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError, SourceError
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 from mp2flame.formats.arrays import load_arrays
 from mp2flame.parallel import run_jobs
 
@@ -95,10 +95,10 @@ def run_task(task: Task, folder: Path) -> None:
             if value is not None and observation.found[0]:
                 arrays[name][row] = value.reshape(-1)
     target = folder / f"{task.key}.npz"
-    part = PartFile(target)
+    part = AtomicFile(target)
     try:
-        with writing(target, "this part is looked at again next time"):
-            with part.part.open("wb") as file:
+        with write_errors(target, "this part is looked at again next time"):
+            with part.temporary.open("wb") as file:
                 np.savez(file, size=size, unreadable=unreadable, **arrays)
             part.publish()
     finally:

@@ -8,12 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE, ORDERS
-from mp2flame.data import SCORE_LIMIT
+from mp2flame.data import SCORE_LIMIT, FlameParams
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.geometry.apertures import Gaps, head_gaps
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import split
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -82,7 +81,7 @@ class OrderCheck:
             return
         if sum(len(part) for part in self._lids) < _LID_FRAMES:
             some = good[:: max(1, len(good) // 100)][:100]
-            self._lids.append(self._gaps.lid_gaps(self._head(split(rows.parameters[some]))))
+            self._lids.append(self._gaps.lid_gaps(self._head(FlameParams.from_rows(rows.parameters[some]))))
             self._blinks.append(rows.columns["scores"][some][:, [MEDIAPIPE.index(name) for name in _BLINKS]])
 
     def check(self) -> None:

@@ -12,7 +12,7 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.dataset.sample import Sampler
 from mp2flame.dataset.store import Dataset
 from mp2flame.errors import InputError, MissingExtraError, MissingFileError
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -134,11 +134,11 @@ def _histograms(degrees: NDArray[np.float32], names: list[str]) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    part = PartFile(path)
+    part = AtomicFile(path)
     try:
-        with writing(path, "nothing was written"):
+        with write_errors(path, "nothing was written"):
             # No date nor version inside: the same data gives the same bytes.
-            figure.savefig(part.part, format="png", metadata={"Software": None})
+            figure.savefig(part.temporary, format="png", metadata={"Software": None})
             part.publish()
     finally:
         part.discard()

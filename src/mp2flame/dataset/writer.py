@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from mp2flame.dataset.store import FORMAT, VERSION, arrow_table, check_columns, subject_folder
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
-from mp2flame.files import PartFolder, writing
+from mp2flame.files import AtomicFolder, write_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -42,7 +42,7 @@ class DatasetWriter:
     """
 
     def __init__(self, path: Path, *, head_version: str = "", head_hash: str = "") -> None:
-        self._folder = PartFolder(path)
+        self._folder = AtomicFolder(path)
         self._head = {"head_version": head_version, "head_hash": head_hash}
         self._files = 0
         self._width: int | None = None
@@ -74,7 +74,7 @@ class DatasetWriter:
 
     def _write(self, rows: FrameTable, kind: str) -> None:
         folder = self.part / subject_folder(rows.subject)
-        with writing(self._folder.path, "nothing is kept of this data set"):
+        with write_errors(self._folder.path, "nothing is kept of this data set"):
             folder.mkdir(exist_ok=True)
             write_rows(folder / f"{kind}-{self._files:05d}.parquet", [rows])
         self._files += 1
@@ -83,7 +83,7 @@ class DatasetWriter:
     @property
     def part(self) -> Path:
         """The folder that is written to until the data set has its name."""
-        return self._folder.part
+        return self._folder.temporary
 
     def finish(self, notes: dict[str, Any]) -> None:
         """Write the manifest and publish the folder.
@@ -105,9 +105,9 @@ class DatasetWriter:
             **self._head,
             **notes,
         }
-        with writing(self._folder.path, "nothing is kept of this data set"):
+        with write_errors(self._folder.path, "nothing is kept of this data set"):
             text = json.dumps(manifest, indent=1, sort_keys=True)
-            (self._folder.part / "dataset.json").write_text(text + "\n", encoding="utf-8")
+            (self._folder.temporary / "dataset.json").write_text(text + "\n", encoding="utf-8")
             self._folder.publish()
 
     def __enter__(self) -> Self:

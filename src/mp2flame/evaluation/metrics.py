@@ -16,7 +16,7 @@ from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.geometry.apertures import head_gaps
 from mp2flame.geometry.face_regions import REGIONS, head_regions
-from mp2flame.geometry.surface import Symmetry, join, split
+from mp2flame.geometry.surface import Symmetry
 from mp2flame.mapping.linear import N_ROTATIONS
 
 if TYPE_CHECKING:
@@ -153,13 +153,13 @@ class Ruler:
         if len(rows) != len(result):
             raise InputError(f"expected a result for each of {len(rows)} frames; got {len(result)}")
         both = np.flatnonzero(rows.usable & result.found)
-        truth, got = (widened(values, self.head.n_expression)[both] for values in (rows.parameters, join(result)))
+        truth, got = (widened(values, self.head.n_expression)[both] for values in (rows.parameters, result.to_rows()))
         measures.frames += len(both)
         follows = _follows(rows, both)
         before = np.zeros((0, len(self._face), 3), dtype=np.float32)
         for start in range(0, len(both), _CHUNK):
             chunk = slice(start, start + _CHUNK)
-            meshes = self.head(split(truth[chunk])), self.head(split(got[chunk]))
+            meshes = self.head(FlameParams.from_rows(truth[chunk])), self.head(FlameParams.from_rows(got[chunk]))
             self._count(measures, *meshes)
             off = (meshes[1] - meshes[0])[:, self._face]
             distance = np.linalg.norm(off, axis=2).mean(axis=1) * 1000
@@ -205,11 +205,11 @@ class Ruler:
         """
         both = straight.found & other.found
         width = self.head.n_expression
-        expected = (widened(join(straight)[both], width) @ symmetry.matrix).astype(np.float32)
-        got = widened(join(other)[both], width)
+        expected = (widened(straight.to_rows()[both], width) @ symmetry.matrix).astype(np.float32)
+        got = widened(other.to_rows()[both], width)
         for start in range(0, len(got), _CHUNK):
             rows = slice(start, start + _CHUNK)
-            difference = self.head(split(got[rows])) - self.head(split(expected[rows]))
+            difference = self.head(FlameParams.from_rows(got[rows])) - self.head(FlameParams.from_rows(expected[rows]))
             measures.count("asymmetry mm", np.linalg.norm(difference[:, self._face], axis=2).mean(axis=1) * 1000)
 
 

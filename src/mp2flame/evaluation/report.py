@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.errors import MissingExtraError
 from mp2flame.evaluation.evaluate import NO_EXPRESSION, Evaluation
 from mp2flame.evaluation.metrics import Frame, Measures
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 from mp2flame.geometry.face_regions import REGIONS, eye_centres
-from mp2flame.geometry.surface import split
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -69,10 +69,10 @@ def write_report(evaluation: Evaluation, path: Path, *, log: Callable[[str], Non
         text = json.dumps(evaluation.as_json(), indent=1) + "\n"
     else:
         text = report_html(evaluation, log=log)
-    part = PartFile(path)
+    part = AtomicFile(path)
     try:
-        with writing(path, "nothing was written"):
-            part.part.write_text(text, encoding="utf-8")
+        with write_errors(path, "nothing was written"):
+            part.temporary.write_text(text, encoding="utf-8")
             part.publish()
     finally:
         part.discard()
@@ -223,7 +223,7 @@ class _Camera:
         self._renderer.look(eyes.mean(axis=0) - [0, 0.65 * apart, 0], distance=7.5 * apart, yaw=12)
 
     def picture(self, joined: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return self._renderer.render(self._head(split(joined[None]))[0])
+        return self._renderer.render(self._head(FlameParams.from_rows(joined[None]))[0])
 
     def __enter__(self) -> _Camera:
         return self

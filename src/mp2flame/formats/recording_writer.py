@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, SinkError
-from mp2flame.files import check_target, writing
+from mp2flame.files import check_writable, write_errors
 from mp2flame.formats.recording import FORMAT, POSES, VERSION
 
 __all__ = ["RecordingWriter"]
@@ -38,14 +38,14 @@ class RecordingWriter:
     def __init__(
         self, path: Path, *, head_version: str = "unknown", head_hash: str = "", landmarks: bool = True
     ) -> None:
-        check_target(path)
+        check_writable(path)
         self.path = path
         self.n_frames = 0
         self._head = {"version": head_version, "hash": head_hash}
         self._landmarks = landmarks
         self._started = False
         self._image_size: list[int] | None = None
-        with writing(path, "nothing was written"):
+        with write_errors(path, "nothing was written"):
             # Unbuffered: a line is the system's as soon as `write` returns, whatever becomes of this process.
             self._file = path.open("wb", buffering=0)
 
@@ -117,7 +117,7 @@ class RecordingWriter:
     def _append(self, line: str) -> None:
         left = memoryview(line.encode("ascii") + b"\n")
         kept = f"its first {self.n_frames} frames are kept"
-        with writing(self.path, kept):
+        with write_errors(self.path, kept):
             start = self._file.tell()
             try:
                 while left:

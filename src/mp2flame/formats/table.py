@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import FlameParams, Float32
 from mp2flame.errors import FormatError, InputError
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 from mp2flame.formats.writer import ParamsWriter
 
 __all__ = ["CsvWriter", "read_csv"]
@@ -45,9 +45,9 @@ class CsvWriter(ParamsWriter):
 
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self._part = PartFile(path)
-        with writing(path, "nothing was written"):
-            self._file = self._part.part.open("w", encoding="utf-8", newline="")
+        self._part = AtomicFile(path)
+        with write_errors(path, "nothing was written"):
+            self._file = self._part.temporary.open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._file, lineterminator="\n")
         self._n_expression: int | None = None
         self._with_scores = False

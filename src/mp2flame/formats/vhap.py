@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Float32
 from mp2flame.errors import FormatError, SinkError
-from mp2flame.files import PartFile, PartFolder, check_target, writing
+from mp2flame.files import AtomicFile, AtomicFolder, check_writable, write_errors
 from mp2flame.formats.arrays import constant, frame_times, rows
 from mp2flame.formats.spool import RowSpool
 from mp2flame.formats.writer import ParamsWriter
@@ -104,18 +104,18 @@ class NpzWriter(ParamsWriter):
 
     def __init__(self, path: Path, *, head_vertices: int | None = None) -> None:
         super().__init__(path)
-        check_target(path)
+        check_writable(path)
         self._n_offsets = _n_offsets(head_vertices)
-        with writing(path, "nothing was written"):
+        with write_errors(path, "nothing was written"):
             self._spool = RowSpool(path.parent)
 
     def _write(self, params: FlameParams, scores: Float32 | None) -> None:  # noqa: ARG002 - this format keeps none
         self._spool.append(params)
 
     def _publish(self) -> None:
-        part = PartFile(self.path)
+        part = AtomicFile(self.path)
         try:
-            with zipfile.ZipFile(part.part, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            with zipfile.ZipFile(part.temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
                 self._write_members(archive)
             part.publish()
         finally:
@@ -154,7 +154,7 @@ class FrameFolderWriter(ParamsWriter):
 
     def __init__(self, path: Path, *, head_vertices: int | None = None) -> None:
         super().__init__(path)
-        self._folder = PartFolder(path)
+        self._folder = AtomicFolder(path)
         self._n_offsets = _n_offsets(head_vertices)
         self._n_files = 0
 
@@ -168,7 +168,7 @@ class FrameFolderWriter(ParamsWriter):
             if self._n_offsets:
                 frame["static_offset"] = np.zeros((1, self._n_offsets, 3), dtype=np.float32)
             if all(np.isfinite(value).all() for value in frame.values()):
-                np.savez_compressed(self._folder.part / f"{self.n_frames + row:05d}.npz", **frame)
+                np.savez_compressed(self._folder.temporary / f"{self.n_frames + row:05d}.npz", **frame)
                 self._n_files += 1
 
     def _publish(self) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mp2flame.data import FlameParams, Float32
 from mp2flame.errors import SinkError
-from mp2flame.files import writing
+from mp2flame.files import write_errors
 
 __all__ = ["ParamsWriter"]
 
@@ -37,7 +37,7 @@ class ParamsWriter(ABC):
         if not self._open:
             raise SinkError(f"cannot write {self.path}: it is closed")
         try:
-            with writing(self.path, self._lost()):
+            with write_errors(self.path, self._lost()):
                 self._write(params, scores)
         except SinkError:
             # Half a row may have been written: what follows would not fit behind it.
@@ -57,7 +57,7 @@ class ParamsWriter(ABC):
         try:
             if self.n_frames == 0:
                 raise SinkError(f"{self.path} was not made: there was no frame to write")
-            with writing(self.path, self._lost()):
+            with write_errors(self.path, self._lost()):
                 self._publish()
         finally:
             self._discard()

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
+from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
-from mp2flame.geometry.surface import split
 from mp2flame.mapping.linear import N_ROTATIONS
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def _moved(head: FlameHead, column: int, size: float) -> Float64:
     """Vertices (V, 3) with one parameter set, counted from the first rotation (0..2 jaw, 3..5 left eye, 6..8 right)."""
     values = np.zeros((1, head.n_expression + N_ROTATIONS))
     values[0, head.n_expression + column] = size
-    vertices: Float64 = head(split(values))[0].astype(np.float64)
+    vertices: Float64 = head(FlameParams.from_rows(values))[0].astype(np.float64)
     return vertices
 
 

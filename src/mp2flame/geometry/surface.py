@@ -16,30 +16,16 @@ from mp2flame.mapping.linear import N_ROTATIONS
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["Symmetry", "head_symmetry", "join", "parameter_directions", "split"]
+__all__ = ["Symmetry", "head_symmetry", "parameter_directions"]
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-_POSES = ("jaw_pose", "leye_pose", "reye_pose")
 # Rotations are taken as linear about a slightly open jaw, by a difference of this many radians.
 _OPEN_JAW = 0.1
 _SMALL_TURN = 0.05
 # More than this, and the mirrored mesh does not lie on the mesh.
 _ASYMMETRY_M = 0.003
-
-
-def join(params: FlameParams) -> Float32:
-    """(N, E + 9): expression, jaw, left eye, right eye, as the columns of a mapping."""
-    return np.concatenate([params.expression, params.jaw_pose, params.leye_pose, params.reye_pose], axis=1)
-
-
-def split(values: NDArray[np.floating]) -> FlameParams:
-    """Parameters of joined rows (N, E + 9), all found, at time 0."""
-    n, e = len(values), values.shape[1] - N_ROTATIONS
-    poses = {name: values[:, e + 3 * i : e + 3 * i + 3].astype(np.float32) for i, name in enumerate(_POSES)}
-    found = np.ones(n, dtype=np.bool_)
-    return FlameParams(time=np.zeros(n), found=found, expression=values[:, :e].astype(np.float32), **poses)
 
 
 @lru_cache(maxsize=2)
@@ -53,7 +39,7 @@ def parameter_directions(head: FlameHead) -> Float32:
         size = 1.0 if i < e else _SMALL_TURN
         pair = np.repeat(base, 2, axis=0)
         pair[:, i] += (size, -size)
-        vertices = head(split(pair))
+        vertices = head(FlameParams.from_rows(pair))
         result[i] = (vertices[0] - vertices[1]) / (2 * size)
     result.flags.writeable = False
     return result

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
 from mp2flame.errors import FormatError, InputError
-from mp2flame.files import write_whole
+from mp2flame.files import write_atomic
 from mp2flame.head.arrays import BLENDSHAPE_KEYS, check_arrays
 from mp2flame.head.model import FlameHead
 from mp2flame.head.reading import RawHead, read_head
@@ -144,7 +144,7 @@ def save_head(head: FlameHead, path: str | Path) -> None:
         metadata["blendshape_names"] = json.dumps(list(ARKIT))
     if head.source_sha256 is not None:
         metadata["source_sha256"] = head.source_sha256
-    write_whole(target, save(_tensors(head), metadata))
+    write_atomic(target, save(_tensors(head), metadata))
 
 
 def describe(head: FlameHead) -> dict[str, str | int | bool | None]:

@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError
-from mp2flame.files import write_whole
+from mp2flame.files import write_atomic
 
 if TYPE_CHECKING:
     from mp2flame.head.model import FlameHead
@@ -158,7 +158,7 @@ class LandmarkEmbedding:
         fields |= {name: value for name, value in optional.items() if value is not None}
         content = io.BytesIO()
         np.savez(content, **fields)
-        write_whole(target, content.getvalue())
+        write_atomic(target, content.getvalue())
 
 
 def _whole(name: str, value: ArrayLike) -> Int64:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.errors import MissingExtraError
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 from mp2flame.geometry.camera import Camera
 from mp2flame.geometry.ray_casting import cast
 from mp2flame.head import FlameHead
@@ -103,9 +103,9 @@ def save_picture(picture: Picture, path: Path) -> None:
         MissingFileError: the folder does not exist.
         SinkError: it cannot be written.
     """
-    part = PartFile(path)
+    part = AtomicFile(path)
     try:
-        with writing(path, "nothing was written"), part.part.open("wb") as file:
+        with write_errors(path, "nothing was written"), part.temporary.open("wb") as file:
             Image.fromarray(picture).save(file, format="PNG")
         part.publish()
     finally:

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.files import write_whole
+from mp2flame.files import write_atomic
 from mp2flame.landmark_model.error_samples import Rehearsal
 
 __all__ = ["Precision", "Response", "Spread", "fit_response", "load_response"]
@@ -150,7 +150,7 @@ class Response:
             fields |= {f"{name}_components": spread.components.astype(np.float32), f"{name}_noise": spread.noise}
         content = io.BytesIO()
         np.savez(content, **fields)
-        write_whole(path, content.getvalue())
+        write_atomic(path, content.getvalue())
 
 
 def load_response(path: Path) -> Response:

@@ -17,7 +17,6 @@ from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.camera import Camera
 from mp2flame.geometry.skinned_points import n_active_expression, n_estimated_identity
-from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.offsets import offsets
@@ -145,7 +144,7 @@ def _collected(shots: list[tuple[Float64, Float64, _Scene]]) -> Rehearsal:
     return Rehearsal(
         errors=np.stack([error for error, _, _ in shots]),
         view=np.stack([back[:2] for _, back, _ in shots]),
-        face=np.concatenate([join(scene.face) for scene in scenes]),
+        face=np.concatenate([scene.face.to_rows() for scene in scenes]),
         identity=np.stack([scene.identity for scene in scenes]),
         person=np.array([scene.number for scene in scenes]),
         rest=np.array([scene.at_rest for scene in scenes]),
@@ -167,7 +166,7 @@ def _scenes(head: FlameHead, embedding: LandmarkEmbedding, script: Script) -> It
         for i in range(script.pictures):
             # People do not always face the camera squarely when they rest.
             view = FRONTAL if i == 0 and number % 2 == 0 else random_view(rng)
-            yield _Scene(number, person, size, identity, split(faces[i : i + 1]), i == 0, view, colors)
+            yield _Scene(number, person, size, identity, FlameParams.from_rows(faces[i : i + 1]), i == 0, view, colors)
 
 
 def _faces(n_expression: int, n: int, rng: np.random.Generator) -> Float64:

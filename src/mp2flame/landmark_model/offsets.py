@@ -30,7 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solve_triangular
 
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.synthesis.landmark_samples import Sitting
 
@@ -112,9 +112,9 @@ class ErrorModel:
             SinkError: the file cannot be written.
         """
         target = Path(path)
-        part = PartFile(target)
+        part = AtomicFile(target)
         try:
-            with writing(target, "nothing was written"), part.part.open("wb") as file:
+            with write_errors(target, "nothing was written"), part.temporary.open("wb") as file:
                 fields: dict[str, Any] = {
                     "format": _FORMAT,
                     "format_version": _FORMAT_VERSION,

@@ -16,7 +16,7 @@ from platformdirs import user_data_path
 
 from mp2flame.data import Frame, HeadLike, Observation, concatenate
 from mp2flame.errors import InputError, Mp2FlameError, SinkError
-from mp2flame.files import PartFile
+from mp2flame.files import AtomicFile
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
 from mp2flame.mapping.rest import calm_frames
@@ -59,9 +59,9 @@ def save_neutral(path: Path, frames: list[Observation], head: HeadLike) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = PartFile(path)
+        part = AtomicFile(path)
         try:
-            with closing(RecordingWriter(part.part, head_version=head.version, head_hash=head.hash)) as writer:
+            with closing(RecordingWriter(part.temporary, head_version=head.version, head_hash=head.hash)) as writer:
                 for frame in frames:
                     writer.write(frame, None)
             part.publish()

@@ -19,10 +19,8 @@ from numpy.typing import NDArray
 
 from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError
-from mp2flame.files import write_whole
-from mp2flame.mapping import tensors
+from mp2flame.files import Arrays, encode_safetensors, read_safetensors, write_atomic
 from mp2flame.mapping.base import Mapping
-from mp2flame.mapping.tensors import Arrays
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -53,6 +51,9 @@ KINDS: Final[Mapping_[str, str]] = MappingProxyType(
     }
 )
 """Which class reads and writes each kind, imported when a file asks for it."""
+
+MAX_BYTES: Final = 256 << 20
+ADVICE: Final = "copy or download it again, or name the folder that holds bs2exp.npy"
 
 _COMMON = ("format", "format_version", "kind", "n_expression")
 _OPTIONAL = {"straight": 3, "reach": N_SCORES}
@@ -117,7 +118,7 @@ class StoredMapping(Mapping):
         metadata = {key: self.metadata.get(key, "") for key in DESCRIPTION if key in _REQUIRED | set(self.metadata)}
         metadata |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": self.kind}
         metadata |= {"n_expression": str(self.n_expression), **self.settings()}
-        return tensors.encode(self.arrays(), metadata)
+        return encode_safetensors(self.arrays(), metadata)
 
     def save(self, path: str | Path) -> None:
         """Write the mapping file, under a temporary name first.
@@ -129,7 +130,7 @@ class StoredMapping(Mapping):
         target = Path(path)
         if target.suffix != ".safetensors" or target.is_dir():
             raise InputError(f"expected a mapping file's path ending in .safetensors; got {target}")
-        write_whole(target, self.encoded())
+        write_atomic(target, self.encoded())
 
 
 def _rebuilt(
@@ -211,7 +212,7 @@ def read_mapping_file(path: str | Path) -> StoredMapping:
         FormatError: it is truncated, foreign, newer than this version, or inconsistent.
     """
     source = Path(path)
-    arrays, metadata = tensors.read(source)
+    arrays, metadata = read_safetensors(source, "mapping file", limit=MAX_BYTES, advice=ADVICE)
     try:
         _check_format(metadata)
         check_keys("its metadata keys", set(metadata) & _REQUIRED, _REQUIRED)

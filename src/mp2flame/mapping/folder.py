@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.files import PartFolder, write_whole, writing
+from mp2flame.files import AtomicFolder, write_atomic, write_errors
 from mp2flame.mapping.linear import LinearMapping
 
 __all__ = ["load_folder", "read_folder", "save_folder"]
@@ -102,13 +102,13 @@ def save_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "ja
         raise InputError(f"{target} holds {other.name} of the other layout: choose an empty folder")
     if target.is_dir():
         for name, content in files.items():
-            write_whole(target / f"{name}.npy", content)
+            write_atomic(target / f"{name}.npy", content)
         return
-    made = PartFolder(target)
+    made = AtomicFolder(target)
     try:
-        with writing(target, "nothing was written"):
+        with write_errors(target, "nothing was written"):
             for name, content in files.items():
-                (made.part / f"{name}.npy").write_bytes(content)
+                (made.temporary / f"{name}.npy").write_bytes(content)
             made.publish()
     finally:
         made.discard()

@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_LANDMARKS, N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
+from mp2flame.files import Arrays
 from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
 from mp2flame.mapping.linear import N_ROTATIONS, params_of_columns
 from mp2flame.mapping.rest import robust_rest
-from mp2flame.mapping.tensors import Arrays
 from mp2flame.rotations import nearest_rotation
 
 if TYPE_CHECKING:

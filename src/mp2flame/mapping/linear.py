@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
+from mp2flame.files import Arrays
 from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
 from mp2flame.mapping.rest import robust_rest
-from mp2flame.mapping.tensors import Arrays
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -22,8 +22,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.data import N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.files import write_whole
-from mp2flame.mapping import tensors
+from mp2flame.files import Arrays, encode_safetensors, read_safetensors, write_atomic
 from mp2flame.mapping.around import Around
 from mp2flame.mapping.base import Mapping
 from mp2flame.mapping.rest import robust_rest, seen_frames
@@ -36,6 +35,7 @@ Float64 = NDArray[np.float64]
 FORMAT: Final = "mp2flame-person"
 FORMAT_VERSION: Final = 1
 SUFFIX: Final = ".safetensors"
+_MAX_BYTES: Final = 64 << 20
 
 _MIRROR = mirror_permutation(MEDIAPIPE)
 # Looking in with one eye is looking out with the other, and a jaw or mouth that goes left does not go right.
@@ -150,7 +150,7 @@ class Person:
             "image_size": "" if size is None else json.dumps(size.tolist()),
         }
         given = {name: array for name, array in arrays.items() if array is not None}
-        write_whole(target, tensors.encode(given, metadata))
+        write_atomic(target, encode_safetensors(given, metadata))
 
 
 @dataclass(frozen=True, eq=False)
@@ -201,14 +201,14 @@ def load_person(path: str | Path) -> Person:
     if not source.is_file():
         raise MissingFileError(f"no person file {source}: make one with mp2flame calibrate --person VIDEO -o {source}")
     advice = "make it again with mp2flame calibrate --person VIDEO"
-    arrays, metadata = tensors.read(source, what="person file", advice=advice)
+    arrays, metadata = read_safetensors(source, "person file", limit=_MAX_BYTES, advice=advice)
     try:
         return _person(arrays, metadata)
     except (FormatError, InputError) as error:
         raise FormatError(f"{source}: {error}") from error
 
 
-def _person(arrays: tensors.Arrays, metadata: Mapping_[str, str]) -> Person:
+def _person(arrays: Arrays, metadata: Mapping_[str, str]) -> Person:
     if metadata.get("format") != FORMAT:
         got = metadata.get("format", "nothing")
         raise FormatError(f"expected a person file (format {FORMAT!r}); this one says {got!r}")

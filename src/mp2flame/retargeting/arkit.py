@@ -7,7 +7,6 @@ import json
 import numpy as np
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE
-from mp2flame.geometry.surface import join
 from mp2flame.head import FlameHead
 from mp2flame.mapping import LinearMapping
 from mp2flame.retargeting.correspondence import source_head
@@ -26,7 +25,7 @@ def arkit_mapping(head: FlameHead, transfer: Transfer, *, date: str = "") -> Lin
         transfer: what `transfer_shapes` gave for it.
         date: ISO 8601, for the file's metadata.
     """
-    joined = join(transfer.shapes)
+    joined = transfer.shapes.to_rows()
     matrix = np.zeros((len(MEDIAPIPE), joined.shape[1]), dtype=np.float32)
     for row, name in zip(joined, ARKIT, strict=True):
         if name in MEDIAPIPE:

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.geometry.surface import split
+from mp2flame.data import FlameParams
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 
@@ -83,7 +83,7 @@ def solve_parameters(head: FlameHead, goal: Goal) -> Float64:
 
 
 def _posed(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64:
-    vertices: Float64 = head(split(values[None]))[0][rows].astype(np.float64)
+    vertices: Float64 = head(FlameParams.from_rows(values[None]))[0][rows].astype(np.float64)
     return vertices
 
 
@@ -95,7 +95,7 @@ def _directions(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Fl
         size = 1.0 if i < e else _TURN
         pair = np.repeat(values[None], 2, axis=0)
         pair[:, i] += (size, -size)
-        vertices = head(split(pair))[:, rows].astype(np.float64)
+        vertices = head(FlameParams.from_rows(pair))[:, rows].astype(np.float64)
         result[i] = (vertices[0] - vertices[1]) / (2 * size)
     return result
 

@@ -12,7 +12,6 @@ from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
 from mp2flame.errors import MissingExtraError
 from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centres
-from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.landmark_model.diagnostic_plot import save_picture
 from mp2flame.render import MeshRenderer
@@ -68,12 +67,12 @@ def _pictures(head: FlameHead, shapes: FlameParams) -> list[Picture]:
     target = eyes.mean(axis=0) - [0.0, _BELOW_EYES * scale, 0.0]
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_SIZE, view_angle=_VIEW_ANGLE) as renderer:
         renderer.look(target, distance=_DISTANCE * scale, yaw=_YAW)
-        return [renderer.render(head(split(values[None]))[0]) for values in _with_base(shapes)]
+        return [renderer.render(head(FlameParams.from_rows(values[None]))[0]) for values in _with_base(shapes)]
 
 
 def _with_base(shapes: FlameParams) -> NDArray[np.float32]:
     """(52, E + 9) the shapes, each on top of the one that it is made for."""
-    values = join(shapes)
+    values = shapes.to_rows()
     raised: NDArray[np.float32] = values.copy()
     for name, below in ON_TOP.items():
         raised[ARKIT.index(name)] += values[ARKIT.index(below)]

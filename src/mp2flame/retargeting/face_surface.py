@@ -11,9 +11,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
 from mp2flame.geometry.components import mesh_pieces
 from mp2flame.geometry.face_regions import eye_centres, head_regions
-from mp2flame.geometry.surface import split
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.mapping.linear import N_ROTATIONS
@@ -119,7 +119,7 @@ def _lips(head: FlameHead) -> NDArray[np.int8]:
     lips = head_regions(head)["lips"]
     values = np.zeros((1, head.n_expression + N_ROTATIONS))
     values[0, head.n_expression] = _JAW
-    moved = np.linalg.norm(head(split(values))[0] - head.neutral_vertices, axis=1)
+    moved = np.linalg.norm(head(FlameParams.from_rows(values))[0] - head.neutral_vertices, axis=1)
     share = moved / max(float(moved[lips].max()), 1e-9)
     if moved[lips].max() > 1e-4 * _JAW:
         labels[lips & (share < _UNSURE[0])] = _UPPER

@@ -24,7 +24,6 @@ from mp2flame import rotations
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
-from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.mapping import Mapping, check_head
 
@@ -132,5 +131,5 @@ class ArkitSolver:
 
     def _moves(self, params: FlameParams) -> NDArray[np.float32]:
         """(N, 3V) metres that the face moves, with the head still, on the identity that the head has."""
-        moves: NDArray[np.float32] = self._head(split(join(params))) - self._head.neutral_vertices
+        moves: NDArray[np.float32] = self._head(FlameParams.from_rows(params.to_rows())) - self._head.neutral_vertices
         return moves.reshape(len(params), -1)

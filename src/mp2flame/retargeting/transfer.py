@@ -15,7 +15,7 @@ from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.face_regions import Regions
-from mp2flame.geometry.surface import head_symmetry, join, split
+from mp2flame.geometry.surface import head_symmetry
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.mapping.linear import N_ROTATIONS
@@ -92,11 +92,11 @@ def _goal(head: FlameHead, match: Correspondence) -> Goal:
     """What the built-in head's shapes ask of the other head."""
     source, skin = source_head(), match.target
     base = np.full(len(ARKIT), -1)
-    joined = join(source.blendshapes()).astype(np.float64)
+    joined = source.blendshapes().to_rows().astype(np.float64)
     for name, below in ON_TOP.items():
         base[ARKIT.index(name)] = ARKIT.index(below)
     raised = joined + np.where(base[:, None] >= 0, joined[base], 0.0)
-    moved = source(split(raised))[:, match.source.rows].astype(np.float64)
+    moved = source(FlameParams.from_rows(raised))[:, match.source.rows].astype(np.float64)
     carried = transfer_deformations(match.source.vertices, moved, match.source.triangles, match.registered)
     wanted = np.zeros((len(ARKIT), head.n_vertices, 3))
     wanted[:, skin.rows] = match.follow(carried)
@@ -130,7 +130,7 @@ def _judged(head: FlameHead, goal: Goal, values: Float64, match: Correspondence)
     on_top = goal.base >= 0
     wanted = goal.displacement.copy()
     wanted[on_top] -= goal.displacement[goal.base[on_top]]
-    pairs = (head(split(pair)) for pair in np.stack([below, below + values], axis=1))
+    pairs = (head(FlameParams.from_rows(pair)) for pair in np.stack([below, below + values], axis=1))
     done = np.stack([after - before for before, after in pairs])
     share = np.sqrt(goal.weight / goal.weight.sum())[:, None]
     size = np.linalg.norm(wanted * share, axis=(1, 2))
@@ -139,4 +139,4 @@ def _judged(head: FlameHead, goal: Goal, values: Float64, match: Correspondence)
     kept = explained >= _MIN_EXPLAINED
     values = np.where(kept[:, None], values, 0.0)
     made = tuple(name for name, good in zip(ARKIT, kept, strict=True) if good)
-    return Transfer(split(values), made, explained, wanted, goal.weight, match.regions(head))
+    return Transfer(FlameParams.from_rows(values), made, explained, wanted, goal.weight, match.regions(head))

@@ -87,7 +87,7 @@ class FilmSink(FilmingSink):
         rest = self._head.neutral_vertices
         self._renderer.look((rest.min(axis=0) + rest.max(axis=0)) / 2, distance=head_distance(rest))
         self._mark = _no_face_mark(height)
-        return (GifEncoder if self._suffix == ".gif" else Mp4Encoder)(self._part.part, size)
+        return (GifEncoder if self._suffix == ".gif" else Mp4Encoder)(self._part.temporary, size)
 
     def _compose(self, observation: Observation, vertices: NDArray[np.float32] | None) -> Picture:
         assert self._renderer is not None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Frame, HeadLike, Observation
 from mp2flame.errors import InputError, SinkError
-from mp2flame.files import PartFile, writing
+from mp2flame.files import AtomicFile, write_errors
 from mp2flame.sinks.base import Sink
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class FilmingSink(Sink):
         if self._suffix not in self.suffixes:
             raise InputError(f"expected a film {' or '.join(self.suffixes)}; got {self._path.name}")
         self.name = str(path)
-        self._part = PartFile(self._path)
+        self._part = AtomicFile(self._path)
         self._n_frames = 0
         self._open = True
         self._first_time = 0.0
@@ -87,7 +87,7 @@ class FilmingSink(Sink):
             raise SinkError(f"cannot write {self._path}: it is closed")
         self._check(frame.observation, frame.vertices)
         try:
-            with writing(self._path, self._lost()):
+            with write_errors(self._path, self._lost()):
                 if self._encoder is None:
                     self._first_time = float(frame.observation.time[0])
                     self._encoder = self._begin(frame.observation)
@@ -109,7 +109,7 @@ class FilmingSink(Sink):
         try:
             if self._encoder is None:
                 raise SinkError(f"{self._path} was not made: there was no frame to film")
-            with writing(self._path, self._lost()):
+            with write_errors(self._path, self._lost()):
                 self._encoder.close()
                 self._part.publish()
                 self._encoder = None

@@ -61,7 +61,7 @@ class OverlaySink(FilmingSink):
         self._renderer = MeshRenderer(
             self._head.faces, vertex_colors=tint, size=(columns, rows), view_angle=angle, background=_NOTHING
         )
-        return Mp4Encoder(self._part.part, (columns, rows))
+        return Mp4Encoder(self._part.temporary, (columns, rows))
 
     def _compose(self, observation: Observation, vertices: NDArray[np.float32] | None) -> Picture:
         assert observation.picture is not None

@@ -13,7 +13,6 @@ from scipy.spatial import cKDTree
 
 from mp2flame.data import FlameParams
 from mp2flame.geometry.face_regions import EYE_DISTANCE, head_regions
-from mp2flame.geometry.surface import split
 from mp2flame.head import FlameHead
 
 __all__ = ["Contact"]
@@ -123,7 +122,7 @@ def _lips(mean: FlameHead, neutral: Float64, lips: NDArray[np.bool_], seam: floa
     """The vertices of upper and lower lip that may meet: the jaw carries the lower ones along."""
     opened = np.zeros((1, mean.n_expression + 9))
     opened[0, mean.n_expression] = 0.2
-    lowered = (neutral - mean(split(opened))[0])[:, 1]
+    lowered = (neutral - mean(FlameParams.from_rows(opened))[0])[:, 1]
     most = float(lowered[lips].max())
     if most < 1e-4:
         return np.zeros(0, dtype=np.intp), np.zeros(0, dtype=np.intp)

@@ -16,7 +16,6 @@ from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.apertures import head_gaps
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import join, split
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.synthesis.collision import Contact
@@ -61,7 +60,7 @@ def live_coefficients(head: FlameHead) -> int:
     """
     e = head.n_expression
     units = np.concatenate([np.eye(e), np.zeros((e, N_ROTATIONS))], axis=1)
-    moved = [np.abs(head(split(row[None]))[0] - head.neutral_vertices).max() for row in units]
+    moved = [np.abs(head(FlameParams.from_rows(row[None]))[0] - head.neutral_vertices).max() for row in units]
     live = np.flatnonzero(np.array(moved) > _MOVES)
     if not len(live):
         raise InputError(
@@ -83,7 +82,7 @@ class Faces:
     @property
     def params(self) -> FlameParams:
         """As the noun."""
-        return split(self.values)
+        return FlameParams.from_rows(self.values)
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,7 +123,7 @@ class Drawer:
         if len(shapes) != len(ARKIT):
             raise InputError(f"expected {len(ARKIT)} shapes, one for each ARKit name; got {len(shapes)}")
         self.n_expression = live_coefficients(head)
-        joined = join(shapes)
+        joined = shapes.to_rows()
         kept = np.r_[0 : self.n_expression, joined.shape[1] - N_ROTATIONS : joined.shape[1]]
         self._shapes = joined[:, kept].astype(np.float64)
         self._plausible: Plausible | None = None
@@ -187,7 +186,7 @@ class Drawer:
         without, full = part.weights.copy(), part.weights.copy()
         without[:, close], full[:, close] = 0, part.weights[:, opened]
         gaps = [
-            self._gaps.lip_gap(person(split(self._values(replace(part, weights=w))))).astype(np.float64)
+            self._gaps.lip_gap(person(FlameParams.from_rows(self._values(replace(part, weights=w))))).astype(np.float64)
             for w in (without, full)
         ]
         rest = float(self._gaps.lip_gap(person.neutral_vertices[None])[0])
@@ -202,7 +201,7 @@ class Drawer:
         face = self.n_expression + 3  # gaze stays
         rows = np.arange(len(values))
         for _ in range(_SHRINKS):
-            rows = rows[self._contact.cuts(person, person(split(values[rows])))]
+            rows = rows[self._contact.cuts(person, person(FlameParams.from_rows(values[rows])))]
             if not len(rows):
                 break
             values[rows, :face] *= _SHRINK

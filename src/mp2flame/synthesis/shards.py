@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from mp2flame.data import FlameParams
-from mp2flame.files import write_whole
+from mp2flame.files import write_atomic
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.synthesis.appearance import Painter, random_palette
@@ -94,7 +94,7 @@ class _Photographer:
             )
         packed = io.BytesIO()
         np.savez(packed, **person.arrays())  # type: ignore[arg-type]
-        write_whole(session.file(number), packed.getvalue())
+        write_atomic(session.file(number), packed.getvalue())
 
     def close(self) -> None:
         self._studio.close()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import InputError
-from mp2flame.files import PartFolder, check_different, check_target, write_whole
+from mp2flame.files import AtomicFolder, check_outputs, check_writable, write_atomic
 from mp2flame.formats.tracked_person import OVERLAY, PERSON_FILE, RESIDUALS, TrackedVideo, person_json
 from mp2flame.head import FlameHead
 from mp2flame.sinks import open_sink
@@ -40,9 +40,9 @@ def check_targets(targets: Sequence[Path]) -> None:
         InputError: no format has this suffix, or a file is named twice.
         MissingFileError: the folder does not exist.
     """
-    check_different(targets)
+    check_outputs(targets)
     for target in targets:
-        check_target(target)
+        check_writable(target)
         if target.suffix.lower() not in _SUFFIXES:
             raise InputError(f"expected an output {', '.join(_SUFFIXES)}, {OVERLAY} or {RESIDUALS}; got {target.name}")
 
@@ -82,7 +82,7 @@ def save_files(
         others: list[Sink] = []
         for target in targets:
             if target.name.endswith(RESIDUALS):
-                write_whole(target, residual_table(tracked).encode("ascii"))
+                write_atomic(target, residual_table(tracked).encode("ascii"))
             elif target.name.endswith(OVERLAY):
                 from mp2flame.sinks.overlay import OverlaySink
 
@@ -155,10 +155,10 @@ def save_person(
         InputError: the folder is there already, or no format has such a suffix.
         SinkError: it cannot be written.
     """
-    part = PartFolder(folder)
+    part = AtomicFolder(folder)
     try:
         for name, result in tracked.items():
-            targets = [part.part / f"{name}{suffix}" for suffix in dict.fromkeys([".jsonl", RESIDUALS, *suffixes])]
+            targets = [part.temporary / f"{name}{suffix}" for suffix in dict.fromkeys([".jsonl", RESIDUALS, *suffixes])]
             save_files(result, head, targets, lambda name=name: pictures(name))  # type: ignore[misc]
         shape = next(iter(tracked.values())).params.shape
         assert shape is not None
@@ -166,7 +166,7 @@ def save_person(
         text = person_json(
             videos, head_version=head.version, head_hash=head.hash, shape=shape.tolist(), made_from=made_from
         )
-        write_whole(part.part / PERSON_FILE, text)
+        write_atomic(part.temporary / PERSON_FILE, text)
         part.publish()
     finally:
         part.discard()
