@@ -23,7 +23,7 @@ import mediapipe as mp
 import psutil
 
 from mp2flame import default_filters, drive, load_head, open_sink, open_source
-from mp2flame.mapping import HeadPose, default_mapping
+from mp2flame.mapping import load_mapping
 from mp2flame.sinks.encoders import Mp4Encoder
 
 _WANTED = 0.93
@@ -59,7 +59,7 @@ def driven(film: Path, landmarker: Path, folder: Path) -> tuple[int, float]:
     started = time.perf_counter()
     with open_source(str(film), landmarker=landmarker) as source:
         sink = open_sink(folder / "out.npz", head=head)
-        mapping = HeadPose(default_mapping())
+        mapping = load_mapping("builtin")
         report = drive(source, mapping, head, [sink], filters=default_filters(), rest="auto")
         return report.frames, time.perf_counter() - started
 
@@ -90,7 +90,7 @@ def memory(film: Path, landmarker: Path, folder: Path) -> tuple[float, float, in
     with open_source(film, landmarker=landmarker) as source:
         report = drive(
             source,
-            default_mapping(),
+            load_mapping("builtin"),
             head,
             [open_sink(folder / "long.npz", head=head)],
             filters=default_filters(),

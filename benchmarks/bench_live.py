@@ -36,7 +36,7 @@ from mp2flame.live.director import Director
 from mp2flame.live.page import Page
 from mp2flame.live.takes import FORMATS
 from mp2flame.live.viewer_sink import PictureSink, ViewerSink
-from mp2flame.mapping import HeadPose, default_mapping
+from mp2flame.mapping import load_mapping
 from mp2flame.sources.base import Source
 from mp2flame.sources.detection import DetectedSource
 from mp2flame.sources.player import play_in_real_time
@@ -121,7 +121,7 @@ class Road:
             datagrams_left = sink_leavings(network)
             pipeline = Pipeline(
                 source,
-                HeadPose(default_mapping()),
+                load_mapping("builtin"),
                 self.head,
                 [network, ViewerSink(page), PictureSink(page)],
                 filters=default_filters(),

@@ -27,7 +27,7 @@ from websockets.exceptions import ConnectionClosed
 
 from mp2flame import Pipeline, default_filters, load_head, open_sink, open_source
 from mp2flame.head import FlameHead
-from mp2flame.mapping import HeadPose, default_mapping
+from mp2flame.mapping import load_mapping
 from mp2flame.sources.player import play_in_real_time
 from mp2flame.streams.websocket import WebSocketSink
 
@@ -112,7 +112,7 @@ class Road:
             before = process.memory_info().rss
             pipeline = Pipeline(
                 source,
-                HeadPose(default_mapping()),
+                load_mapping("builtin"),
                 self.head,
                 [sink],
                 filters=default_filters(),

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame import default_filters, load_head, load_mapping
+from mp2flame import default_filters, load_head
 from mp2flame.data import FlameParams, Observation
 from mp2flame.head import FlameHead
-from mp2flame.mapping import HeadPose, Mapping, default_mapping
+from mp2flame.mapping import BlendshapeMapping, load_mapping
 from tests.helpers.images import NOISE, RATE, see_a_blink
 
 STILL = 300
@@ -30,7 +30,7 @@ def moved(head: FlameHead, params: FlameParams) -> NDArray[np.float64]:
     return steps
 
 
-def still(head: FlameHead, mapping: Mapping, seen: Observation) -> None:
+def still(head: FlameHead, mapping: BlendshapeMapping, seen: Observation) -> None:
     """Print the vertex motion of a still face without filters and with them."""
     raw = mapping(seen[:STILL])
     before, after = moved(head, raw), moved(head, default_filters()(raw))
@@ -43,7 +43,7 @@ def still(head: FlameHead, mapping: Mapping, seen: Observation) -> None:
         )
 
 
-def blink(head: FlameHead, mapping: Mapping, seen: Observation) -> None:
+def blink(head: FlameHead, mapping: BlendshapeMapping, seen: Observation) -> None:
     """Print how deep a blink of 100 ms is behind the filters, and how late."""
     raw = mapping(seen)
     vertices = [head(params).astype(np.float64) for params in (raw, default_filters()(raw))]
@@ -66,9 +66,9 @@ def main() -> None:
     options = parser.parse_args()
     head = load_head(options.head)
     seen = see_a_blink(head, options.landmarker, still=STILL)
-    inner = default_mapping() if options.mapping is None else load_mapping(options.mapping)
+    inner = load_mapping("builtin") if options.mapping is None else load_mapping(options.mapping)
     inner = inner.for_person(seen[:STILL])
-    still(head, HeadPose(inner), seen)
+    still(head, inner, seen)
     blink(head, inner, seen)
 
 

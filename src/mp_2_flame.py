@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mp2flame.errors import InputError, MissingExtraError
-from mp2flame.mapping.folder import read_folder
+from mp2flame.mapping.npy_folder import read_npy_folder
 
 __all__ = ["MP_2_FLAME", "compute_head_pose_from_mp_landmarks_3d"]
 
@@ -58,7 +58,7 @@ class MP_2_FLAME:  # noqa: N801 - the name that programs were written against
     """
 
     def __init__(self, mappings_path: str | Path) -> None:
-        matrices = read_folder(mappings_path)
+        matrices = read_npy_folder(mappings_path)
         for name, matrix in matrices.items():
             setattr(self, name, matrix)
         blocks = list(matrices.values())

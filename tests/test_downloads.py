@@ -206,9 +206,10 @@ def test_a_published_mapping_is_fetched_and_loads(server: Server, cache: Path, p
     folder = downloads.fetch_mapping(published.name, accept_licence=True, base_url=server.base_url)
     assert folder == downloads.published_folder(published.name) == cache / "mappings" / published.name
     mapping = load_mapping(published.name)
-    assert (mapping.head_version, mapping.head_hash, mapping.n_expression) == ("FLAME 2020", None, 100)
-    assert mapping.metadata["licence"] == published.licence
-    assert published.commit in mapping.metadata["provenance"]
+    info = mapping.info
+    assert (info.head_version, info.head_hash, info.n_expression) == ("FLAME 2020", None, 100)
+    assert info.metadata["licence"] == published.licence
+    assert published.commit in info.metadata["provenance"]
     (folder / "bs2jaw.npy").write_bytes(b"")
     with pytest.raises(MissingFileError, match=r"bs2jaw\.npy is missing or damaged"):
         load_mapping(published.name)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mp2flame.filters import default_filters
     from mp2flame.formats import load_params
     from mp2flame.head import FlameHead, load_head, save_head
-    from mp2flame.mapping import Mapping, load_mapping
+    from mp2flame.mapping import BlendshapeMapping, load_mapping
     from mp2flame.pipeline import Pipeline, Report, drive
     from mp2flame.sinks import open_sink
     from mp2flame.sources import open_source
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "BlendshapeMapping",
     "FlameHead",
     "FlameParams",
     "Frame",
     "HeadLike",
-    "Mapping",
     "Observation",
     "Pipeline",
     "Report",
@@ -49,7 +49,7 @@ __all__ = [
 
 _HOMES = {
     "FlameHead": "head",
-    "Mapping": "mapping",
+    "BlendshapeMapping": "mapping",
     "Pipeline": "pipeline",
     "Report": "pipeline",
     "default_filters": "filters",

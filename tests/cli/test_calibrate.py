@@ -10,8 +10,6 @@ import pytest
 
 from mp2flame import load_head
 from mp2flame.cli import main
-from mp2flame.errors import InputError
-from mp2flame.mapping import LinearMapping, Preferred, load_mapping, load_preferred
 
 
 def _run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str]:
@@ -26,15 +24,13 @@ def test_it_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
         main(["calibrate", "--help"])
     assert stopped.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
-    for word in ("--head", "--kind", "--quick", "--person", "--report", "--keep-work"):
+    for word in ("--head", "--kind", "--quick", "--report", "--keep-work"):
         assert word in said
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["-o", "m.safetensors"], "expected --head FILE to make a mapping for a head, or --person VIDEO"),
-        (["-o", "m.safetensors", "--head", "builtin", "--person", "me.mp4"], "for a person; got both"),
         (["-o", "m.npz", "--head", "builtin"], "expected an output that ends in .safetensors; got m.npz"),
         (["-o", "no/m.safetensors", "--head", "builtin"], "the folder no does not exist"),
         (["-o", "m.safetensors", "--head", "builtin", "--workers", "0"], "expected at least one worker; got 0"),
@@ -128,23 +124,3 @@ def test_a_head_that_mediapipe_seldom_finds_is_refused_before_people_are_photogr
     assert "pictures only of this one" in said
     (picture,) = (tmp_path / "work").iterdir()
     assert picture.name in said
-
-
-def test_the_pair_of_files_is_taken_by_the_first_name(tmp_path: Path) -> None:
-    scores, landmarks = load_mapping("builtin"), load_mapping("builtin-landmarks")
-    scores.save(tmp_path / "mine.safetensors")
-    assert isinstance(load_preferred(tmp_path / "mine.safetensors"), LinearMapping)
-    landmarks.save(tmp_path / "mine-landmarks.safetensors")
-    pair = load_preferred(tmp_path / "mine.safetensors")
-    assert isinstance(pair, Preferred)
-    assert pair.n_expression == scores.n_expression
-    assert not isinstance(load_preferred(tmp_path / "mine-landmarks.safetensors"), Preferred)
-    assert isinstance(load_preferred("builtin"), Preferred)
-
-
-def test_a_stranger_beside_a_mapping_is_not_taken_for_its_pair(tmp_path: Path) -> None:
-    other = LinearMapping(matrix=np.zeros((52, 59), dtype=np.float32), metadata={"head_version": "other"})
-    load_mapping("builtin").save(tmp_path / "mine.safetensors")
-    other.save(tmp_path / "mine-landmarks.safetensors")
-    with pytest.raises(InputError, match=r"mine-landmarks.safetensors is taken for .* and does not"):
-        load_preferred(tmp_path / "mine.safetensors")

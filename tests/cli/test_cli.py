@@ -137,8 +137,8 @@ def test_a_foreign_head_is_refused_for_the_builtin_mapping(
     head = shared_data / "head" / "ict_head.npz"
     code, said = _run(capsys, "drive", recording, "--head", head, "-o", tmp_path / "a.npz")
     assert code == 1
-    assert "--any-head" in said
-    code, said = _run(capsys, "drive", recording, "--head", head, "--any-head", "-o", tmp_path / "a.npz")
+    assert "--allow-head-mismatch" in said
+    code, said = _run(capsys, "drive", recording, "--head", head, "--allow-head-mismatch", "-o", tmp_path / "a.npz")
     assert code == 0, said
 
 

@@ -22,7 +22,7 @@ from mp2flame.evaluation.report import report_html, write_report
 from mp2flame.geometry.apertures import head_gaps
 from mp2flame.geometry.face_regions import eye_centres, head_regions
 from mp2flame.head import FlameHead, load_head
-from mp2flame.mapping import LinearMapping, Mapping, load_mapping
+from mp2flame.mapping import BlendshapeMapping, LinearMapping, MappingInfo, Person, read_mapping
 from tests.helpers.faces import person, write_people
 
 
@@ -37,21 +37,22 @@ def people(tmp_path_factory: pytest.TempPathFactory, head: FlameHead) -> Dataset
     return Dataset(write_people(tmp_path_factory.mktemp("evaluation") / "data", rows, head))
 
 
-class _Known(Mapping):
+class _Known(BlendshapeMapping):
     """Gives what it was told, whatever it sees."""
 
-    def __init__(self, params: FlameParams) -> None:
+    def __init__(self, params: FlameParams, head: FlameHead) -> None:
         self._params = params
+        self._head = head
 
     @property
-    def n_expression(self) -> int:
-        return self._params.n_expression
+    def info(self) -> MappingInfo:
+        return MappingInfo(n_expression=self._params.n_expression, head_hash=self._head.hash)
 
     def __call__(self, observation: Observation) -> FlameParams:
         assert len(observation) == len(self._params)
         return self._params
 
-    def for_person(self, neutral: Observation) -> Mapping:
+    def for_person(self, person: Person | Observation) -> BlendshapeMapping:
         return self
 
 
@@ -206,13 +207,13 @@ def test_a_symmetric_mapping_has_no_asymmetry(people: Dataset, head: FlameHead) 
 
 def test_subjects_are_those_asked_for(people: Dataset, head: FlameHead) -> None:
     truth = [rows.params() for rows in people.batches(["scores", "expression", "jaw", "eyes"], subjects=["b"])]
-    got = evaluate({"known": _Known(truth[0])}, people, head, subjects=["b"])
+    got = evaluate({"known": _Known(truth[0], head)}, people, head, subjects=["b"])
     assert got.subjects == ("b",)
     figures = got.measures["known"].figures()
     assert figures["face"] == pytest.approx(0, abs=1e-5)
     assert got.measures[NO_EXPRESSION].figures()["face"] == pytest.approx(1)
     with pytest.raises(InputError, match="expected a subject among a, b"):
-        evaluate({"known": _Known(truth[0])}, people, head, subjects=["nobody"])
+        evaluate({"known": _Known(truth[0], head)}, people, head, subjects=["nobody"])
 
 
 def test_report_stands_alone_and_json_has_the_figures(people: Dataset, head: FlameHead, tmp_path: Path) -> None:
@@ -236,7 +237,7 @@ def test_the_summary_goes_into_the_mapping_file(people: Dataset, head: FlameHead
     mapping = _linear(head)
     got = evaluate({"mine": mapping}, people, head)
     with_metrics(mapping, got, "mine").save(tmp_path / "m.safetensors")
-    again = load_mapping(tmp_path / "m.safetensors")
+    again = read_mapping(tmp_path / "m.safetensors")
     assert isinstance(again, LinearMapping)
     told = json.loads(again.metadata["metrics"])
     assert told["subjects"] == 2
@@ -249,6 +250,10 @@ def test_mappings_for_another_head_are_refused(people: Dataset, head: FlameHead)
     with pytest.raises(HeadMismatchError, match="FLAME 2023"):
         evaluate({"other": other}, people, head)
     assert evaluate({"other": other}, people, head, allow_head_mismatch=True).measures["other"].frames == 80
+    unknown = replace(other, metadata={})
+    with pytest.raises(HeadMismatchError, match="does not say which head it was made for"):
+        evaluate({"unknown": unknown}, people, head)
+    assert evaluate({"unknown": unknown}, people, head, allow_head_mismatch=True).measures["unknown"].frames == 80
     with pytest.raises(InputError, match="never moves"):
         evaluate({NO_EXPRESSION: other}, people, head)
 

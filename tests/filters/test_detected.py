@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams, Observation
 from mp2flame.filters import OneEuro
 from mp2flame.head import FlameHead, load_head
-from mp2flame.mapping import HeadPose, load_mapping
+from mp2flame.mapping import WithHeadPose, load_mapping
 from tests.helpers.images import STILL, see_a_blink
 
 pytest.importorskip("mp2flame.render", reason="PyVista comes with the render extra")
@@ -35,7 +35,7 @@ def _moved(head: FlameHead, params: FlameParams) -> NDArray[np.float64]:
 
 
 def test_a_still_face_trembles_at_most_a_quarter(head: FlameHead, seen: Observation) -> None:
-    raw = HeadPose(load_mapping("builtin").for_person(seen[:STILL]))(seen[20:STILL])
+    raw = WithHeadPose(load_mapping("builtin").for_person(seen[:STILL]))(seen[20:STILL])
     assert _moved(head, OneEuro()(raw)).mean() <= 0.25 * _moved(head, raw).mean()
 
 

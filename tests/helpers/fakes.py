@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import SinkError, SourceError
-from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.base import BlendshapeMapping, MappingInfo
+from mp2flame.mapping.person import Person, neutral_of
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
 
@@ -94,21 +95,22 @@ class HangingSource(ListSource):
         self._gone.set()
 
 
-class FirstScores(Mapping):
+class FirstScores(BlendshapeMapping):
     """Expression = the first five scores, minus those at rest."""
 
     def __init__(self, rest: NDArray[np.float32] | None = None) -> None:
         self.rest = np.zeros(52, dtype=np.float32) if rest is None else rest
 
     @property
-    def n_expression(self) -> int:
-        return 5
+    def info(self) -> MappingInfo:
+        return MappingInfo(n_expression=5)
 
     def __call__(self, observation: Observation) -> FlameParams:
         expression = (observation.scores - self.rest)[:, :5]
         return FlameParams(time=observation.time, found=observation.found, expression=expression)
 
-    def for_person(self, rest: Observation) -> FirstScores:
+    def for_person(self, person: Person | Observation) -> FirstScores:
+        rest = neutral_of(person)
         return FirstScores(np.median(rest.scores[rest.found], axis=0))
 
 

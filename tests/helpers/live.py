@@ -26,7 +26,7 @@ def blendshape_mapping(path: Path, *, gain: float = 1.0) -> Path:
     rows = np.concatenate([shapes.expression, shapes.jaw_pose, shapes.leye_pose, shapes.reye_pose], axis=1)
     matrix = reorder(rows.T, ARKIT, MEDIAPIPE).T * gain
     known = {"head_version": head.version, "head_hash": head.hash}
-    LinearMapping(matrix=matrix, uses_rest=True, metadata=known).save(path)
+    LinearMapping(matrix=matrix, uses_neutral=True, metadata=known).save(path)
     return path
 
 

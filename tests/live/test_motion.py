@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 
 from mp2flame.blendshapes import ARKIT
-from mp2flame.data import FlameParams, concatenate
+from mp2flame.data import FlameParams
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.head import load_head
 from mp2flame.live.desk import Desk
-from mp2flame.live.motion import Motion, Posed, smoothing_filters, without_rest
+from mp2flame.live.motion import smoothing_filters
 from mp2flame.live.sliders import observe_weights
-from mp2flame.mapping import load_mapping
-from tests.helpers.fakes import FirstScores, observation
+from mp2flame.mapping import load_mapping, read_mapping, with_zero_neutral
+from tests.helpers.fakes import observation
 from tests.helpers.live import blendshape_mapping
 
 _RNG = np.random.default_rng(0)
@@ -27,44 +27,15 @@ def _seen(index: int = 3):  # type: ignore[no-untyped-def]
     return observation(index, scores=_RNG.random(52).astype(np.float32))
 
 
-def test_gains_multiply_expression_and_jaw_and_nothing_else(tmp_path: Path) -> None:
-    mapping = load_mapping(blendshape_mapping(tmp_path / "m.safetensors"))
-    seen = _seen()
-    plain, louder = mapping(seen), Motion(mapping, expression_gain=1.5, jaw_gain=0.25)(seen)
-    np.testing.assert_allclose(louder.expression, 1.5 * plain.expression, rtol=1e-6)
-    np.testing.assert_allclose(louder.jaw_pose, 0.25 * plain.jaw_pose, rtol=1e-6)
-    np.testing.assert_array_equal(louder.eye_pose, plain.eye_pose)
-
-
-def test_narrow_mappings_are_padded_and_wide_ones_left() -> None:
-    seen = _seen()
-    params = Motion(FirstScores(), width=9)(seen)
-    assert params.n_expression == 9
-    np.testing.assert_array_equal(params.expression[:, :5], FirstScores()(seen).expression)
-    assert not params.expression[:, 5:].any()
-    assert Motion(FirstScores(), width=2)(seen).n_expression == 5
-
-
-def test_the_head_turns_only_where_the_source_tells_it() -> None:
-    turn = np.eye(4, dtype=np.float32)[None]
-    turn[0, 0, 0] = turn[0, 2, 2] = np.cos(0.3)
-    turn[0, 0, 2], turn[0, 2, 0] = np.sin(0.3), -np.sin(0.3)
-    seen = replace(_seen(), head_transform=turn)
-    np.testing.assert_allclose(Motion(FirstScores())(seen).global_orient, [[0, 0.3, 0]], atol=1e-6)
-    np.testing.assert_allclose(Motion(FirstScores(), "neck_pose")(seen).neck_pose, [[0, 0.3, 0]], atol=1e-6)
-    assert not Motion(FirstScores(), "none")(seen).global_orient.any()
-    assert not Motion(FirstScores())(_seen()).global_orient.any()
-
-
 def test_sliders_at_zero_are_the_neutral_face(tmp_path: Path) -> None:
     mapping = load_mapping(blendshape_mapping(tmp_path / "m.safetensors"))
-    params = without_rest(mapping)(observe_weights(np.zeros(52, dtype=np.float32)))
+    params = with_zero_neutral(mapping)(observe_weights(np.zeros(52, dtype=np.float32)))
     assert not params.expression.any()
     assert not params.jaw_pose.any()
 
 
 def test_a_slider_is_its_blendshape(tmp_path: Path) -> None:
-    mapping = without_rest(load_mapping(blendshape_mapping(tmp_path / "m.safetensors")))
+    mapping = with_zero_neutral(load_mapping(blendshape_mapping(tmp_path / "m.safetensors")))
     shapes = load_head("builtin").blendshapes()
     for name in ("jawOpen", "mouthSmileLeft", "eyeLookInRight"):
         weights = np.zeros(52, dtype=np.float32)
@@ -84,15 +55,6 @@ def test_tongue_out_is_carried_beside_the_scores() -> None:
     assert not seen.scores.any()
 
 
-def test_a_pose_is_the_same_in_every_frame() -> None:
-    pose = FlameParams.neutral(n_expression=4)
-    pose = replace(pose, expression=np.array([[1, 2, 3, 4]], dtype=np.float32))
-    params = Posed(pose)(concatenate([observation(i, found=i != 1) for i in range(3)]))
-    assert params.found.all()
-    np.testing.assert_array_equal(params.expression, np.tile([1, 2, 3, 4], (3, 1)))
-    np.testing.assert_allclose(params.time, np.arange(3) / 30)
-
-
 def test_more_smoothing_leaves_less_jitter_and_none_leaves_all() -> None:
     rng = np.random.default_rng(1)
     times = np.arange(300) / 30
@@ -109,16 +71,18 @@ def test_more_smoothing_leaves_less_jitter_and_none_leaves_all() -> None:
 def test_a_mapping_for_another_head_is_refused_before_and_during_a_session(tmp_path: Path) -> None:
     head = load_head("builtin")
     good = blendshape_mapping(tmp_path / "good.safetensors")
-    foreign = replace(load_mapping(good), metadata={"head_version": "FLAME 2020", "head_hash": "0" * 64})  # type: ignore[type-var]
+    foreign = replace(read_mapping(good), metadata={"head_version": "FLAME 2020", "head_hash": "0" * 64})  # type: ignore[type-var]
     foreign.save(tmp_path / "foreign.safetensors")
 
-    def desk(mapping: Path, *, any_head: bool) -> Desk:
-        return Desk(head, str(mapping), head_pose="none", any_head=any_head, show_second=lambda _: None)
+    def desk(mapping: Path, *, allow_head_mismatch: bool) -> Desk:
+        return Desk(
+            head, str(mapping), head_pose="none", allow_head_mismatch=allow_head_mismatch, show_second=lambda _: None
+        )
 
-    with pytest.raises(HeadMismatchError, match="--any-head"):
-        desk(tmp_path / "foreign.safetensors", any_head=False)
-    desk(tmp_path / "foreign.safetensors", any_head=True)
-    running = desk(good, any_head=False)
+    with pytest.raises(HeadMismatchError, match="--allow-head-mismatch"):
+        desk(tmp_path / "foreign.safetensors", allow_head_mismatch=False)
+    desk(tmp_path / "foreign.safetensors", allow_head_mismatch=True)
+    running = desk(good, allow_head_mismatch=False)
     before = running.mapping()(observation(0))
     with pytest.raises(HeadMismatchError):
         running.set_mapping("A", str(tmp_path / "foreign.safetensors"))
@@ -130,7 +94,7 @@ def test_rest_without_a_face_is_refused_and_the_old_one_stays(tmp_path: Path) ->
         load_head("builtin"),
         str(blendshape_mapping(tmp_path / "m.safetensors")),
         head_pose="none",
-        any_head=False,
+        allow_head_mismatch=False,
         show_second=lambda _: None,
     )
     rest = _seen()

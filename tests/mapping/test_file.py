@@ -18,7 +18,7 @@ from safetensors import safe_open
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, InputError, MissingFileError, SinkError
-from mp2flame.mapping import DESCRIPTION, FEATURES, HeadPose, LinearMapping, load_mapping, read_mapping_file
+from mp2flame.mapping import FEATURES, METADATA_KEYS, LinearMapping, WithHeadPose, read_mapping, read_mapping_file
 
 _ROWS: NDArray[np.float32] = np.arange(156, dtype=np.float32)[:, None]
 _NAN = np.full(59, np.nan, dtype=np.float32)
@@ -29,9 +29,9 @@ def _mapping() -> LinearMapping:
         matrix=_ROWS * np.arange(59, dtype=np.float32) / np.float32(1024),
         features=FEATURES,
         intercept=np.arange(59, dtype=np.float32),
-        uses_rest=True,
-        default_rest=np.linspace(0, 0.5, 52, dtype=np.float32),
-        rest=np.linspace(0, 0.25, 52, dtype=np.float32),
+        uses_neutral=True,
+        default_neutral=np.linspace(0, 0.5, 52, dtype=np.float32),
+        neutral=np.linspace(0, 0.25, 52, dtype=np.float32),
         metadata={
             "head_version": "built-in",
             "head_hash": "0123abcd",
@@ -49,16 +49,16 @@ def _mapping() -> LinearMapping:
 def test_round_trip(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     _mapping().save(path)
-    got, want = load_mapping(path), _mapping()
+    got, want = read_mapping(path), _mapping()
     assert isinstance(got, LinearMapping)
-    for name in ("matrix", "intercept", "default_rest", "rest"):
+    for name in ("matrix", "intercept", "default_neutral", "neutral"):
         np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
         assert getattr(got, name).dtype == np.float32
-    assert (got.features, got.uses_rest) == (want.features, want.uses_rest)
+    assert (got.features, got.uses_neutral) == (want.features, want.uses_neutral)
     assert dict(got.metadata) == dict(want.metadata)
-    assert (got.head_hash, got.head_version, got.n_expression) == ("0123abcd", "built-in", 50)
-    assert got.straight is not None
-    assert got.straight.tolist() == [0.0625, 0.0, -0.25]
+    assert (got.info.head_hash, got.info.head_version, got.info.n_expression) == ("0123abcd", "built-in", 50)
+    assert got.info.frontal_rotation is not None
+    assert got.info.frontal_rotation.tolist() == [0.0625, 0.0, -0.25]
     assert [file.name for file in tmp_path.iterdir()] == ["a.safetensors"]
 
 
@@ -73,8 +73,8 @@ def test_what_is_not_known_stays_unknown(tmp_path: Path) -> None:
     LinearMapping(matrix=_ROWS[:52] * np.ones(59, dtype=np.float32)).save(path)
     got = read_mapping_file(path)
     assert isinstance(got, LinearMapping)
-    assert [got.intercept, got.default_rest, got.rest, got.head_hash, got.head_version] == [None] * 5
-    assert got.straight is None
+    assert [got.intercept, got.default_neutral, got.neutral, got.info.head_hash, got.info.head_version] == [None] * 5
+    assert got.info.frontal_rotation is None
     assert not got.metadata
 
 
@@ -87,7 +87,7 @@ def test_the_bytes_are_exact() -> None:
     assert list(header) == ["__metadata__", "default_rest", "intercept", "matrix", "rest"]
     assert list(header["__metadata__"]) == sorted(
         [
-            *(set(DESCRIPTION) - {"reach"}),
+            *(set(METADATA_KEYS) - {"reach"}),
             "features",
             "format",
             "format_version",
@@ -154,10 +154,21 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "a web page": (_with_bytes(b"<!DOCTYPE html><html>404</html>"), "truncated or no .safetensors file"),
     "a pickle": (_with_bytes(b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00]."), "truncated or no .safetensors file"),
     "a huge header": (_with_bytes((1 << 62).to_bytes(8, "little") + b"{}"), "truncated or no .safetensors file"),
-    "another format": (_with_metadata(format="mp2flame-head"), "expected a mapping file .* says 'mp2flame-head'"),
-    "no format": (_with_metadata(format=None), "expected a mapping file .* says 'nothing'"),
-    "a newer format": (_with_metadata(format_version="2"), "format version 2, newer than 1 .* pip install --upgrade"),
-    "a strange version": (_with_metadata(format_version="one"), "expected format_version to be a number"),
+    "another format": (
+        _with_metadata(format="mp2flame-head"),
+        "format 'mp2flame-mapping'; got 'mp2flame-head'",
+    ),
+    "no format": (_with_metadata(format=None), "expected format 'mp2flame-mapping'; got None"),
+    "a newer format": (_with_metadata(format_version="2"), "format version 2 is newer than 1.* pip install --upgrade"),
+    "a version of 5,000 digits": (
+        _with_metadata(format_version="9" * 5000),
+        "expected format_version to be a whole number",
+    ),
+    "a straight of infinity": (
+        _with_metadata(straight="[1e999, 0, 0]"),
+        "expected straight as a JSON list of 3 finite",
+    ),
+    "a strange version": (_with_metadata(format_version="one"), "expected format_version to be a whole number"),
     "another kind": (_with_metadata(kind="quantum"), "is of kind 'quantum'; this version reads linear, landmarks"),
     "a missing key": (_with_metadata(licence=None), "missing: licence"),
     "an unknown key": (_with_metadata(colour="red"), "unknown: colour"),
@@ -171,7 +182,6 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "another n_expression": (_with_metadata(n_expression="100"), "says n_expression 100, its arrays 50"),
     "strange straight": (_with_metadata(straight="ahead"), "expected straight as a JSON list of 3 numbers"),
     "short straight": (_with_metadata(straight="[1, 2]"), "expected straight as a JSON list of 3 finite numbers"),
-    "short reach": (_with_metadata(reach="[0.5]"), "expected reach as a JSON list of 52 finite numbers"),
     "no matrix": (_with_arrays(matrix=None), "missing: matrix"),
     "an unknown array": (_with_arrays(bias=_NAN), "unknown: bias"),
     "a wrong dtype": (_with_arrays(matrix=np.zeros((156, 59))), "expected matrix as float32; got float64"),
@@ -187,7 +197,7 @@ def test_a_broken_file_is_refused_with_a_sentence(case: str, tmp_path: Path) -> 
     path = tmp_path / "broken.safetensors"
     write(path)
     with pytest.raises(FormatError, match=message) as caught:
-        load_mapping(path)
+        read_mapping(path)
     assert str(path) in str(caught.value)
 
 
@@ -197,7 +207,7 @@ def test_a_file_truncated_anywhere_is_refused(tmp_path: Path) -> None:
     for length in [*range(64), *range(64, len(content), 997), len(content) - 1]:
         path.write_bytes(content[:length])
         with pytest.raises(FormatError, match=r"truncated or no \.safetensors file"):
-            load_mapping(path)
+            read_mapping(path)
 
 
 def test_flipped_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
@@ -210,16 +220,18 @@ def test_flipped_bytes_never_escape_as_another_error(tmp_path: Path) -> None:
         changed[position] ^= 1 << int(rng.integers(8))
         path.write_bytes(changed)
         with contextlib.suppress(FormatError):
-            load_mapping(path)
+            read_mapping(path)
 
 
 def test_missing_and_mistaken_paths(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"expected a mapping: 'builtin', .* there is nothing at .*nowhere"):
-        load_mapping(tmp_path / "nowhere")
+    with pytest.raises(
+        MissingFileError, match=r"expected a mapping: a .safetensors file, .* there is nothing at .*nowhere"
+    ):
+        read_mapping(tmp_path / "nowhere")
     part = tmp_path / "bs2exp.npy"
     np.save(part, np.zeros((52, 50)))
     with pytest.raises(FormatError, match="is one part of a mapping: name its folder"):
-        load_mapping(part)
+        read_mapping(part)
 
 
 def test_saving_leaves_nothing_half_written(tmp_path: Path) -> None:
@@ -251,5 +263,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_mapping_inside_head_pose_knows_its_head() -> None:
-    wrapped = HeadPose(_mapping())
-    assert (wrapped.head_hash, wrapped.head_version, wrapped.n_expression) == ("0123abcd", "built-in", 50)
+    wrapped = WithHeadPose(_mapping())
+    assert (wrapped.info.head_hash, wrapped.info.head_version, wrapped.info.n_expression) == (
+        "0123abcd",
+        "built-in",
+        50,
+    )

@@ -14,8 +14,8 @@ from scipy.spatial.transform import Rotation
 
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError
-from mp2flame.mapping import load_mapping
-from mp2flame.mapping.landmarks import N_INPUTS, LandmarkMapping, align, silu, upright
+from mp2flame.mapping import read_mapping
+from mp2flame.mapping.landmark_mlp import N_INPUTS, LandmarkMapping, align, silu, upright
 
 _E = 7
 
@@ -145,7 +145,7 @@ def test_rows_without_a_face_are_nan() -> None:
 def test_file_round_trip(tmp_path: Path) -> None:
     mapping = _mapping().for_person(_observation(4))
     mapping.save(tmp_path / "m.safetensors")
-    again = load_mapping(tmp_path / "m.safetensors")
+    again = read_mapping(tmp_path / "m.safetensors")
     assert isinstance(again, LandmarkMapping)
     assert again.encoded() == mapping.encoded()
     seen = _observation(5)
@@ -159,7 +159,7 @@ def test_file_round_trip(tmp_path: Path) -> None:
         ({"default_landmarks": np.zeros((468, 3), np.float32)}, "default_landmarks"),
         ({"whitening": np.zeros((10, 4), np.float32)}, "whitening"),
         ({"layers": ()}, "at least one layer"),
-        ({"rest_scores": np.zeros(52, np.float32)}, "both rest_landmarks"),
+        ({"neutral_scores": np.zeros(52, np.float32)}, "both neutral_landmarks"),
         ({"default_scores": np.full(52, np.nan, np.float32)}, "finite"),
     ],
 )
@@ -182,7 +182,7 @@ def test_layers_must_fit_together() -> None:
 def test_scores_alone_are_refused_with_advice() -> None:
     with pytest.raises(InputError, match="kind linear"):
         _mapping()(replace(_observation(1), landmarks=None))
-    with pytest.raises(InputError, match="rest frames"):
+    with pytest.raises(InputError, match="neutral frames have none"):
         _mapping().for_person(replace(_observation(1), landmarks=None))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.mapping import FEATURES, LinearMapping, check_head, expand_features, robust_rest
+from mp2flame.mapping import FEATURES, LinearMapping, check_compatible, expand_features, median_scores
 
 _E = 50
 _RNG = np.random.default_rng(0)
@@ -59,7 +60,7 @@ def test_features_are_element_wise_blocks(features: tuple[str, ...]) -> None:
     expected = [[_feature(name, x) for name in features for x in row] for row in scores.astype(float).tolist()]
     np.testing.assert_allclose(expand_features(scores, features), expected, rtol=1e-6, atol=1e-7)
     matrix = _RNG.normal(size=(52 * len(features), _E + 9)).astype(np.float32)
-    mapping = LinearMapping(matrix=matrix, features=features, uses_rest=True, default_rest=_PERSON)
+    mapping = LinearMapping(matrix=matrix, features=features, uses_neutral=True, default_neutral=_PERSON)
     relative = (scores.astype(np.float64) - _PERSON).tolist()
     expected = [[_feature(name, x) for name in features for x in row] for row in relative]
     got = _values(mapping(_observe(scores)))
@@ -88,29 +89,31 @@ def test_rest_of_absolute_features_is_what_the_mapping_says_of_the_rest() -> Non
 
 
 def test_a_persons_rest_replaces_the_average_persons() -> None:
-    mapping = LinearMapping(matrix=_MATRIX, uses_rest=True, default_rest=np.full(52, 0.1, dtype=np.float32))
+    mapping = LinearMapping(matrix=_MATRIX, uses_neutral=True, default_neutral=np.full(52, 0.1, dtype=np.float32))
     stranger = _values(mapping(_observe(_SCORES)))
     np.testing.assert_allclose(stranger, (_SCORES.astype(np.float64) - 0.1) @ _MATRIX, rtol=1e-4, atol=1e-4)
     known = mapping.for_person(_observe(_PERSON[None]))
     np.testing.assert_allclose(
         _values(known(_observe(_SCORES))), (_SCORES.astype(np.float64) - _PERSON) @ _MATRIX, rtol=1e-4, atol=1e-4
     )
-    assert mapping.rest is None
+    assert mapping.neutral is None
     again = known.for_person(_observe(_SCORES[:1]))
-    np.testing.assert_array_equal(again.rest, _SCORES[0])
+    np.testing.assert_array_equal(again.neutral, _SCORES[0])
 
 
 def test_rest_is_the_median_of_the_frames_with_a_face() -> None:
     frames = np.tile(_PERSON, (9, 1))
     frames[:4, 9] = 1.0  # a long blink
     frames[8] = 0.9
-    got = robust_rest(_observe(frames, [True] * 8 + [False]))
+    got = median_scores(_observe(frames, [True] * 8 + [False]))
     expected = _PERSON.copy()
     expected[9] = np.median([1.0] * 4 + [_PERSON[9]] * 4)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
     assert got.dtype == np.float32
-    with pytest.raises(InputError, match=r"expected rest frames with a face; got none among 2.*look straight"):
-        robust_rest(_observe(frames[:2], [False, False]))
+    with pytest.raises(
+        InputError, match=r"expected frames of a neutral face; no face was found in any of the 2 frames.*look straight"
+    ):
+        median_scores(_observe(frames[:2], [False, False]))
 
 
 @pytest.mark.parametrize(
@@ -127,8 +130,8 @@ def test_rest_is_the_median_of_the_frames_with_a_face() -> None:
         ({"features": ("scores", "scores")}, "expected distinct features"),
         ({"features": ("scores", "square")}, r"matrix must have shape \(104, E \+ 9\)"),
         ({"intercept": np.zeros(50)}, r"intercept must be numbers of shape \(59,\); got float64 \(50,\)"),
-        ({"rest": np.zeros(51)}, r"rest must be numbers of shape \(52,\)"),
-        ({"default_rest": np.full(52, np.inf)}, "default_rest must be finite"),
+        ({"neutral": np.zeros(51)}, r"neutral must be numbers of shape \(52,\)"),
+        ({"default_neutral": np.full(52, np.inf)}, "default_neutral must be finite"),
         ({"metadata": {"author": "me"}}, "expected metadata keys among head_version.*; got author"),
         ({"metadata": {"licence": 3}}, "expected metadata values to be strings; licence"),
     ],
@@ -152,13 +155,23 @@ def test_it_cannot_be_changed_from_outside() -> None:
         mapping.metadata["licence"] = ""  # type: ignore[index]
 
 
+@dataclass
+class _Head:
+    hash: str
+    version: str
+    n_expression: int
+    faces: NDArray[np.uint32] = field(default_factory=lambda: np.zeros((1, 3), dtype=np.uint32))
+    neutral_vertices: NDArray[np.float32] = field(default_factory=lambda: np.zeros((3, 3), dtype=np.float32))
+    vertex_colors: NDArray[np.uint8] | None = None
+
+
 def _mapping(**metadata: str) -> LinearMapping:
     return LinearMapping(matrix=_MATRIX, metadata=metadata)
 
 
 def test_a_mapping_fits_the_head_it_was_made_for() -> None:
-    check_head(_mapping(head_hash="ab12", head_version="X"), head_hash="ab12", head_version="renamed", n_expression=50)
-    check_head(_mapping(head_version="FLAME 2020"), head_hash="cd", head_version="flame 2020", n_expression=100)
+    check_compatible(_mapping(head_hash="ab12", head_version="X"), _Head("ab12", "renamed", 50))
+    check_compatible(_mapping(head_version="FLAME 2020"), _Head("cd", "flame 2020", 100))
 
 
 @pytest.mark.parametrize(
@@ -172,13 +185,13 @@ def test_a_mapping_fits_the_head_it_was_made_for() -> None:
     ],
 )
 def test_another_head_is_refused_with_what_to_do(metadata: dict[str, str], message: str) -> None:
-    head: dict[str, Any] = {"head_hash": "cd", "head_version": "FLAME 2023", "n_expression": 100}
+    head = _Head("cd", "FLAME 2023", 100)
     with pytest.raises(HeadMismatchError, match=message) as caught:
-        check_head(_mapping(**metadata), **head)
-    assert "--any-head" in str(caught.value)
-    check_head(_mapping(**metadata), **head, any_head=True)
+        check_compatible(_mapping(**metadata), head)
+    assert "--allow-head-mismatch" in str(caught.value)
+    check_compatible(_mapping(**metadata), head, allow_mismatch=True)
 
 
 def test_too_many_coefficients_are_refused_even_for_any_head() -> None:
     with pytest.raises(HeadMismatchError, match=r"gives 50 expression coefficients, the head \(tiny\) has only 10"):
-        check_head(_mapping(), head_hash=None, head_version="tiny", n_expression=10, any_head=True)
+        check_compatible(_mapping(), _Head("", "tiny", 10), allow_mismatch=True)

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation, concatenate
-from mp2flame.mapping.neutral_candidates import calm_seconds
-from mp2flame.mapping.rest import calm_frames
+from mp2flame.mapping.neutral import find_neutral_frames, neutral_candidates
 from mp2flame.pipeline.rest import split_rest
 from tests.helpers.fakes import observation
 
@@ -25,9 +24,9 @@ def _calm(i: int) -> NDArray[np.float32]:
 def test_an_open_mouth_is_no_rest() -> None:
     scores = _calm(0)
     scores[MEDIAPIPE.index("jawOpen")] = 0.6
-    assert calm_frames(concatenate([observation(i, scores=scores) for i in range(30)])) is None
-    assert calm_frames(concatenate([observation(i, scores=_calm(0)) for i in range(30)])) is not None
-    assert calm_frames(concatenate([observation(i, scores=_calm(0)) for i in range(3)])) is None
+    assert find_neutral_frames(concatenate([observation(i, scores=scores) for i in range(30)])) is None
+    assert find_neutral_frames(concatenate([observation(i, scores=_calm(0)) for i in range(30)])) is not None
+    assert find_neutral_frames(concatenate([observation(i, scores=_calm(0)) for i in range(3)])) is None
 
 
 def _turning(i: int) -> Observation:
@@ -47,11 +46,11 @@ def test_a_face_at_rest_on_a_head_that_turns_away_is_rest_until_then() -> None:
     np.testing.assert_allclose(rest.time * 30, np.arange(23), atol=1e-4)
     assert len(list(items)) == 40
     headless = concatenate(replace(_turning(i), scores=_calm(i)[None], head_transform=None) for i in range(30))
-    calm = calm_frames(headless)
+    calm = find_neutral_frames(headless)
     assert calm is not None
     assert calm.tolist() == list(range(30))
     shaken = [_turning(20 + 3 * i) for i in range(30)]
-    assert calm_frames(concatenate(shaken)) is None
+    assert find_neutral_frames(concatenate(shaken)) is None
 
 
 def test_rest_is_looked_for_from_the_first_face_and_no_frame_is_lost() -> None:
@@ -80,10 +79,10 @@ def test_a_source_without_a_face_is_not_held_back() -> None:
 def test_a_still_moment_is_rest_at_the_beginning_only() -> None:
     moment = [_turning(i) for i in range(30)]
     away = [replace(_turning(20 + 6 * (i % 10)), time=np.array([1 + i / 30])) for i in range(60)]
-    first, *others = calm_seconds(concatenate([*moment, *away]))
+    first, *others = neutral_candidates(concatenate([*moment, *away]))
     assert (first.rows.tolist(), others) == (list(range(23)), [])
     late = [replace(frame, time=frame.time + 3) for frame in moment]
     back = [replace(frame, time=frame.time + 3) for frame in away]
-    assert calm_seconds(concatenate([*away, *late, *back])) == []
+    assert neutral_candidates(concatenate([*away, *late, *back])) == []
     held = [replace(moment[0], time=np.array([3 + i / 30])) for i in range(40)]
-    assert calm_seconds(concatenate([*away, *held])) != []
+    assert neutral_candidates(concatenate([*away, *held])) != []

@@ -10,7 +10,7 @@ import pytest
 
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.mapping import LinearMapping, load_folder, load_mapping, save_folder
+from mp2flame.mapping import LinearMapping, load_npy_folder, read_mapping, save_npy_folder
 
 
 def _folder(path: Path, *, layout: str = "jaw", n: int = 100, dtype: type = np.float64, **files: Any) -> Path:
@@ -28,7 +28,7 @@ def _folder(path: Path, *, layout: str = "jaw", n: int = 100, dtype: type = np.f
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_folder_maps_as_its_matrices_do(tmp_path: Path, layout: str, n: int, dtype: type) -> None:
     folder = _folder(tmp_path / "m", layout=layout, n=n, dtype=dtype)
-    mapping = load_mapping(folder)
+    mapping = read_mapping(folder)
     assert isinstance(mapping, LinearMapping)
     scores = np.random.default_rng(1).uniform(0, 1, (5, 52)).astype(np.float32)
     params = mapping(Observation(time=np.arange(5.0), found=np.ones(5, dtype=bool), scores=scores))
@@ -42,28 +42,28 @@ def test_a_folder_maps_as_its_matrices_do(tmp_path: Path, layout: str, n: int, d
     ):
         np.testing.assert_allclose(got, scores @ matrix, rtol=1e-4, atol=1e-5)
     assert not params.global_orient.any()
-    assert (mapping.head_hash, mapping.head_version) == (None, None)
+    assert (mapping.info.head_hash, mapping.info.head_version) == (None, None)
 
 
 @pytest.mark.parametrize("layout", ["jaw", "pose"])
 def test_saved_folders_load_again(tmp_path: Path, layout: str) -> None:
-    mapping = load_folder(_folder(tmp_path / "old"))
-    save_folder(mapping, tmp_path / "new", layout=layout)
+    mapping = load_npy_folder(_folder(tmp_path / "old"))
+    save_npy_folder(mapping, tmp_path / "new", layout=layout)
     names = sorted(file.name for file in (tmp_path / "new").iterdir())
     assert names == sorted(["bs2exp.npy", f"bs2{layout}.npy", "bs2eye.npy"])
-    np.testing.assert_array_equal(load_folder(tmp_path / "new").matrix, mapping.matrix)
+    np.testing.assert_array_equal(load_npy_folder(tmp_path / "new").matrix, mapping.matrix)
     if layout == "pose":
         assert not np.load(tmp_path / "new" / "bs2pose.npy")[:, :3].any()
 
 
-def test_save_takes_a_path_without_suffix_for_a_folder(tmp_path: Path) -> None:
-    mapping = load_folder(_folder(tmp_path / "old"))
-    mapping.save(tmp_path / "new")
-    mapping.save(tmp_path / "new")
-    np.testing.assert_array_equal(load_folder(tmp_path / "new").matrix, mapping.matrix)
+def test_a_folder_of_the_same_layout_is_written_again(tmp_path: Path) -> None:
+    mapping = load_npy_folder(_folder(tmp_path / "old"))
+    save_npy_folder(mapping, tmp_path / "new")
+    save_npy_folder(mapping, tmp_path / "new")
+    np.testing.assert_array_equal(load_npy_folder(tmp_path / "new").matrix, mapping.matrix)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["new", "old"]
     mapping.save(tmp_path / "a.safetensors")
-    again = load_mapping(tmp_path / "a.safetensors")
+    again = read_mapping(tmp_path / "a.safetensors")
     assert isinstance(again, LinearMapping)
     np.testing.assert_array_equal(again.matrix, mapping.matrix)
 
@@ -72,8 +72,8 @@ def test_save_takes_a_path_without_suffix_for_a_folder(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"intercept": np.zeros(59)}, "not intercept"),
-        ({"rest": np.zeros(52), "default_rest": np.zeros(52)}, "not default_rest, rest"),
-        ({"uses_rest": True}, "not scores relative to rest"),
+        ({"neutral": np.zeros(52), "default_neutral": np.zeros(52)}, "not default_neutral, neutral"),
+        ({"uses_neutral": True}, "not scores relative to neutral"),
         ({"features": ("square",)}, "not features other than the scores"),
         ({"matrix": np.zeros((52, 19))}, "50 or 100 expression coefficients, not 10"),
     ],
@@ -81,24 +81,24 @@ def test_save_takes_a_path_without_suffix_for_a_folder(tmp_path: Path) -> None:
 def test_what_a_folder_cannot_carry_is_refused(tmp_path: Path, settings: dict[str, Any], message: str) -> None:
     mapping = LinearMapping(**({"matrix": np.zeros((52, 59))} | settings))
     with pytest.raises(InputError, match=rf"{message}: save a \.safetensors file"):
-        mapping.save(tmp_path / "out")
+        save_npy_folder(mapping, tmp_path / "out")
     assert not list(tmp_path.iterdir())
 
 
 def test_layouts_are_not_mixed(tmp_path: Path) -> None:
-    mapping = load_folder(_folder(tmp_path / "old", layout="pose"))
+    mapping = load_npy_folder(_folder(tmp_path / "old", layout="pose"))
     with pytest.raises(InputError, match=r"holds bs2pose\.npy of the other layout"):
-        save_folder(mapping, tmp_path / "old")
+        save_npy_folder(mapping, tmp_path / "old")
     with pytest.raises(InputError, match="expected the layout jaw or pose; got 'neck'"):
-        save_folder(mapping, tmp_path / "new", layout="neck")
+        save_npy_folder(mapping, tmp_path / "new", layout="neck")
     with pytest.raises(MissingFileError, match="cannot write"):
-        save_folder(mapping, tmp_path / "none" / "new")
+        save_npy_folder(mapping, tmp_path / "none" / "new")
 
 
 def test_the_newer_layout_wins_where_both_are(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "m", bs2pose=np.zeros((52, 6)))
     np.testing.assert_array_equal(
-        load_folder(folder).matrix[:, 100:103], np.load(folder / "bs2jaw.npy").astype(np.float32)
+        load_npy_folder(folder).matrix[:, 100:103], np.load(folder / "bs2jaw.npy").astype(np.float32)
     )
 
 
@@ -107,9 +107,9 @@ def test_missing_files_are_named(tmp_path: Path, name: str) -> None:
     folder = _folder(tmp_path / "m")
     (folder / f"{name}.npy").unlink()
     with pytest.raises(MissingFileError, match=rf"needs {name}\.npy; there is none in"):
-        load_mapping(folder)
+        read_mapping(folder)
     with pytest.raises(MissingFileError, match="expected a mapping folder at"):
-        load_folder(tmp_path / "nowhere")
+        load_npy_folder(tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(
@@ -128,14 +128,14 @@ def test_missing_files_are_named(tmp_path: Path, name: str) -> None:
 )
 def test_wrong_matrices_are_refused(tmp_path: Path, name: str, array: Any, message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        load_mapping(_folder(tmp_path / "m", **{name: array}))
+        read_mapping(_folder(tmp_path / "m", **{name: array}))
 
 
 def test_pickled_objects_are_not_run(tmp_path: Path) -> None:
     folder = _folder(tmp_path / "m")
     np.save(folder / "bs2jaw.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(FormatError, match=r"bs2jaw\.npy is truncated or no \.npy file"):
-        load_mapping(folder)
+        read_mapping(folder)
 
 
 def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
@@ -146,4 +146,4 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
     for piece in [*pieces, b"<html>404</html>", b"version https://git-lfs.github.com/spec/v1\n", b"PK\x03\x04" * 50]:
         path.write_bytes(piece)
         with pytest.raises(FormatError, match=r"bs2exp\.npy is truncated or no \.npy file"):
-            load_mapping(folder)
+            read_mapping(folder)

@@ -52,7 +52,7 @@ def test_it_is_written_before_the_head_is_posed_and_in_the_callers_thread() -> N
     log: list[str] = []
     sink = _Logging(log)
     source = LiveSource([observation(i) for i in range(6)], interval=0.01)
-    drive(source, FirstScores(), _Head(log), [MeshSink(), sink], any_head=True)  # type: ignore[arg-type]
+    drive(source, FirstScores(), _Head(log), [MeshSink(), sink], allow_head_mismatch=True)  # type: ignore[arg-type]
     assert log == ["sent", "posed"] * 6
     assert sink.threads == {threading.get_ident()}
     assert all(vertices is None for _, _, vertices in sink.frames)
@@ -62,9 +62,8 @@ def test_it_is_written_before_the_head_is_posed_and_in_the_callers_thread() -> N
 @pytest.mark.parametrize("kind", [_Instant, _InstantMesh])
 def test_every_frame_of_a_file_comes_once_and_in_order(kind: type[ListSink]) -> None:
     sink, file = kind(), MeshSink()
-    report = drive(
-        ListSource([observation(i) for i in range(21)]), FirstScores(), _Head([]), [sink, file], any_head=True  # type: ignore[arg-type]
-    )  # fmt: skip
+    source = ListSource([observation(i) for i in range(21)])
+    report = drive(source, FirstScores(), _Head([]), [sink, file], allow_head_mismatch=True)  # type: ignore[arg-type]
     assert [round(float(seen.scores[0, 0]) * 1000) for seen, _, _ in sink.frames] == list(range(21))
     assert all((vertices is not None) == kind.needs_vertices for _, _, vertices in sink.frames)
     assert report.frames == len(file.frames) == 21

@@ -22,7 +22,7 @@ from mp2flame.evaluation.metrics import compare
 from mp2flame.geometry.surface import head_symmetry
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import LinearMapping
-from mp2flame.mapping.landmarks import LandmarkMapping
+from mp2flame.mapping.landmark_mlp import LandmarkMapping
 from mp2flame.mapping.linear import expand_features
 from mp2flame.regression.fit import fit
 from mp2flame.regression.gather import gather
@@ -69,7 +69,7 @@ def test_pinv_is_numpys(people: Dataset) -> None:
     # The mapping holds the same in float32, where weights of silent channels are in the hundreds.
     np.testing.assert_allclose(mapping.matrix, expected.astype(np.float32), rtol=1e-6, atol=1e-6)
     assert mapping.intercept is None
-    assert mapping.rest is None
+    assert mapping.neutral is None
 
 
 def test_moments_add_up_in_any_order(people: Dataset) -> None:
@@ -172,13 +172,13 @@ def test_what_is_straight_ahead_is_told_by_turned_heads(tmp_path: Path, head: Fl
         return replace(one, columns={**one.columns, **{k: v.astype(np.float32) for k, v in columns.items()}})
 
     told = fit(write_people(tmp_path / "told", [seen(one, np.eye(3)) for one in rows], head), kind="pinv")
-    assert told.straight == pytest.approx([0.1, 0.0, 0.02], abs=1e-3)
+    assert told.info.frontal_rotation == pytest.approx([0.1, 0.0, 0.02], abs=1e-3)
     # Without true rotations, or in other axes than MediaPipe's camera, nothing is claimed.
     untold = [fit(write_people(tmp_path / "still", rows, head), kind="pinv")]
     other = [seen(one, np.diag([1.0, -1.0, -1.0]) @ rotations.matrix(np.array([0.0, 0.9, 0.0]))) for one in rows]
     other[1] = seen(rows[1], np.eye(3))
     untold.append(fit(write_people(tmp_path / "other", other, head), kind="pinv"))
-    assert [mapping.straight for mapping in untold] == [None, None]
+    assert [mapping.info.frontal_rotation for mapping in untold] == [None, None]
 
 
 def test_without_a_head_it_says_what_is_left_out(people: Dataset) -> None:

@@ -144,7 +144,7 @@ def test_each_score_makes_its_shape(known: Transfer) -> None:
     for index, name in enumerate(MEDIAPIPE[1:], start=1):
         np.testing.assert_array_equal(made[index], known.shapes.to_rows()[ARKIT.index(name)], err_msg=name)
     assert not made[0].any()
-    assert mapping.head_hash == source_head().hash
+    assert mapping.info.head_hash == source_head().hash
     assert mapping.metadata["date"] == "2026-01-02"
     assert mapping.metadata["provenance"].endswith("not made: tongueOut")
     assert json.loads(mapping.metadata["metrics"])["explained"]["jawOpen"] == 1.0

@@ -128,7 +128,7 @@ def test_a_mapping_for_arkit_tells_the_shapes(head: FlameHead) -> None:
     other = LinearMapping(matrix=matrix, metadata={"head_version": "another", "head_hash": "0" * 64})
     with pytest.raises(HeadMismatchError):
         arkit_shapes(head, other)
-    assert len(arkit_shapes(head, other, any_head=True)) == len(ARKIT)
+    assert len(arkit_shapes(head, other, allow_head_mismatch=True)) == len(ARKIT)
     with pytest.raises(InputError, match="landmarks"):
         arkit_shapes(head, load_mapping("builtin-landmarks"))
 

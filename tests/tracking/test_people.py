@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams, Observation, concatenate
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.evaluation.metrics import angle_between, compare
-from mp2flame.mapping import Mapping
+from mp2flame.mapping import BlendshapeMapping, MappingInfo, Person
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.people import Tracked, track_person
 from mp2flame.tracking.results import good_frames
@@ -256,7 +256,7 @@ def test_a_mapping_is_where_faces_are_looked_for(study: Study, truth: FlameParam
         track_person(study, [footage(study, truth)], mapping=foreign)
 
 
-class _Said(Mapping):
+class _Said(BlendshapeMapping):
     """A mapping that knows the answer."""
 
     def __init__(self, study: Study, answer: FlameParams) -> None:
@@ -264,17 +264,13 @@ class _Said(Mapping):
         self._hash = study.head.hash
 
     @property
-    def n_expression(self) -> int:
-        return self._answer.n_expression
-
-    @property
-    def head_hash(self) -> str:
-        return self._hash
+    def info(self) -> MappingInfo:
+        return MappingInfo(n_expression=self._answer.n_expression, head_hash=self._hash)
 
     def __call__(self, observation: Observation) -> FlameParams:
         return self._answer
 
-    def for_person(self, rest: Observation) -> _Said:
+    def for_person(self, person: Person | Observation) -> _Said:
         return self
 
 

@@ -33,7 +33,7 @@ class Arkit:
     """The head that the parameters are for: a FLAME file (.pkl, .npz, .safetensors), or "builtin"."""
     mapping: Path | None = None
     """What `mp2flame transfer` made for this head; not needed for a head that carries ARKit's shapes itself."""
-    any_head: bool = False
+    allow_head_mismatch: bool = False
     """Take the mapping although it was made for another head, or does not say for which."""
     fps: float = 30.0
     """Frames per second of parameters that come without times."""
@@ -51,7 +51,7 @@ class Arkit:
         if not params.found.any():
             raise InputError(f"expected frames with a face in {self.params}; none of its {len(params)} has one")
         mapping = None if self.mapping is None else load_mapping(self.mapping)
-        solver = ArkitSolver(head, arkit_shapes(head, mapping, any_head=self.any_head))
+        solver = ArkitSolver(head, arkit_shapes(head, mapping, allow_head_mismatch=self.allow_head_mismatch))
         with progress("solving", int(params.found.sum())) as bar:
             said = solver(params, on_frame=bar.advance)
         with ExitStack() as stack:

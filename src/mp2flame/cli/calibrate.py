@@ -1,4 +1,4 @@
-"""`mp2flame calibrate`: a mapping for a head from pictures of that head alone, or its refinement for one person."""
+"""`mp2flame calibrate`: a mapping for a head from images of that head alone."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ __all__ = ["Calibrate"]
 
 @dataclass(frozen=True)
 class Calibrate:
-    """Make a mapping for a head with no data at all, or refine one for one person.
+    """Make a mapping for a head with no data at all.
 
-    With --head: the head is rendered as many people in many faces, MediaPipe looks, and mappings are fitted from what
-    it says back to the head's parameters. Run again after an interruption, it goes on where it was. With --person: a
-    minute of your own face becomes a small file that drive and live take as --rest.
+    The head is rendered as many people with many expressions, MediaPipe detects them, and mappings are fitted from
+    its results to the head's parameters. Run again after an interruption, it goes on where it was.
     """
 
     output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
     """The mapping to write (.safetensors). Kind both writes the scores mapping here and the landmarks one beside it, as
-    NAME-landmarks.safetensors; drive and live take the pair by the first name. With --person, the person file."""
-    head: str | None = None
+    NAME-landmarks.safetensors; drive and live take the pair by the first name."""
+    head: str
     """The FLAME file, or "builtin"."""
     kind: Literal["both", "ridge", "landmarks"] = "both"
     """ridge: from scores alone, for any source. landmarks: from landmarks and scores, the most accurate."""
@@ -50,39 +49,22 @@ class Calibrate:
     """Leave that folder."""
     landmarker: Path | None = None
     """MediaPipe's face_landmarker.task, where it is not to be fetched."""
-    person: str | None = None
-    """A video of your own face, a minute of it, at rest first; or a webcam's index."""
-    mapping: str | None = None
-    """With --person: the mapping to tell the corrections for."""
-    mirror: bool = False
-    """With --person: the camera's picture is mirrored."""
 
     def run(self) -> int:
         """Calibrate, write, and print the held-out figures."""
-        if (self.head is None) == (self.person is None):
-            raise InputError(
-                "expected --head FILE to make a mapping for a head, or --person VIDEO to refine one for a person; got "
-                + ("neither" if self.head is None else "both")
-            )
-        if self.person is not None:
-            from mp2flame.cli.personal import refine
-
-            return refine(
-                self.person, self.output, mapping=self.mapping, landmarker=self.landmarker, mirror=self.mirror
-            )
         self._check()
-        result = self._calibrate(str(self.head))
+        result = self._calibrate()
         self._write(result)
         return 0
 
     def _targets(self) -> dict[Literal["scores", "landmarks"], Path]:
-        from mp2flame.mapping import landmarks_beside
+        from mp2flame.mapping import companion_path
 
         if self.kind == "ridge":
             return {"scores": self.output}
         if self.kind == "landmarks":
             return {"landmarks": self.output}
-        return {"scores": self.output, "landmarks": landmarks_beside(self.output)}
+        return {"scores": self.output, "landmarks": companion_path(self.output)}
 
     def _check(self) -> None:
         # Minutes of work: what would fail at the end fails now.
@@ -96,7 +78,7 @@ class Calibrate:
         for path in (*self._targets().values(), *self.report):
             check_writable(path)
 
-    def _calibrate(self, head: str) -> Calibration:
+    def _calibrate(self) -> Calibration:
         from mp2flame.calibration.calibrate import calibrate
         from mp2flame.calibration.config import DEFAULT, QUICK
         from mp2flame.downloads import landmarker_path
@@ -110,7 +92,7 @@ class Calibrate:
                     bar.advance()
 
             return calibrate(
-                head,
+                self.head,
                 landmarker_path(self.landmarker),
                 self.work or self.output.with_name(f".{self.output.stem}.calibration"),
                 kinds=tuple(self._targets()),

@@ -79,7 +79,7 @@ class Demo:
     def _drive(self, source: Source, head: FlameHead) -> tuple[Report, FlameParams]:
         from mp2flame.data import concatenate
         from mp2flame.filters import default_filters
-        from mp2flame.mapping import HeadPose, default_mapping
+        from mp2flame.mapping import load_mapping
         from mp2flame.pipeline import drive
         from mp2flame.sinks import open_sink
 
@@ -93,7 +93,7 @@ class Demo:
                 driven.append(frame.params)
                 bar.advance()
 
-            mapping = HeadPose(default_mapping())
+            mapping = load_mapping("builtin")
             report = drive(source, mapping, other, sinks, filters=default_filters(), rest="auto", on_frame=note)
         for warning in report.warnings:
             err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
@@ -124,13 +124,13 @@ class _Prompter:
     def __init__(self, performance: FlameParams, weights: NDArray[np.float32]) -> None:
         from mp2flame import rotations
         from mp2flame.blendshapes import to_mediapipe
-        from mp2flame.mapping import default_mapping
+        from mp2flame.mapping import load_mapping
 
         self._time = performance.time
         self._scores = to_mediapipe(weights, order="arkit")
         self._transforms = np.tile(np.eye(4, dtype=np.float32), (len(performance), 1, 1))
         # Turned as MediaPipe would report it, whose straight ahead is not the head's.
-        straight = default_mapping().straight
+        straight = load_mapping("builtin").info.frontal_rotation
         reported = rotations.matrix(np.zeros(3) if straight is None else straight)
         self._transforms[:, :3, :3] = rotations.matrix(performance.global_orient) @ reported
 

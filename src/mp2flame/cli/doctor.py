@@ -88,12 +88,12 @@ def _landmarker() -> Check:
 
 def _assets() -> Check:
     from mp2flame.head import load_head
-    from mp2flame.mapping import check_head, load_mapping
+    from mp2flame.mapping import check_compatible, load_mapping
 
     try:
         head = load_head("builtin")
         mapping = load_mapping("builtin")
-        check_head(mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression)
+        check_compatible(mapping, head)
     except Mp2FlameError as error:
         return Check("built-in head and mapping", ok=False, found=str(error), remedy="reinstall mp2flame")
     return Check("built-in head and mapping", ok=True, found=f"{head.n_vertices} vertices, hash {head.hash[:12]}")

@@ -19,11 +19,10 @@ if TYPE_CHECKING:
 
     from mp2flame.data import HeadLike, Observation
     from mp2flame.mapping import Person
-    from mp2flame.mapping.base import Mapping
     from mp2flame.pipeline import Report
     from mp2flame.sinks import Sink
 
-__all__ = ["Drive", "load_rest", "open_sinks", "pose_mapping"]
+__all__ = ["Drive", "load_rest", "open_sinks"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class Drive:
     """Where to write; give it several times for several formats."""
     head: str = "builtin"
     """The head to drive: a FLAME file (.pkl, .npz, .safetensors) of yours, or the built-in one."""
-    mapping: str | None = None
+    mapping: str = "builtin"
     """A mapping file or folder, or the name of a fetched one; by default the one for the built-in head."""
     rest: Annotated[str, tyro.conf.arg(aliases=("--person",))] = "auto"
     """The person's face at rest: auto (a calm first second), none, a picture, video or recording of it, or the file
@@ -59,14 +58,14 @@ class Drive:
     """Frames per second of a folder of pictures; 30 if not given."""
     order: str | None = None
     """The order of blendshapes in files that do not name them."""
-    any_head: bool = False
+    allow_head_mismatch: bool = False
     """Use the mapping although it was made for another head."""
 
     def run(self) -> int:
         """Drive, with a progress bar, and print what was done."""
         from mp2flame.filters import default_filters
         from mp2flame.head import load_head
-        from mp2flame.mapping import Person
+        from mp2flame.mapping import Person, load_mapping
         from mp2flame.pipeline import drive
         from mp2flame.sources import open_source
 
@@ -74,13 +73,13 @@ class Drive:
         head = load_head(self.head)
         if self.shape is not None:
             head = head.with_shape(_identity(self.shape))
-        mapping = pose_mapping(self.mapping, self.head_pose)
+        mapping = load_mapping(self.mapping, head_pose=self.head_pose)
         with open_source(
             self.source, landmarker=self.landmarker, mirror=self.mirror, fps=self.fps, order=self.order
         ) as source:
             rest = load_rest(self.rest, self.landmarker, mirror=self.mirror)
             if isinstance(rest, Person):
-                mapping, rest = rest.refine(mapping), None
+                mapping, rest = mapping.for_person(rest), None
             sinks = open_sinks(self.output, head)
             with progress("driving", source.n_frames) as bar:
                 report = drive(
@@ -90,7 +89,7 @@ class Drive:
                     sinks,
                     filters=default_filters() if self.smooth else None,
                     rest=rest,
-                    any_head=self.any_head,
+                    allow_head_mismatch=self.allow_head_mismatch,
                     on_frame=lambda _: bar.advance(),
                 )
         _print_report(report, self.output)
@@ -100,14 +99,6 @@ class Drive:
         if not self.output:
             raise InputError("expected at least one output: add -o result.npz, -o film.mp4 or both")
         check_outputs(self.output, [self.source])
-
-
-def pose_mapping(name: str | None, head_pose: Literal["global_orient", "neck_pose", "none"]) -> Mapping:
-    """The mapping of that name (None: the built-in one), with the head's rotation where it is wanted."""
-    from mp2flame.mapping import HeadPose, default_mapping, load_preferred
-
-    mapping: Mapping = load_preferred(name) if name else default_mapping()
-    return mapping if head_pose == "none" else HeadPose(mapping, to=head_pose)
 
 
 def open_sinks(targets: Sequence[str | Path], head: HeadLike) -> list[Sink]:

@@ -31,7 +31,7 @@ class Evaluate:
     """Report files, each with an option of its own: .html with pictures of the worst frames, .json with the figures."""
     subjects: list[str] | None = None
     """Whom to measure on; by default everybody."""
-    any_head: bool = False
+    allow_head_mismatch: bool = False
     """Measure mappings that were made for another head too."""
     keep: bool = True
     """Write the figures into the mapping files."""
@@ -41,15 +41,19 @@ class Evaluate:
         from mp2flame.evaluation.evaluate import evaluate, with_metrics
         from mp2flame.evaluation.report import write_report
         from mp2flame.head import load_head
-        from mp2flame.mapping import StoredMapping, load_mapping
+        from mp2flame.mapping import read_mapping
 
         names = _short(self.mappings)
         for path in self.output:
             if path.suffix not in (".html", ".json"):
                 raise InputError(f"expected reports that end in .html or .json; got {path}")
-        mappings = {name: load_mapping(spec) for name, spec in names.items()}
+        mappings = {name: read_mapping(spec) for name, spec in names.items()}
         got = evaluate(
-            mappings, self.data, load_head(self.head), subjects=self.subjects, allow_head_mismatch=self.any_head
+            mappings,
+            self.data,
+            load_head(self.head),
+            subjects=self.subjects,
+            allow_head_mismatch=self.allow_head_mismatch,
         )
         out.print(figures_table({name: measures.figures() for name, measures in got.measures.items()}))
         for path in self.output:
@@ -57,7 +61,7 @@ class Evaluate:
             out.print(f"wrote {path}", soft_wrap=True)
         for name, spec in names.items():
             mapping, path = mappings[name], Path(spec)
-            if self.keep and isinstance(mapping, StoredMapping) and path.suffix == ".safetensors" and path.is_file():
+            if self.keep and path.suffix == ".safetensors" and path.is_file():
                 with_metrics(mapping, got, name).save(path)
         return 0
 

@@ -53,7 +53,7 @@ class Live:
     """MediaPipe's face_landmarker.task, where it is not to be fetched."""
     data: Path | None = None
     """Where your neutral and your recordings are kept; by default the system's folder for user data."""
-    any_head: bool = False
+    allow_head_mismatch: bool = False
     """Use mappings although they were made for another head."""
 
     def run(self) -> int:
@@ -74,7 +74,7 @@ class Live:
                 mirror=self.mirror,
                 landmarker=self.landmarker,
                 head_pose=self.head_pose,
-                any_head=self.any_head,
+                allow_head_mismatch=self.allow_head_mismatch,
                 person=_person(self.rest, self.landmarker, mirror=self.mirror),
                 data=self.data,
             )
@@ -94,7 +94,7 @@ def _person(rest: Path | None, landmarker: Path | None, *, mirror: bool) -> Pers
     got = load_rest(str(rest), landmarker, mirror=mirror)
     if got is None or got == "auto":
         raise InputError(f"expected a file with --rest; got {rest}: leave it out, and press Neutral on the page")
-    return got if isinstance(got, Person) else Person(rest=got)
+    return got if isinstance(got, Person) else Person(neutral=got)
 
 
 def _print_report(report: Report) -> None:

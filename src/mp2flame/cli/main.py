@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -16,6 +16,7 @@ from mp2flame.cli.dataset import Dataset
 from mp2flame.cli.demo import Demo
 from mp2flame.cli.doctor import Doctor
 from mp2flame.cli.drive import Drive
+from mp2flame.cli.enroll import Enroll
 from mp2flame.cli.evaluate import Evaluate
 from mp2flame.cli.fetch import Fetch
 from mp2flame.cli.fit import Fit
@@ -31,6 +32,7 @@ Command = (
     Annotated[Demo, tyro.conf.subcommand("demo")]
     | Annotated[Drive, tyro.conf.subcommand("drive")]
     | Annotated[Live, tyro.conf.subcommand("live")]
+    | Annotated[Enroll, tyro.conf.subcommand("enroll")]
     | Annotated[Track, tyro.conf.subcommand("track")]
     | Annotated[Dataset, tyro.conf.subcommand("dataset")]
     | Annotated[Fit, tyro.conf.subcommand("fit")]
@@ -59,9 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
     if words in (["--version"], ["-V"]):
         out.print(f"mp2flame {__version__}")
         return 0
-    command: (
-        Demo | Drive | Live | Track | Dataset | Fit | Evaluate | Calibrate | Transfer | Arkit | Head | Fetch | Doctor
-    ) = tyro.cli(
+    command: Any = tyro.cli(
         Command,
         prog="mp2flame",
         description=_DESCRIPTION,
@@ -69,7 +69,7 @@ def main(args: Sequence[str] | None = None) -> int:
         config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
     )
     try:
-        return command.run()
+        return int(command.run())
     except Mp2FlameError as error:
         err.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
         return 1

@@ -18,8 +18,8 @@ from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.evaluation.metrics import Measures, Ruler, mirrored, told
 from mp2flame.geometry.surface import Symmetry, head_symmetry
-from mp2flame.mapping import LinearMapping, Mapping, StoredMapping, check_head
-from mp2flame.mapping.landmarks import LandmarkMapping, upright
+from mp2flame.mapping import BlendshapeMapping, LinearMapping, StoredMapping, check_compatible
+from mp2flame.mapping.landmark_mlp import LandmarkMapping, upright
 from mp2flame.parallel import one_blas_thread
 from mp2flame.regression.context import check_head as check_data_head
 from mp2flame.regression.mlp import front_view, landmark_mirror
@@ -64,7 +64,7 @@ class Evaluation:
 
 
 def evaluate(
-    mappings: Mapping_[str, Mapping],
+    mappings: Mapping_[str, BlendshapeMapping],
     dataset: Dataset | str | Path,
     head: FlameHead,
     *,
@@ -91,15 +91,7 @@ def evaluate(
         raise InputError(f"{NO_EXPRESSION!r} is the name of the face that never moves; name the mapping otherwise")
     check_data_head(data, head)
     for mapping in mappings.values():
-        # A mapping that does not say which head it was made for is taken at its user's word.
-        vouched = allow_head_mismatch or (mapping.head_hash is None and mapping.head_version is None)
-        check_head(
-            mapping,
-            head_hash=head.hash,
-            head_version=head.version,
-            n_expression=head.n_expression,
-            any_head=vouched,
-        )
+        check_compatible(mapping, head, allow_mismatch=allow_head_mismatch)
     chosen = tuple(data.subjects if subjects is None else subjects)
     columns = [name for name in _SEEN if data.has_column(name)]
     ruler, symmetry = Ruler(head), head_symmetry(head)
@@ -135,7 +127,7 @@ class _Mirror:
 def _one(
     ruler: Ruler,
     measures: Measures,
-    mapping: Mapping,
+    mapping: BlendshapeMapping,
     *,
     rows: FrameTable,
     neutral: FrameTable | None,
@@ -150,8 +142,8 @@ def _one(
     ruler.add_asymmetry(measures, result, other(mirrored(seen, mirror.landmarks)), mirror.symmetry)
 
 
-def _for_person(mapping: Mapping, neutral: Observation | None) -> Mapping:
-    if neutral is None or (isinstance(mapping, LinearMapping) and not mapping.uses_rest):
+def _for_person(mapping: BlendshapeMapping, neutral: Observation | None) -> BlendshapeMapping:
+    if neutral is None or (isinstance(mapping, LinearMapping) and not mapping.uses_neutral):
         return mapping
     return mapping.for_person(neutral)
 

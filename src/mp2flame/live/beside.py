@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.data import Frame
 from mp2flame.filters import Filter
 from mp2flame.head import FlameHead
-from mp2flame.mapping import Mapping
+from mp2flame.mapping import BlendshapeMapping
 from mp2flame.sinks.base import Sink
 
 __all__ = ["BesideSink"]
@@ -31,7 +31,7 @@ class BesideSink(Sink):
     policy: Literal["every", "latest"] = "latest"
 
     def __init__(
-        self, mapping: Mapping, filters: Filter, head: FlameHead, show: Callable[[NDArray[np.float32]], None]
+        self, mapping: BlendshapeMapping, filters: Filter, head: FlameHead, show: Callable[[NDArray[np.float32]], None]
     ) -> None:
         self.mapping = mapping
         self.filters = filters

@@ -17,9 +17,18 @@ from mp2flame.errors import InputError
 from mp2flame.filters import Filter
 from mp2flame.head import FlameHead
 from mp2flame.live.beside import BesideSink
-from mp2flame.live.motion import HeadPoseTarget, Motion, Posed, smoothing_filters, without_rest
+from mp2flame.live.motion import smoothing_filters
 from mp2flame.live.sliders import observe_weights
-from mp2flame.mapping import Mapping, Person, check_head, load_preferred
+from mp2flame.mapping import (
+    BlendshapeMapping,
+    ConstantPose,
+    HeadPoseTarget,
+    Person,
+    WithGains,
+    check_compatible,
+    load_mapping,
+    with_zero_neutral,
+)
 from mp2flame.pipeline import Pipeline
 
 __all__ = ["Desk", "Side"]
@@ -34,7 +43,7 @@ class Desk:
         head: is driven.
         mapping: the name of side A's mapping.
         head_pose: the joint that turns with the head, or "none".
-        any_head: use mappings that were made for other heads.
+        allow_head_mismatch: use mappings that were made for other heads.
         show_second: is given side B's vertices.
         person: refines every mapping; a rest that is set later takes the place of this one's.
 
@@ -51,19 +60,19 @@ class Desk:
         mapping: str,
         *,
         head_pose: HeadPoseTarget,
-        any_head: bool,
+        allow_head_mismatch: bool,
         show_second: Callable[[NDArray[np.float32]], None],
         person: Person | None = None,
     ) -> None:
         self._head = head
         self._head_pose: HeadPoseTarget = head_pose
-        self._any_head = any_head
+        self._allow_head_mismatch = allow_head_mismatch
         self._show_second = show_second
         self._person = person
         self._lock = threading.RLock()
         self._specs: dict[str, str] = {}
         self._names: dict[Side, str | None] = {"A": self.offer(mapping)[0], "B": None}
-        self._mappings: dict[Side, Mapping] = {"A": self._load(mapping)}
+        self._mappings: dict[Side, BlendshapeMapping] = {"A": self._load(mapping)}
         self._rest: Observation | None = None
         self._gains = (1.0, 1.0)
         self._smoothing = 1.0
@@ -95,11 +104,11 @@ class Desk:
             self._apply()
             self._renew_filters()
 
-    def mapping(self) -> Mapping:
+    def mapping(self) -> BlendshapeMapping:
         """What side A makes of an observation."""
         with self._lock:
             if self._by_hand and self._pose is not None:
-                return Posed(self._pose)
+                return ConstantPose(self._pose)
             return self._motion("A")
 
     def filters(self) -> Filter:
@@ -121,7 +130,7 @@ class Desk:
             if mapping is not None:
                 # One that asks for more than the source gives is refused while the old one still stands.
                 if self._by_hand:
-                    without_rest(mapping)(observe_weights(self._weights))
+                    with_zero_neutral(mapping)(observe_weights(self._weights))
                 else:
                     self._personal(mapping)
                 self._mappings[side] = mapping
@@ -164,7 +173,7 @@ class Desk:
         with self._lock:
             if on:
                 try:
-                    without_rest(self._mappings["A"])(observe_weights(self._weights))
+                    with_zero_neutral(self._mappings["A"])(observe_weights(self._weights))
                 except InputError as error:
                     raise InputError(f"this mapping cannot be driven by sliders: {error}") from error
             self._by_hand, self._pose = on, None
@@ -187,27 +196,21 @@ class Desk:
             self._pose = replace(pose, **{name: row})
             self._apply()
 
-    def _load(self, name: str) -> Mapping:
-        mapping: Mapping = load_preferred(name)
-        check_head(
-            mapping,
-            head_hash=self._head.hash,
-            head_version=self._head.version,
-            n_expression=self._head.n_expression,
-            any_head=self._any_head,
-        )
+    def _load(self, name: str) -> BlendshapeMapping:
+        mapping = load_mapping(name, head_pose=self._head_pose)
+        check_compatible(mapping, self._head, allow_mismatch=self._allow_head_mismatch)
         return mapping
 
-    def _personal(self, mapping: Mapping) -> Mapping:
+    def _personal(self, mapping: BlendshapeMapping) -> BlendshapeMapping:
         if self._person is not None:
-            mapping = self._person.refine(mapping)
+            mapping = mapping.for_person(self._person)
         return mapping if self._rest is None else mapping.for_person(self._rest)
 
-    def _motion(self, side: Side) -> Motion:
+    def _motion(self, side: Side) -> WithGains:
         mapping = self._mappings[side]
-        mapping = without_rest(mapping) if self._by_hand else self._personal(mapping)
+        mapping = with_zero_neutral(mapping) if self._by_hand else self._personal(mapping)
         expression, jaw = self._gains
-        return Motion(mapping, self._head_pose, expression, jaw, self._head.n_expression)
+        return WithGains(mapping, expression, jaw, self._head.n_expression)
 
     def _apply(self) -> None:
         if self._pipeline is not None:

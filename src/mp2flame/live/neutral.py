@@ -19,7 +19,7 @@ from mp2flame.errors import InputError, Mp2FlameError, SinkError
 from mp2flame.files import AtomicFile
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.recording_writer import RecordingWriter
-from mp2flame.mapping.rest import calm_frames
+from mp2flame.mapping.neutral import find_neutral_frames
 from mp2flame.pipeline import Pipeline
 from mp2flame.sinks.base import Sink
 
@@ -147,7 +147,7 @@ def take_neutral(
         )
     on_progress(1.0)
     frames = taker.frames
-    calm = calm_frames(concatenate(frames))
+    calm = find_neutral_frames(concatenate(frames))
     if calm is not None:
         frames = [frames[number] for number in calm]
     warning = "" if calm is not None else "The face moved: take it again if the head looks odd at rest."

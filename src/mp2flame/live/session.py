@@ -51,7 +51,7 @@ class LiveSession:
             self._head,
             settings.mappings[0],
             head_pose=settings.head_pose,
-            any_head=settings.any_head,
+            allow_head_mismatch=settings.allow_head_mismatch,
             show_second=lambda vertices: self.page.show_head(vertices, 1),
             person=settings.person,
         )
@@ -77,7 +77,7 @@ class LiveSession:
             # The viewer comes last: it has the most to do, and the network is in more of a hurry.
             [*self._outgoing, ViewerSink(self.page, self._on_head), PictureSink(self.page)],
             # The desk has checked it, and checks every other that follows.
-            any_head=True,
+            allow_head_mismatch=True,
             on_frame=self._on_frame,
         )
         self._recorder = Recorder(self._data / "recordings", self._head, self.pipeline)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from mp2flame.live.motion import HeadPoseTarget
-from mp2flame.mapping import Person
+from mp2flame.mapping import HeadPoseTarget, Person
 
 __all__ = ["LiveSettings"]
 
@@ -35,7 +34,7 @@ class LiveSettings:
     """MediaPipe's bundle, or None to find or fetch it."""
     head_pose: HeadPoseTarget = "global_orient"
     """The joint that turns with the head."""
-    any_head: bool = False
+    allow_head_mismatch: bool = False
     """Use mappings that were made for other heads."""
     person: Person | None = None
     """Who is before the camera; without it, the neutral that was kept for the source."""

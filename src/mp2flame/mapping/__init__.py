@@ -1,37 +1,60 @@
 """Observations to FLAME parameters."""
 
-from mp2flame.mapping.base import Mapping
-from mp2flame.mapping.file import DESCRIPTION, StoredMapping, read_mapping_file
-from mp2flame.mapping.folder import load_folder, save_folder
-from mp2flame.mapping.head_pose import HeadPose, straight_of
-from mp2flame.mapping.heads import check_head
+from mp2flame.mapping.base import METADATA_KEYS, BlendshapeMapping, MappingInfo, StoredMapping
+from mp2flame.mapping.file import check_compatible, load_mapping, read_mapping, read_mapping_file
+from mp2flame.mapping.landmark_mlp import LandmarkMapping
 from mp2flame.mapping.linear import FEATURES, LinearMapping, expand_features
-from mp2flame.mapping.loading import load_mapping
-from mp2flame.mapping.person import Person, Refined, is_person_file, load_person
-from mp2flame.mapping.preferred import Preferred, default_mapping, landmarks_beside, load_preferred
-from mp2flame.mapping.rest import robust_rest
+from mp2flame.mapping.neutral import (
+    NEUTRAL_SECONDS,
+    find_neutral_frames,
+    median_scores,
+    neutral_candidates,
+    select_neutral,
+)
+from mp2flame.mapping.npy_folder import load_npy_folder, save_npy_folder
+from mp2flame.mapping.person import Person, is_person_file, load_person
+from mp2flame.mapping.wrappers import (
+    ConstantPose,
+    HeadPoseTarget,
+    LandmarksOrScores,
+    MappingWrapper,
+    WithGains,
+    WithHeadPose,
+    companion_path,
+    estimate_frontal_rotation,
+    with_zero_neutral,
+)
 
 __all__ = [
-    "DESCRIPTION",
     "FEATURES",
-    "HeadPose",
+    "METADATA_KEYS",
+    "NEUTRAL_SECONDS",
+    "BlendshapeMapping",
+    "ConstantPose",
+    "HeadPoseTarget",
+    "LandmarkMapping",
+    "LandmarksOrScores",
     "LinearMapping",
-    "Mapping",
+    "MappingInfo",
+    "MappingWrapper",
     "Person",
-    "Preferred",
-    "Refined",
     "StoredMapping",
-    "check_head",
-    "default_mapping",
+    "WithGains",
+    "WithHeadPose",
+    "check_compatible",
+    "companion_path",
+    "estimate_frontal_rotation",
     "expand_features",
+    "find_neutral_frames",
     "is_person_file",
-    "landmarks_beside",
-    "load_folder",
     "load_mapping",
+    "load_npy_folder",
     "load_person",
-    "load_preferred",
+    "median_scores",
+    "neutral_candidates",
+    "read_mapping",
     "read_mapping_file",
-    "robust_rest",
-    "save_folder",
-    "straight_of",
+    "save_npy_folder",
+    "select_neutral",
+    "with_zero_neutral",
 ]

@@ -1,47 +1,52 @@
-"""What every mapping is: a pure function from `Observation` to `FlameParams`."""
+"""What every mapping is: a pure function from `Observation` to `FlameParams`, and what a mapping file holds."""
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self, override
 
 from mp2flame.data import FlameParams, Observation
+from mp2flame.errors import FormatError, InputError
+from mp2flame.files import Arrays, encode_safetensors, write_atomic
+from mp2flame.mapping.person import Person
 
-__all__ = ["Mapping"]
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class MappingInfo:
+    """What is known about a mapping, besides how it computes."""
+
+    n_expression: int
+    """E, the number of expression coefficients that the mapping gives."""
+    head_hash: str | None = None
+    """Hash of the head that the mapping was made for; None if unknown."""
+    head_version: str | None = None
+    """Version of that head in words; None if unknown."""
+    frontal_rotation: NDArray[np.float64] | None = None
+    """(3,) axis-angle, radians, that MediaPipe reports when this head faces the camera; None if unknown."""
+    metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    """All metadata of the mapping file, by the keys of `mp2flame.mapping.METADATA_KEYS`."""
 
 
-class Mapping(ABC):
+class BlendshapeMapping(ABC):
     """A pure, stateless function; single frames or batches; the same input gives the same bytes.
 
-    Rows without a face come out NaN with `found` False.
+    Rows without a face are NaN with `found` False.
     """
 
     @property
     @abstractmethod
-    def n_expression(self) -> int:
-        """E, the number of expression coefficients it gives."""
-
-    @property
-    def head_hash(self) -> str | None:
-        """The hash of the head that it was made for; None where that is not known."""
-        return None
-
-    @property
-    def head_version(self) -> str | None:
-        """The version of the head that it was made for, in words; None where that is not known."""
-        return None
-
-    @property
-    def straight(self) -> NDArray[np.float64] | None:
-        """(3,) axis-angle that MediaPipe reports of this head when it looks straight ahead; None if not known."""
-        return None
-
-    @property
-    def reach(self) -> NDArray[np.float64] | None:
-        """(52,) how far each score goes from rest in the people that it was made from; None if not known."""
-        return None
+    def info(self) -> MappingInfo:
+        """What is known about the mapping: its head, its width, its metadata."""
 
     @abstractmethod
     def __call__(self, observation: Observation) -> FlameParams:
@@ -58,12 +63,158 @@ class Mapping(ABC):
         """
 
     @abstractmethod
-    def for_person(self, rest: Observation) -> Mapping:
-        """This mapping with a person's neutral as data in it.
+    def for_person(self, person: Person | Observation) -> BlendshapeMapping:
+        """This mapping with a person's neutral face as data in it.
 
         Args:
-            rest: frames of the person with the face at rest; those with a face are averaged robustly.
+            person: a person, or frames of the person's neutral face; the median over the frames with a face counts.
 
         Raises:
-            InputError: no frame of `rest` has a face.
+            InputError: no frame has a face, or the frames lack what the mapping reads.
         """
+
+    def save(self, path: str | Path) -> None:
+        """Write the mapping to a `.safetensors` file; `mp2flame.load_mapping` reads it.
+
+        Raises:
+            InputError: this kind of mapping cannot be saved, or the path does not end in `.safetensors`.
+            SinkError: the file cannot be written.
+        """
+        raise InputError(f"cannot save {path}: a {type(self).__name__} is not a kind of mapping that a file holds")
+
+
+FORMAT: Final = "mp2flame-mapping"
+FORMAT_VERSION: Final = 1
+
+METADATA_KEYS: Final[tuple[str, ...]] = (
+    "head_version",  # in words, as `head info` prints it
+    "head_hash",  # of the head that the mapping was made for
+    "straight",  # JSON: `MappingInfo.frontal_rotation`
+    "reach",  # JSON: 52 numbers that older versions wrote; kept, but not used
+    "training_subjects",  # a decimal number
+    "training_frames",  # a decimal number
+    "metrics",  # JSON: held-out figures
+    "licence",
+    "date",  # ISO 8601
+    "provenance",  # what the mapping was made from, and how
+)
+"""What a file states about its mapping; all but `straight` and `reach` are in every file, empty where not known."""
+
+OPTIONAL_KEYS: Final = frozenset({"straight", "reach"})
+
+
+class StoredMapping(BlendshapeMapping):
+    """A mapping that a mapping file can hold: arrays plus string metadata, see `docs/mapping_file.md`.
+
+    A kind of mapping is a subclass with a `kind`, its `arrays()` and `settings()`, and the way back, `from_parts`.
+    """
+
+    kind: ClassVar[str]
+    """The file's name for this kind."""
+
+    metadata: Mapping[str, str]
+    """What is known about the mapping, by the keys of `METADATA_KEYS`; read-only."""
+
+    @property
+    @abstractmethod
+    def n_expression(self) -> int:
+        """E, the number of expression coefficients that the mapping gives."""
+
+    @abstractmethod
+    def arrays(self) -> Arrays:
+        """Everything numeric, by name."""
+
+    @abstractmethod
+    def settings(self) -> dict[str, str]:
+        """What the arrays alone do not define, as strings by name; the same names for every mapping of this kind."""
+
+    @classmethod
+    @abstractmethod
+    def from_parts(cls, arrays: Arrays, settings: Mapping[str, str], metadata: Mapping[str, str]) -> Self:
+        """The mapping that has these `arrays()` and `settings()`.
+
+        Raises:
+            FormatError: keys are missing or unknown, an array is not float32, or the blendshapes' order is another.
+            InputError: as for the class.
+        """
+
+    @cached_property
+    def _info(self) -> MappingInfo:
+        straight = self.metadata.get("straight")
+        return MappingInfo(
+            n_expression=self.n_expression,
+            head_hash=self.metadata.get("head_hash"),
+            head_version=self.metadata.get("head_version"),
+            frontal_rotation=None if straight is None else _rotation(straight),
+            metadata=self.metadata,
+        )
+
+    @property
+    @override
+    def info(self) -> MappingInfo:
+        return self._info
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Mappings go to other processes, and a read-only view of a dict cannot be pickled.
+        return _rebuilt, (type(self), self.arrays(), self.settings(), dict(self.metadata))
+
+    def encoded(self) -> bytes:
+        """The mapping file's bytes; the same for the same mapping."""
+        keys = [key for key in METADATA_KEYS if key not in OPTIONAL_KEYS or key in self.metadata]
+        metadata = {key: self.metadata.get(key, "") for key in keys}
+        metadata |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": self.kind}
+        metadata |= {"n_expression": str(self.n_expression), **self.settings()}
+        return encode_safetensors(self.arrays(), metadata)
+
+    @override
+    def save(self, path: str | Path) -> None:
+        target = Path(path)
+        if target.suffix != ".safetensors" or target.is_dir():
+            raise InputError(f"expected a mapping file's path ending in .safetensors; got {target}")
+        write_atomic(target, self.encoded())
+
+
+def _rebuilt(
+    cls: type[StoredMapping], arrays: Arrays, settings: dict[str, str], metadata: dict[str, str]
+) -> StoredMapping:
+    return cls.from_parts(arrays, settings, metadata)
+
+
+def read_only_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
+    """`metadata` checked against `METADATA_KEYS`, without empty entries, read-only.
+
+    Raises:
+        InputError: a key is unknown, a value is no string, or `straight` is not a rotation.
+    """
+    unknown = sorted(set(metadata) - set(METADATA_KEYS))
+    if unknown:
+        raise InputError(f"expected metadata keys among {', '.join(METADATA_KEYS)}; got {', '.join(unknown)}")
+    wrong = sorted(key for key, value in metadata.items() if not isinstance(value, str))
+    if wrong:
+        raise InputError(f"expected metadata values to be strings; {', '.join(wrong)} is not")
+    if metadata.get("straight"):
+        _rotation(metadata["straight"])
+    return MappingProxyType({key: metadata[key] for key in METADATA_KEYS if metadata.get(key)})
+
+
+def _rotation(text: str) -> NDArray[np.float64]:
+    try:
+        vector = np.array(json.loads(text), dtype=np.float64)
+    except (ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise InputError(f"expected straight as a JSON list of 3 numbers; got {text[:60]!r}") from error
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise InputError(f"expected straight as a JSON list of 3 finite numbers; got {text[:60]!r}")
+    return vector
+
+
+def check_keys(what: str, names: set[str], required: set[str], optional: set[str] | None = None) -> None:
+    """Refuse missing and unknown keys in one sentence.
+
+    Raises:
+        FormatError: naming both.
+    """
+    missing = sorted(required - names)
+    unknown = sorted(names - required - (optional or set()))
+    if missing or unknown:
+        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(unknown)
+        raise FormatError(f"{what} are not those of a mapping file; {'; '.join(parts)}")

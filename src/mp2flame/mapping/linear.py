@@ -3,30 +3,26 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping as Mapping_
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self, override
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.files import Arrays
-from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
-from mp2flame.mapping.rest import robust_rest
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-__all__ = ["FEATURES", "N_ROTATIONS", "LinearMapping", "expand_features", "params_of_columns"]
+from mp2flame.mapping.base import StoredMapping, check_keys, read_only_metadata
+from mp2flame.mapping.neutral import median_scores
+from mp2flame.mapping.person import Person, neutral_of
 
 Float32 = NDArray[np.float32]
 
 FEATURES: Final[tuple[str, ...]] = ("scores", "signed_root", "square")
-"""Element-wise features of a score x: x itself, sign(x) sqrt(|x|), and x |x|; all zero, and odd, at rest."""
+"""Element-wise features of a score x: x itself, sign(x) sqrt(|x|), and x |x|; all zero, and odd, for a neutral face."""
 
 N_ROTATIONS: Final = 9
 """Columns behind the expression: jaw, left eye and right eye, three axis-angle components each."""
@@ -48,7 +44,7 @@ def expand_features(scores: Float32, features: tuple[str, ...]) -> Float32:
 
 
 def params_of_columns(observation: Observation, values: Float32) -> FlameParams:
-    """What a mapping says (N, E + 9) of these N frames, as parameters."""
+    """A mapping's result (N, E + 9) for N frames, as parameters."""
     n_expression = values.shape[1] - N_ROTATIONS
     return FlameParams(
         time=observation.time,
@@ -76,13 +72,13 @@ def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Float32:
 class LinearMapping(StoredMapping):
     """`phi(scores - base) @ matrix + offset`, with `phi` the element-wise `features`.
 
-    How a person's rest enters depends on what the mapping was trained on:
+    How a person's neutral enters depends on what the mapping was trained on:
 
-    - `uses_rest` True, trained on scores relative to each subject's rest: base is the person's `rest`, without one the
-      average person's `default_rest` (zero where that is None); offset is the intercept.
-    - `uses_rest` False, trained on absolute scores: without a `rest`, base is zero and the offset is the intercept.
-      With one, what the mapping says of the person's neutral is subtracted from what it says of the frame, so that
-      the intercept cancels; for plain scores that is `(scores - rest) @ matrix`.
+    - `uses_neutral` True, trained on scores relative to each subject's neutral: base is the person's `neutral`, or the
+      average person's `default_neutral` without one (zero where that is None); offset is the intercept.
+    - `uses_neutral` False, trained on absolute scores: without a `neutral`, base is zero and the offset is the
+      intercept. With one, the result for the person's neutral is subtracted from the result for the frame, so that the
+      intercept cancels; for plain scores that is `(scores - neutral) @ matrix`.
 
     Raises:
         InputError: a shape is wrong, a value is not finite, or a feature is unknown.
@@ -96,14 +92,14 @@ class LinearMapping(StoredMapping):
     """Names out of `FEATURES`, in the order of the matrix' blocks of 52 rows."""
     intercept: Float32 | None = None
     """(E + 9,) or None for zero."""
-    uses_rest: bool = False
-    """It was trained on scores relative to each subject's rest."""
-    default_rest: Float32 | None = None
-    """(52,) the average person's rest scores, for when the person's own are not known."""
-    rest: Float32 | None = None
-    """(52,) the person's own rest scores; set by `for_person`."""
-    metadata: Mapping_[str, str] = field(default_factory=dict)
-    """What is known about the mapping, by the keys of `mp2flame.mapping.DESCRIPTION`; read-only."""
+    uses_neutral: bool = False
+    """The mapping was trained on scores relative to each subject's neutral."""
+    default_neutral: Float32 | None = None
+    """(52,) the average person's neutral scores, for people whose own are not known."""
+    neutral: Float32 | None = None
+    """(52,) the person's own neutral scores; set by `for_person`."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What is known about the mapping, by the keys of `mp2flame.mapping.METADATA_KEYS`; read-only."""
 
     _base: Float32 | None = field(init=False, repr=False, default=None)
     _offset: Float32 | None = field(init=False, repr=False, default=None)
@@ -117,7 +113,7 @@ class LinearMapping(StoredMapping):
         if len(shape) != 2 or shape[0] != rows or shape[1] <= N_ROTATIONS:
             raise InputError(f"LinearMapping.matrix must have shape ({rows}, E + {N_ROTATIONS}); got {shape}")
         checked: dict[str, Any] = {"matrix": _checked("matrix", self.matrix, shape), "features": features}
-        for name, size in (("intercept", shape[1]), ("default_rest", N_SCORES), ("rest", N_SCORES)):
+        for name, size in (("intercept", shape[1]), ("default_neutral", N_SCORES), ("neutral", N_SCORES)):
             value = getattr(self, name)
             if value is not None:
                 checked[name] = _checked(name, value, (size,))
@@ -129,28 +125,21 @@ class LinearMapping(StoredMapping):
         object.__setattr__(self, "_offset", offset)
 
     def _base_and_offset(self) -> tuple[Float32 | None, Float32 | None]:
-        if self.uses_rest:
-            return (self.default_rest if self.rest is None else self.rest), self.intercept
-        if self.rest is None:
+        if self.uses_neutral:
+            return (self.default_neutral if self.neutral is None else self.neutral), self.intercept
+        if self.neutral is None:
             return None, self.intercept
         if self.features == ("scores",):
-            return self.rest, None
-        return None, -(expand_features(self.rest[None], self.features) @ self.matrix)[0]
+            return self.neutral, None
+        return None, -(expand_features(self.neutral[None], self.features) @ self.matrix)[0]
 
     @property
+    @override
     def n_expression(self) -> int:
-        """E, the number of expression coefficients it gives."""
         return int(self.matrix.shape[1]) - N_ROTATIONS
 
+    @override
     def __call__(self, observation: Observation) -> FlameParams:
-        """FLAME parameters of every frame; rows without a face are NaN.
-
-        Args:
-            observation: N frames; only the scores are read.
-
-        Returns:
-            FlameParams of the same N frames: expression, jaw and eyes.
-        """
         found = observation.found
         scores = observation.scores
         all_found = bool(found.all())
@@ -165,32 +154,24 @@ class LinearMapping(StoredMapping):
             values[~found] = np.nan
         return params_of_columns(observation, values)
 
-    def for_person(self, rest: Observation) -> LinearMapping:
-        """This mapping with the person's rest scores (their median over `rest`) as data in it.
+    @override
+    def for_person(self, person: Person | Observation) -> LinearMapping:
+        return replace(self, neutral=median_scores(neutral_of(person)))
 
-        Raises:
-            InputError: no frame of `rest` has a face.
-        """
-        return replace(self, rest=robust_rest(rest))
-
+    @override
     def arrays(self) -> Arrays:
-        """The matrix and whichever of `intercept`, `default_rest` and `rest` there are."""
-        names = ("matrix", "intercept", "default_rest", "rest")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
+        named = {"matrix": self.matrix, "intercept": self.intercept}
+        named |= {"default_rest": self.default_neutral, "rest": self.neutral}
+        return {name: array for name, array in named.items() if array is not None}
 
+    @override
     def settings(self) -> dict[str, str]:
-        """`features` and `names` as JSON lists, `uses_rest` as `true` or `false`."""
         features = json.dumps(self.features)
-        return {"features": features, "names": _NAMES, "uses_rest": "true" if self.uses_rest else "false"}
+        return {"features": features, "names": _NAMES, "uses_rest": "true" if self.uses_neutral else "false"}
 
     @classmethod
-    def from_parts(cls, arrays: Arrays, settings: Mapping_[str, str], metadata: Mapping_[str, str]) -> Self:
-        """The mapping with these `arrays()` and `settings()`.
-
-        Raises:
-            FormatError: keys are missing or unknown, an array is not float32, or the blendshapes' order is another.
-            InputError: as for the class.
-        """
+    @override
+    def from_parts(cls, arrays: Arrays, settings: Mapping[str, str], metadata: Mapping[str, str]) -> Self:
         check_keys("its arrays", set(arrays), {"matrix"}, {"intercept", "default_rest", "rest"})
         check_keys("its metadata keys", set(settings), {"features", "names", "uses_rest"})
         for name, array in arrays.items():
@@ -201,22 +182,15 @@ class LinearMapping(StoredMapping):
         if _strings("names", settings["names"]) != MEDIAPIPE:
             raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
         features = _strings("features", settings["features"])
-        return cls(**arrays, features=features, uses_rest=settings["uses_rest"] == "true", metadata=metadata)
-
-    def save(self, path: str | Path) -> None:
-        """Write a `.safetensors` mapping file, or the field's folder for a path without a suffix (or a folder).
-
-        Raises:
-            InputError: another suffix, or a folder cannot hold this mapping.
-            SinkError: it cannot be written.
-        """
-        target = Path(path)
-        if target.is_dir() or not target.suffix:
-            from mp2flame.mapping.folder import save_folder  # folder.py builds LinearMappings
-
-            save_folder(self, target)
-        else:
-            super().save(target)
+        return cls(
+            matrix=arrays["matrix"],
+            features=features,
+            intercept=arrays.get("intercept"),
+            uses_neutral=settings["uses_rest"] == "true",
+            default_neutral=arrays.get("default_rest"),
+            neutral=arrays.get("rest"),
+            metadata=metadata,
+        )
 
 
 def _strings(name: str, text: str) -> tuple[str, ...]:

@@ -19,8 +19,8 @@ from mp2flame.data import Frame, Observation, concatenate
 from mp2flame.errors import Mp2FlameError, SinkError
 from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
-from mp2flame.mapping import check_head
-from mp2flame.mapping.base import Mapping
+from mp2flame.mapping import check_compatible
+from mp2flame.mapping.base import BlendshapeMapping
 from mp2flame.pipeline.batches import Arrived, in_batches
 from mp2flame.pipeline.handover import quick_turns
 from mp2flame.pipeline.lanes import Inbox, Lane, ShortLane, lane_for
@@ -47,7 +47,7 @@ class Pipeline:
         sinks: where frames go; closed by the run.
         filters: parameters along time, or None.
         rest: `"auto"` looks for a calm first second; an `Observation` is the person at rest; None leaves the mapping.
-        any_head: do not check that the mapping was made for this head.
+        allow_head_mismatch: do not check that the mapping was made for this head.
         on_frame: called in the caller's thread after each frame, for progress.
 
     Raises:
@@ -57,23 +57,17 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        mapping: Mapping,
+        mapping: BlendshapeMapping,
         head: FlameHead | None,
         sinks: Sequence[Sink] = (),
         *,
         filters: Filter | None = None,
         rest: Observation | Literal["auto"] | None = None,
-        any_head: bool = False,
+        allow_head_mismatch: bool = False,
         on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
         if head is not None:
-            check_head(
-                mapping,
-                head_hash=head.hash,
-                head_version=head.version,
-                n_expression=head.n_expression,
-                any_head=any_head,
-            )
+            check_compatible(mapping, head, allow_mismatch=allow_head_mismatch)
         self.source = source
         self.mapping = mapping if not isinstance(rest, Observation) else mapping.for_person(rest)
         self.filters = filters

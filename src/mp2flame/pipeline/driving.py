@@ -8,7 +8,7 @@ from typing import Literal
 from mp2flame.data import Frame, Observation
 from mp2flame.filters.base import Filter
 from mp2flame.head import FlameHead
-from mp2flame.mapping.base import Mapping
+from mp2flame.mapping.base import BlendshapeMapping
 from mp2flame.pipeline.corridor import Pipeline
 from mp2flame.pipeline.report import Report
 from mp2flame.sinks.base import Sink
@@ -19,13 +19,13 @@ __all__ = ["drive"]
 
 def drive(
     source: Source,
-    mapping: Mapping,
+    mapping: BlendshapeMapping,
     head: FlameHead | None,
     sinks: Sequence[Sink],
     *,
     filters: Filter | None = None,
     rest: Observation | Literal["auto"] | None = None,
-    any_head: bool = False,
+    allow_head_mismatch: bool = False,
     on_frame: Callable[[Frame], None] | None = None,
 ) -> Report:
     """Drive a head from a source into sinks, until the source ends. Arguments as for `Pipeline`.
@@ -37,7 +37,14 @@ def drive(
     """
     try:
         pipeline = Pipeline(
-            source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame
+            source,
+            mapping,
+            head,
+            sinks,
+            filters=filters,
+            rest=rest,
+            allow_head_mismatch=allow_head_mismatch,
+            on_frame=on_frame,
         )
     except Exception:
         for sink in sinks:

@@ -7,7 +7,7 @@ from itertools import chain
 from typing import TypeVar
 
 from mp2flame.data import Observation, concatenate
-from mp2flame.mapping.rest import REST_SECONDS, calm_frames
+from mp2flame.mapping.neutral import NEUTRAL_SECONDS, find_neutral_frames
 
 __all__ = ["split_rest"]
 
@@ -15,7 +15,7 @@ _Item = TypeVar("_Item")
 
 
 def split_rest(
-    items: Iterable[tuple[float, Observation]], *, seconds: float = REST_SECONDS
+    items: Iterable[tuple[float, Observation]], *, seconds: float = NEUTRAL_SECONDS
 ) -> tuple[Observation | None, Iterator[tuple[float, Observation]]]:
     """The first calm second of a stream, and the whole stream again with that second in front.
 
@@ -40,5 +40,5 @@ def split_rest(
         if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
             break
     seen = [observation for _, observation in held if observation.found[0]]
-    calm = calm_frames(concatenate(seen)) if seen else None
+    calm = find_neutral_frames(concatenate(seen)) if seen else None
     return (None if calm is None else concatenate(seen[number] for number in calm)), chain(held, stream)

@@ -10,19 +10,18 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.calibration.person_population import reach_metadata
 from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.mapping import FEATURES, LinearMapping, StoredMapping
-from mp2flame.mapping.landmarks import LandmarkMapping, upright
+from mp2flame.mapping.landmark_mlp import LandmarkMapping, upright
 from mp2flame.regression.context import Setting
 from mp2flame.regression.gather import KINDS, Gathered, Kind, gather
 from mp2flame.regression.head_pose_offset import straight_metadata
 from mp2flame.regression.linear_fit import pinv_matrix
 from mp2flame.regression.mlp import LandmarkSample, NetworkConfig, fit_landmarks
 from mp2flame.regression.moments import total_moments
-from mp2flame.regression.ridge import fit_ridge, with_rest
+from mp2flame.regression.ridge import fit_ridge
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -77,18 +76,12 @@ def fit(
             "(mp2flame dataset build --estimate-neutral), or fit with --kind pinv"
         )
     if kind == "landmarks":
-        return _described(_fit_landmarks(setting, got, network, seed), _people_metadata(data, got))
-    return _described(fit_ridge(setting, got, seed=seed), _people_metadata(data, got))
+        return _described(_fit_landmarks(setting, got, network, seed), straight_metadata(data))
+    return _described(fit_ridge(setting, got, seed=seed), straight_metadata(data))
 
 
 def _described(mapping: _Fitted, more: dict[str, str]) -> _Fitted:
     return replace(mapping, metadata={**mapping.metadata, **more})
-
-
-def _people_metadata(data: Dataset, got: Gathered) -> dict[str, str]:
-    """What these people tell: how far scores go, which one person can be compared with, and what is straight ahead."""
-    people = ((rows.columns["scores"], base) for rows, base in with_rest(data, got))
-    return {**reach_metadata(people), **straight_metadata(data)}
 
 
 def _gather(data: Dataset, features: tuple[str, ...], kind: Kind, *, cluster: bool) -> Gathered:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mp2flame import rotations
 from mp2flame.dataset.store import Dataset
-from mp2flame.mapping import straight_of
+from mp2flame.mapping import estimate_frontal_rotation
 
 __all__ = ["straight_metadata"]
 
@@ -36,7 +36,7 @@ def straight_metadata(data: Dataset) -> dict[str, str]:
     if not true or not np.concatenate(true).any():
         return {}
     reported, truth = np.concatenate(seen), np.concatenate(true)
-    straight = straight_of(reported, truth)
+    straight = estimate_frontal_rotation(reported, truth)
     expected = rotations.matrix(truth) @ rotations.matrix(straight)
     got = rotations.nearest_rotation(reported[:, :3, :3].astype(np.float64))
     off = np.degrees(np.linalg.norm(rotations.from_matrix(expected.swapaxes(1, 2) @ got), axis=1))

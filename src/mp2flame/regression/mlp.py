@@ -17,7 +17,7 @@ from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
 from mp2flame.geometry.surface import Symmetry
-from mp2flame.mapping.landmarks import LandmarkMapping, align
+from mp2flame.mapping.landmark_mlp import LandmarkMapping, align
 from mp2flame.regression.mesh_loss import Metric
 
 __all__ = ["Adam", "LandmarkSample", "NetworkConfig", "fit_landmarks", "front_view", "landmark_mirror"]
@@ -192,7 +192,7 @@ class LandmarkSample:
     """Frames to fit on, in memory, with the rest frame of each one's subject."""
 
     points: Float32
-    """(N, 478, 3) upright landmarks, see `mp2flame.mapping.landmarks.upright`."""
+    """(N, 478, 3) upright landmarks, see `mp2flame.mapping.landmark_mlp.upright`."""
     scores: Float32
     """(N, 52)"""
     truth: Float32

@@ -52,8 +52,8 @@ def fit_ridge(setting: Setting, got: Gathered, *, seed: int) -> LinearMapping:
     return LinearMapping(
         matrix=matrix.astype(np.float32),
         features=total.features,
-        uses_rest=True,
-        default_rest=((neutral + neutral[_SCORE_MIRROR]) / 2).astype(np.float32),
+        uses_neutral=True,
+        default_neutral=((neutral + neutral[_SCORE_MIRROR]) / 2).astype(np.float32),
         metadata=setting.describe(sum(fold.count for fold in got.folds), provenance),
     )
 

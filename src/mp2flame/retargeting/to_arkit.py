@@ -25,7 +25,7 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
-from mp2flame.mapping import Mapping, check_head
+from mp2flame.mapping import BlendshapeMapping, check_compatible
 
 __all__ = ["ArkitSolver", "arkit_shapes"]
 
@@ -40,13 +40,15 @@ _STILL: Final = 1e-4
 """Metres, root mean square over the vertices that move: a shape below it does nothing."""
 
 
-def arkit_shapes(head: FlameHead, mapping: Mapping | None = None, *, any_head: bool = False) -> FlameParams:
+def arkit_shapes(
+    head: FlameHead, mapping: BlendshapeMapping | None = None, *, allow_head_mismatch: bool = False
+) -> FlameParams:
     """The parameters of ARKit's 52 shapes, one row each in Apple's order.
 
     Args:
         head: the head.
         mapping: of this head, for sources that speak ARKit, as `mp2flame transfer` makes it; None asks the head itself.
-        any_head: do not check that the mapping was made for this head.
+        allow_head_mismatch: do not check that the mapping was made for this head.
 
     Raises:
         InputError: the head does not carry the shapes, or the mapping reads more than scores.
@@ -54,9 +56,7 @@ def arkit_shapes(head: FlameHead, mapping: Mapping | None = None, *, any_head: b
     """
     if mapping is None:
         return head.blendshapes()
-    check_head(
-        mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression, any_head=any_head
-    )
+    check_compatible(mapping, head, allow_mismatch=allow_head_mismatch)
     n = len(ARKIT)
     one_by_one = reorder(np.eye(n), ARKIT, MEDIAPIPE)
     return mapping(Observation(time=np.zeros(n), found=np.ones(n, dtype=np.bool_), scores=one_by_one))

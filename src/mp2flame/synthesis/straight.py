@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
-from mp2flame.mapping import straight_of
+from mp2flame.mapping import estimate_frontal_rotation
 from mp2flame.synthesis.studio import FRONTAL, Studio
 
 __all__ = ["measure_straight"]
@@ -33,7 +33,7 @@ def measure_straight(
         seed: who they are.
 
     Returns:
-        (3,) axis-angle, radians; as `straight` in a mapping's metadata it makes `HeadPose` right for this head.
+        (3,) axis-angle, radians; as `straight` in a mapping's metadata it makes `WithHeadPose` right for this head.
 
     Raises:
         InputError: MediaPipe finds no face in any of the pictures.
@@ -60,4 +60,4 @@ def measure_straight(
                     truth.append(turn)
     if not truth:
         raise InputError(f"MediaPipe found no face in pictures of this head ({head.version})")
-    return straight_of(np.stack(reported), np.stack(truth))
+    return estimate_frontal_rotation(np.stack(reported), np.stack(truth))

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.head import FlameHead
-from mp2flame.mapping import Mapping, check_head
+from mp2flame.mapping import BlendshapeMapping, check_compatible
 from mp2flame.tracking.equations import Lens
 from mp2flame.tracking.meeting import Meeting
 from mp2flame.tracking.model import Study
@@ -77,7 +77,7 @@ def track_person(
     head_pose: HeadPose = "global_orient",
     focal: float | None = None,
     ipd: float | None = None,
-    mapping: Mapping | None = None,
+    mapping: BlendshapeMapping | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> list[Tracked]:
     """Track one person through videos that share the identity.
@@ -97,7 +97,7 @@ def track_person(
     """
     head = study.head
     if mapping is not None:
-        check_head(mapping, head_hash=head.hash, head_version=head.version, n_expression=head.n_expression)
+        check_compatible(mapping, head)
     if focal is not None and not (np.isfinite(focal) and focal > 0):
         raise InputError(f"expected a focal length above 0 pixels; got {focal}")
     check_ipd(ipd)
@@ -134,7 +134,7 @@ class _Result:
 
 
 def _solved(
-    meeting: Meeting, takes: Sequence[Take], mapping: Mapping | None, on_frame: Callable[[], None] | None
+    meeting: Meeting, takes: Sequence[Take], mapping: BlendshapeMapping | None, on_frame: Callable[[], None] | None
 ) -> list[_Result]:
     """By landmarks first; then by the skin's marks too, which in turn tell more of the person."""
     hoped = [take.mapped(mapping, meeting.layout) for take in takes]

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mp2flame import rotations
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
-from mp2flame.mapping import Mapping
+from mp2flame.mapping import BlendshapeMapping
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.tracking.album import Glimpse
 from mp2flame.tracking.sequence import Moments, Path
@@ -91,7 +91,7 @@ class Take:
         seen = np.median(self.landmarks(self.rest, which), axis=0)[None]
         return seen, self.reported(self.rest)[len(self.rest) // 2][None]
 
-    def mapped(self, mapping: Mapping | None, layout: Layout) -> Float64 | None:
+    def mapped(self, mapping: BlendshapeMapping | None, layout: Layout) -> Float64 | None:
         """(N, E + 9) the faces that a mapping gives; None without one."""
         if mapping is None:
             return None

@@ -14,7 +14,7 @@ from mp2flame.tracking.video import Footage, watch
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
-    from mp2flame.mapping import Mapping
+    from mp2flame.mapping import BlendshapeMapping
 
 __all__ = ["look_at", "track"]
 
@@ -27,7 +27,7 @@ def track(
     head_pose: HeadPose = "global_orient",
     focal: float | None = None,
     ipd: float | None = None,
-    mapping: Mapping | None = None,
+    mapping: BlendshapeMapping | None = None,
     mirror: bool = False,
     on_picture: Callable[[], None] | None = None,
     on_frame: Callable[[], None] | None = None,

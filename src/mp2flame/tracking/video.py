@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Observation, concatenate
 from mp2flame.errors import InputError
-from mp2flame.mapping.neutral_candidates import calm_seconds, earliest_good
-from mp2flame.mapping.rest import REST_SECONDS, calm_frames
+from mp2flame.mapping.neutral import NEUTRAL_SECONDS, find_neutral_frames, neutral_candidates, select_neutral
 from mp2flame.sources.base import Source
 from mp2flame.tracking.album import Album
 
@@ -118,12 +117,12 @@ def find_rest(footage: Footage) -> NDArray[np.intp] | None:
     if not len(rows):
         return None
     time = footage.seen.time[rows]
-    first: NDArray[np.intp] = rows[time < time[0] + REST_SECONDS]
-    calm = calm_frames(footage.seen[first])
+    first: NDArray[np.intp] = rows[time < time[0] + NEUTRAL_SECONDS]
+    calm = find_neutral_frames(footage.seen[first])
     if calm is not None and _in_one_shot(footage, first):
         return first[calm]
-    seconds = [second for second in calm_seconds(footage.seen[rows]) if _in_one_shot(footage, rows[second.rows])]
-    return rows[earliest_good(seconds).rows] if seconds else None
+    seconds = [second for second in neutral_candidates(footage.seen[rows]) if _in_one_shot(footage, rows[second.rows])]
+    return rows[select_neutral(seconds).rows] if seconds else None
 
 
 def _in_one_shot(footage: Footage, rows: NDArray[np.intp]) -> bool:

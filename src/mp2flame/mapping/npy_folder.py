@@ -1,12 +1,12 @@
-"""The field's mapping folders: three `.npy` matrices, applied as `scores @ matrix`.
+"""Mapping folders as other tools publish them: three `.npy` matrices, applied as `scores @ matrix`.
 
     bs2exp.npy   (52, 50) or (52, 100)   expression
     bs2jaw.npy   (52, 3)                 jaw; or, in the older layout,
     bs2pose.npy  (52, 6)                 head rotation 3, jaw 3
     bs2eye.npy   (52, 6)                 left eye 3, right eye 3
 
-A folder says nothing about the head that it was made for. The head rotation of the older layout is not used: scores
-do not tell how the head is turned (see `HeadPose`).
+A folder does not state the head that it was made for. The head rotation of the older layout is not used: scores do not
+determine how the head is turned (see `WithHeadPose`).
 """
 
 from __future__ import annotations
@@ -22,8 +22,6 @@ from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.files import AtomicFolder, write_atomic, write_errors
 from mp2flame.mapping.linear import LinearMapping
-
-__all__ = ["load_folder", "read_folder", "save_folder"]
 
 _WIDTHS: Final = {"bs2exp": (50, 100), "bs2jaw": (3,), "bs2pose": (6,), "bs2eye": (6,)}
 
@@ -47,7 +45,7 @@ def _read_matrix(path: Path) -> NDArray[Any]:
     return matrix
 
 
-def read_folder(folder: str | Path) -> dict[str, NDArray[Any]]:
+def read_npy_folder(folder: str | Path) -> dict[str, NDArray[Any]]:
     """The three matrices as they are in the folder, by the names of their files without the suffix.
 
     Where both `bs2jaw` and `bs2pose` are there, `bs2jaw`, the newer one, is taken.
@@ -63,7 +61,7 @@ def read_folder(folder: str | Path) -> dict[str, NDArray[Any]]:
     return {name: _read_matrix(directory / f"{name}.npy") for name in ("bs2exp", jaw, "bs2eye")}
 
 
-def load_folder(folder: str | Path, *, metadata: dict[str, str] | None = None) -> LinearMapping:
+def load_npy_folder(folder: str | Path, *, metadata: dict[str, str] | None = None) -> LinearMapping:
     """A mapping folder as a `LinearMapping` in float32.
 
     Args:
@@ -71,9 +69,9 @@ def load_folder(folder: str | Path, *, metadata: dict[str, str] | None = None) -
         metadata: what is known about the mapping from elsewhere; the folder itself tells nothing.
 
     Raises:
-        MissingFileError, FormatError: as `read_folder`.
+        MissingFileError, FormatError: as `read_npy_folder`.
     """
-    matrices = read_folder(folder)
+    matrices = read_npy_folder(folder)
     jaw = matrices["bs2jaw"] if "bs2jaw" in matrices else matrices["bs2pose"][:, 3:]
     try:
         return LinearMapping(
@@ -83,11 +81,11 @@ def load_folder(folder: str | Path, *, metadata: dict[str, str] | None = None) -
         raise FormatError(f"{folder}: {error}") from error
 
 
-def save_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "jaw") -> None:
+def save_npy_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "jaw") -> None:
     """Write the field's folder, for programs that multiply the scores with its matrices.
 
     Args:
-        mapping: a mapping of plain scores, without intercept and rest, with 50 or 100 expression coefficients.
+        mapping: a mapping of plain scores, without intercept and neutral, with 50 or 100 expression coefficients.
         folder: made if it does not exist.
         layout: `jaw` for `bs2jaw.npy`, `pose` for the older `bs2pose.npy` with a head rotation of zero.
 
@@ -117,9 +115,9 @@ def save_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "ja
 def _matrices(mapping: LinearMapping, layout: str) -> dict[str, NDArray[np.float32]]:
     if layout not in ("jaw", "pose"):
         raise InputError(f"expected the layout jaw or pose; got {layout!r}")
-    extras = [name for name in ("intercept", "default_rest", "rest") if getattr(mapping, name) is not None]
+    extras = [name for name in ("intercept", "default_neutral", "neutral") if getattr(mapping, name) is not None]
     extras += ["features other than the scores"] * (mapping.features != ("scores",))
-    extras += ["scores relative to rest"] * mapping.uses_rest
+    extras += ["scores relative to neutral"] * mapping.uses_neutral
     if extras:
         raise InputError(f"a folder carries three matrices only, not {', '.join(extras)}: save a .safetensors file")
     n = mapping.n_expression

@@ -8,26 +8,23 @@ and given to a few small networks whose outputs are averaged. Training is in `mp
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping as Mapping_
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import Self, override
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_LANDMARKS, N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.files import Arrays
-from mp2flame.mapping.file import StoredMapping, check_keys, read_only_metadata
+from mp2flame.mapping.base import StoredMapping, check_keys, read_only_metadata
 from mp2flame.mapping.linear import N_ROTATIONS, params_of_columns
-from mp2flame.mapping.rest import robust_rest
+from mp2flame.mapping.neutral import median_scores
+from mp2flame.mapping.person import Person, neutral_of
 from mp2flame.rotations import nearest_rotation
-
-if TYPE_CHECKING:
-    from typing_extensions import Self
-
-__all__ = ["N_INPUTS", "LandmarkMapping", "align", "silu", "upright"]
 
 Float32 = NDArray[np.float32]
 
@@ -35,6 +32,7 @@ N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
 """Numbers the whitening matrix takes: landmarks relative to rest, then scores relative to rest."""
 
 _NAMES = json.dumps(MEDIAPIPE)
+_ARRAYS = ("alignment_weights", "default_landmarks", "default_scores", "whitening")
 _LAYER = "layer_"
 _CHUNK = 4096
 _MIDDLE: Final = np.array([0.5, 0.5, 0.0], np.float32)
@@ -94,19 +92,19 @@ class LandmarkMapping(StoredMapping):
     alignment_weights: Float32
     """(478,) how much each landmark counts in the alignment; sum 1."""
     default_landmarks: Float32
-    """(478, 3) the average person's rest, facing the camera, weighted mean zero."""
+    """(478, 3) the average person's neutral face, facing the camera, weighted mean zero."""
     default_scores: Float32
-    """(52,) the average person's rest scores."""
+    """(52,) the average person's neutral scores."""
     whitening: Float32
     """(1486, K) from rest-relative landmarks and scores to the networks' inputs."""
     layers: tuple[tuple[Float32, Float32], ...]
     """Weights (M, in, out) and biases (M, 1, out) of M networks; the last out is E + 9."""
-    rest_landmarks: Float32 | None = None
-    """(478, 3) the person's own rest, laid onto `default_landmarks`; set by `for_person`."""
-    rest_scores: Float32 | None = None
-    """(52,) the person's own rest scores; set by `for_person`."""
-    metadata: Mapping_[str, str] = field(default_factory=dict)
-    """What is known about the mapping, by the keys of `mp2flame.mapping.DESCRIPTION`; read-only."""
+    neutral_landmarks: Float32 | None = None
+    """(478, 3) the person's own neutral face, aligned to `default_landmarks`; set by `for_person`."""
+    neutral_scores: Float32 | None = None
+    """(52,) the person's own neutral scores; set by `for_person`."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    """What is known about the mapping, by the keys of `mp2flame.mapping.METADATA_KEYS`; read-only."""
 
     def __post_init__(self) -> None:
         fixed: dict[str, tuple[int, ...]] = {
@@ -114,17 +112,17 @@ class LandmarkMapping(StoredMapping):
             "default_landmarks": (N_LANDMARKS, 3),
             "default_scores": (N_SCORES,),
             "whitening": (N_INPUTS, np.shape(self.whitening)[-1] if np.ndim(self.whitening) else 0),
-            "rest_landmarks": (N_LANDMARKS, 3),
-            "rest_scores": (N_SCORES,),
+            "neutral_landmarks": (N_LANDMARKS, 3),
+            "neutral_scores": (N_SCORES,),
         }
         for name, shape in fixed.items():
             value = getattr(self, name)
-            if value is not None or not name.startswith("rest_"):
+            if value is not None or not name.startswith("neutral_"):
                 object.__setattr__(self, name, _checked(name, value, shape))
         object.__setattr__(self, "layers", self._checked_layers())
         object.__setattr__(self, "metadata", read_only_metadata(self.metadata))
-        if (self.rest_landmarks is None) != (self.rest_scores is None):
-            raise InputError("LandmarkMapping needs both rest_landmarks and rest_scores, or neither; got one")
+        if (self.neutral_landmarks is None) != (self.neutral_scores is None):
+            raise InputError("LandmarkMapping needs both neutral_landmarks and neutral_scores, or neither; got one")
         if self.alignment_weights.min() < 0 or abs(float(self.alignment_weights.sum()) - 1) > 1e-3:
             raise InputError("LandmarkMapping.alignment_weights must be non-negative with sum 1")
 
@@ -143,20 +141,12 @@ class LandmarkMapping(StoredMapping):
         return tuple(checked)
 
     @property
+    @override
     def n_expression(self) -> int:
-        """E, the number of expression coefficients it gives."""
         return int(self.layers[-1][0].shape[2]) - N_ROTATIONS
 
+    @override
     def __call__(self, observation: Observation) -> FlameParams:
-        """FLAME parameters of every frame; rows without a face are NaN.
-
-        Args:
-            observation: N frames with scores and landmarks; the alignment turns heads to the front, so the head
-                transform is not read.
-
-        Raises:
-            InputError: the observation has no landmarks.
-        """
         found = np.flatnonzero(observation.found)
         values = np.full((len(observation), self.n_expression + N_ROTATIONS), np.nan, dtype=np.float32)
         for start in range(0, len(found), _CHUNK):
@@ -172,8 +162,8 @@ class LandmarkMapping(StoredMapping):
 
     def inputs(self, points: Float32, scores: Float32) -> Float32:
         """The networks' inputs (N, K) of upright points (N, 478, 3) and scores (N, 52)."""
-        rest = self.default_landmarks if self.rest_landmarks is None else self.rest_landmarks
-        base = self.default_scores if self.rest_scores is None else self.rest_scores
+        rest = self.default_landmarks if self.neutral_landmarks is None else self.neutral_landmarks
+        base = self.default_scores if self.neutral_scores is None else self.neutral_scores
         moved = align(points, rest, self.alignment_weights).reshape(len(points), -1)
         inputs: Float32 = moved @ self.whitening[: 3 * N_LANDMARKS]
         inputs += (scores - base) @ self.whitening[3 * N_LANDMARKS :]
@@ -187,55 +177,54 @@ class LandmarkMapping(StoredMapping):
         result: Float32 = (values @ weight + bias).mean(axis=0)
         return result
 
-    def for_person(self, rest: Observation) -> LandmarkMapping:
-        """This mapping with the person's rest landmarks and scores (their medians over `rest`) as data in it.
-
-        Raises:
-            InputError: no frame of `rest` has a face, or it has no landmarks.
-        """
-        scores = robust_rest(rest)
-        if rest.landmarks is None:
-            raise InputError("this mapping reads landmarks and the rest frames have none: record them with landmarks")
-        points = upright(rest.landmarks[rest.found], rest.image_size)
+    @override
+    def for_person(self, person: Person | Observation) -> LandmarkMapping:
+        neutral = neutral_of(person)
+        if neutral.landmarks is None:
+            raise InputError(
+                "this mapping reads landmarks and the neutral frames have none: record them with landmarks"
+            )
+        points = upright(neutral.landmarks[neutral.found], neutral.image_size)
         moved = align(points, self.default_landmarks, self.alignment_weights)
         own = np.median(moved, axis=0) + self.default_landmarks
         own -= self.alignment_weights @ own
-        return replace(self, rest_landmarks=own.astype(np.float32), rest_scores=scores)
+        return replace(self, neutral_landmarks=own.astype(np.float32), neutral_scores=median_scores(neutral))
 
+    @override
     def arrays(self) -> Arrays:
-        """Every array field that is there, and `layer_<i>_weight`, `layer_<i>_bias`."""
-        names = ("alignment_weights", "default_landmarks", "default_scores", "whitening", "rest_landmarks")
-        named = {name: getattr(self, name) for name in (*names, "rest_scores")}
+        named = {name: getattr(self, name) for name in _ARRAYS}
+        named |= {"rest_landmarks": self.neutral_landmarks, "rest_scores": self.neutral_scores}
         arrays: Arrays = {name: value for name, value in named.items() if value is not None}
         for number, (weight, bias) in enumerate(self.layers):
             arrays |= {f"{_LAYER}{number}_weight": weight, f"{_LAYER}{number}_bias": bias}
         return arrays
 
+    @override
     def settings(self) -> dict[str, str]:
-        """`names`, the blendshapes' order as a JSON list."""
         return {"names": _NAMES}
 
     @classmethod
-    def from_parts(cls, arrays: Arrays, settings: Mapping_[str, str], metadata: Mapping_[str, str]) -> Self:
-        """The mapping with these `arrays()` and `settings()`.
-
-        Raises:
-            FormatError: keys are missing or unknown, an array is not float32, or the blendshapes' order is another.
-            InputError: as for the class.
-        """
+    @override
+    def from_parts(cls, arrays: Arrays, settings: Mapping[str, str], metadata: Mapping[str, str]) -> Self:
         count = sum(name.startswith(_LAYER) for name in arrays) // 2
         layer_names = {f"{_LAYER}{i}_{part}" for i in range(max(count, 1)) for part in ("weight", "bias")}
-        plain = {"alignment_weights", "default_landmarks", "default_scores", "whitening"}
-        check_keys("its arrays", set(arrays), plain | layer_names, {"rest_landmarks", "rest_scores"})
+        check_keys("its arrays", set(arrays), {*_ARRAYS, *layer_names}, {"rest_landmarks", "rest_scores"})
         check_keys("its metadata keys", set(settings), {"names"})
         for name, array in arrays.items():
             if array.dtype != np.float32:
                 raise FormatError(f"expected {name} as float32; got {array.dtype}")
         if settings["names"] != _NAMES:
             raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
-        fields: dict[str, Any] = {name: array for name, array in arrays.items() if name not in layer_names}
-        layers = tuple((arrays[f"{_LAYER}{i}_weight"], arrays[f"{_LAYER}{i}_bias"]) for i in range(count))
-        return cls(**fields, layers=layers, metadata=metadata)
+        return cls(
+            alignment_weights=arrays["alignment_weights"],
+            default_landmarks=arrays["default_landmarks"],
+            default_scores=arrays["default_scores"],
+            whitening=arrays["whitening"],
+            layers=tuple((arrays[f"{_LAYER}{i}_weight"], arrays[f"{_LAYER}{i}_bias"]) for i in range(count)),
+            neutral_landmarks=arrays.get("rest_landmarks"),
+            neutral_scores=arrays.get("rest_scores"),
+            metadata=metadata,
+        )
 
 
 def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Float32:
