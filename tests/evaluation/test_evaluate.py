@@ -19,8 +19,7 @@ from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.evaluation.evaluate import NO_EXPRESSION, evaluate, with_metrics
 from mp2flame.evaluation.metrics import Measures, Ruler, compare
 from mp2flame.evaluation.report import report_html, write_report
-from mp2flame.geometry.apertures import head_gaps
-from mp2flame.geometry.face_regions import eye_centres, head_regions
+from mp2flame.geometry.face_regions import eye_centers, head_apertures, head_regions
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import BlendshapeMapping, LinearMapping, MappingInfo, Person, read_mapping
 from tests.helpers.faces import person, write_people
@@ -141,7 +140,7 @@ def test_frames_without_a_face_are_not_measured(head: FlameHead) -> None:
 
 
 def test_blendshapes_move_the_regions_that_they_should(head: FlameHead) -> None:
-    regions, gaps = head_regions(head), head_gaps(head, head_regions(head))
+    regions, gaps = head_regions(head), head_apertures(head, head_regions(head))
     shapes = head.blendshapes()
     meshes, neutral = head(shapes), head.neutral_vertices
 
@@ -177,7 +176,7 @@ def test_regions_of_a_labelled_head_are_those_of_its_makers(shared_data: Path) -
         overlap = (regions[name] & expected).sum() / (regions[name] | expected).sum()
         assert overlap > 0.8, name
     joints = head.joints()
-    np.testing.assert_allclose(eye_centres(head), joints[[3, 4]], atol=1e-4)
+    np.testing.assert_allclose(eye_centers(head), joints[[3, 4]], atol=1e-4)
 
 
 def test_a_head_without_labels_gets_a_face_from_geometry(shared_data: Path, tmp_path: Path) -> None:
@@ -193,7 +192,7 @@ def test_a_head_without_labels_gets_a_face_from_geometry(shared_data: Path, tmp_
 
 
 def test_a_symmetric_mapping_has_no_asymmetry(people: Dataset, head: FlameHead) -> None:
-    from mp2flame.geometry.surface import head_symmetry
+    from mp2flame.geometry.symmetry import head_symmetry
     from mp2flame.regression.linear_fit import symmetric_matrix
 
     symmetry = head_symmetry(head)

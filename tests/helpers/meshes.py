@@ -8,7 +8,7 @@ import numpy as np
 import pyvista
 from numpy.typing import NDArray
 
-from mp2flame.geometry.closest_point import nearest_on_mesh
+from mp2flame.geometry.mesh import closest_points
 from mp2flame.head import FlameHead
 from mp2flame.head.arrays import HeadArrays
 from mp2flame.head.landmarks import LandmarkEmbedding
@@ -30,7 +30,7 @@ def cut_head(head: FlameHead, embedding: LandmarkEmbedding, n_vertices: int) -> 
     )
     cut = replace(head, arrays=arrays, version="other")
     points = embedding.positions(head.template, head.faces)
-    nearest = nearest_on_mesh(points, arrays.v_template.astype(np.float64), faces)
+    nearest = closest_points(points, arrays.v_template.astype(np.float64), faces)
     moved = replace(embedding, face_index=nearest.triangle, barycentric=nearest.barycentric, head_hash=cut.hash)
     return cut, moved
 

@@ -13,7 +13,7 @@ from mp2flame.demo_animation import KeyPose, perform, sides
 from mp2flame.geometry.skinned_points import n_active_expression, n_estimated_identity
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.landmark_model.error_model import Response, Spread
+from mp2flame.landmark_model.error_model import LandmarkErrorModel, LowRankCovariance
 from mp2flame.tracking.equations import Lens
 from mp2flame.tracking.model import Study
 from mp2flame.tracking.video import Footage
@@ -38,8 +38,10 @@ def made_up_study() -> Study:
     embedding = _spread_over(head)
     n = 3 * len(embedding)
     face = n_active_expression(head) + 9
-    common = Spread(np.zeros((1, n)), np.full(n, 5e-4))
-    return Study(head, embedding, Response(np.zeros((3 + face + n_estimated_identity(head), n)), common, common, face))
+    common = LowRankCovariance(np.zeros((1, n)), np.full(n, 5e-4))
+    return Study(
+        head, embedding, LandmarkErrorModel(np.zeros((3 + face + n_estimated_identity(head), n)), common, common, face)
+    )
 
 
 def _spread_over(head: FlameHead) -> LandmarkEmbedding:

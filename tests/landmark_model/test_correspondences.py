@@ -13,7 +13,7 @@ pytest.importorskip("vtk", reason="needs the extra render")
 import mp2flame
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
-from mp2flame.geometry.components import mesh_pieces
+from mp2flame.geometry.mesh import connected_components
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.correspondences import IRISES, vote
 from mp2flame.synthesis.appearance import Painter, Palette, random_palette
@@ -102,7 +102,7 @@ def test_plans_without_pictures_are_refused() -> None:
 
 def test_pieces_are_what_edges_join() -> None:
     faces = np.array([[0, 1, 2], [4, 5, 6], [2, 3, 0], [6, 7, 4]])
-    pieces = mesh_pieces(faces, 9)
+    pieces = connected_components(faces, 9)
     assert len(set(pieces[:4])) == len(set(pieces[4:8])) == 1
     assert len(set(pieces)) == 3
 

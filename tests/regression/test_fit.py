@@ -19,7 +19,7 @@ from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.evaluation.metrics import compare
-from mp2flame.geometry.surface import head_symmetry
+from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import LinearMapping
 from mp2flame.mapping.landmark_mlp import LandmarkMapping

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.dataset.store import Dataset
-from mp2flame.geometry.surface import head_symmetry
+from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head import load_head
 from mp2flame.mapping.linear import FEATURES, expand_features
 from mp2flame.regression.gather import gather

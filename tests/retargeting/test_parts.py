@@ -14,9 +14,9 @@ import mp2flame
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, mirror_permutation
 from mp2flame.cli import main
 from mp2flame.data import FlameParams, Observation
-from mp2flame.geometry.closest_point import nearest_on_mesh
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import head_symmetry
+from mp2flame.geometry.mesh import closest_points
+from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.retargeting import Transfer, arkit_mapping
 from mp2flame.retargeting.contact_sheet import contact_sheet
 from mp2flame.retargeting.correspondence import source_head, source_landmarks
@@ -45,7 +45,7 @@ def test_the_nearest_point_is_none_farther_than_any_sampled_one() -> None:
     vertices, triangles = _sheet_of_triangles()
     rng = np.random.default_rng(0)
     points = rng.uniform(-1.2, 1.2, size=(60, 3)) * [1, 1, 0.5]
-    nearest = nearest_on_mesh(points, vertices, triangles)
+    nearest = closest_points(points, vertices, triangles)
     feet = np.einsum("pc,pcd->pd", nearest.barycentric, vertices[triangles[nearest.triangle]])
     np.testing.assert_allclose(np.linalg.norm(points - feet, axis=1), nearest.distance, atol=1e-12)
     np.testing.assert_allclose(nearest.barycentric.sum(axis=1), 1.0, atol=1e-9)
@@ -66,14 +66,14 @@ def test_other_sides_and_other_lips_are_no_match() -> None:
     both = np.concatenate([triangles, triangles[:, ::-1] + len(lower)])
     points = lower + np.array([0, 0, 0.04])
     facing = vertex_normals(lower, triangles)
-    plain = nearest_on_mesh(points, vertices, both)
+    plain = closest_points(points, vertices, both)
     assert (plain.triangle >= len(triangles)).all()
-    turned = nearest_on_mesh(points, vertices, both, normals=facing)
+    turned = closest_points(points, vertices, both, normals=facing)
     assert (turned.triangle < len(triangles)).all()
     lips = np.repeat(np.array([1, 2], dtype=np.int8), len(triangles))
-    own = nearest_on_mesh(points, vertices, both, labels=(np.full(len(points), 1, dtype=np.int8), lips))
+    own = closest_points(points, vertices, both, labels=(np.full(len(points), 1, dtype=np.int8), lips))
     assert (own.triangle < len(triangles)).all()
-    nowhere = nearest_on_mesh(points, vertices, both, labels=(np.full(len(points), 3, dtype=np.int8), lips))
+    nowhere = closest_points(points, vertices, both, labels=(np.full(len(points), 3, dtype=np.int8), lips))
     assert np.isinf(nowhere.distance).all()
 
 

@@ -14,7 +14,7 @@ from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.data import FlameParams
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import head_symmetry
+from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.cache import find_landmarks
 from mp2flame.retargeting import Transfer, correspond, transfer_shapes

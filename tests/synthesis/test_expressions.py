@@ -16,8 +16,7 @@ import mp2flame
 from mp2flame.blendshapes import ARKIT
 from mp2flame.calibration.steering import blame, wanted_shapes
 from mp2flame.errors import InputError
-from mp2flame.geometry.apertures import head_gaps
-from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.face_regions import head_apertures, head_regions
 from mp2flame.synthesis.collision import Contact
 from mp2flame.synthesis.expressions import Drawer, live_coefficients
 from mp2flame.synthesis.photograph import Person
@@ -83,7 +82,7 @@ def test_faces_cover_jaw_lids_gaze_and_closed_lips(head: mp2flame.FlameHead, dra
     for name in ARKIT:
         if name not in ("tongueOut", "mouthClose"):
             assert weights[:, ARKIT.index(name)].max() > 0.3, name
-    lips = head_gaps(head, head_regions(head))
+    lips = head_apertures(head, head_regions(head))
     off = 1000 * (lips.lip_gap(head(params)) - lips.lip_gap(head.neutral_vertices[None]))
     closing = (weights[:, ARKIT.index("mouthClose")] > 0.02) & (weights[:, ARKIT.index("jawOpen")] > 0.05)
     assert closing.sum() >= 8

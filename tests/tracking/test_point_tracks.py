@@ -82,7 +82,7 @@ def chart(study: Study, rows: Float64, album: Album) -> Chart:
     glimpse = album.glimpse(0)
     assert glimpse is not None
     reference = Reference(glimpse, landmarks_of(seen_points(study, params))[0], rows[0])
-    return Chart(study.head, np.zeros(len(study.response.of_identity)), layout, _LENS, reference)
+    return Chart(study.head, np.zeros(len(study.response.identity_response)), layout, _LENS, reference)
 
 
 def _true_places(chart: Chart, rows: Float64) -> Float64:
@@ -251,7 +251,7 @@ def _by_frame(chart: Chart, row: Float64) -> Float64:
 
 
 def _seen(chart: Chart, row: Float64, identity: Float64, focal: float) -> Float64:
-    points, layout = chart.with_identity.baked(identity), chart.layout
+    points, layout = chart.with_identity.with_fixed(identity), chart.layout
     placed = points.pose(row[None, : layout.n_expression], layout.poses(row[None]), row[None, -3:])
     seen: Float64 = Lens(focal, SIZE).pixels(placed)[0]
     return seen

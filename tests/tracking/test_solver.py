@@ -7,9 +7,9 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.skinned_points import Points, n_active_expression, rotation_derivatives
+from mp2flame.geometry.skinned_points import SkinnedPoints, n_active_expression, rotation_derivatives
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.landmark_model.error_model import Precision, Response, Spread
+from mp2flame.landmark_model.error_model import Information, LandmarkErrorModel, LowRankCovariance
 from mp2flame.landmark_model.offsets import offsets
 from mp2flame.tracking.equations import (
     Lens,
@@ -39,20 +39,20 @@ def head(tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-d
 
 
 @pytest.fixture(scope="module")
-def points(head) -> Points:  # type: ignore[no-untyped-def]
+def points(head) -> SkinnedPoints:  # type: ignore[no-untyped-def]
     rng = np.random.default_rng(1)
     embedding = LandmarkEmbedding(
         landmark_index=np.arange(_K),
         face_index=rng.integers(0, len(head.faces), _K),
         barycentric=rng.dirichlet(np.ones(3), _K),
     )
-    return Points.of_head(head, embedding)
+    return SkinnedPoints.at_landmarks(head, embedding)
 
 
-def _response(rng: np.random.Generator) -> Response:
+def _response(rng: np.random.Generator) -> LandmarkErrorModel:
     bias = rng.normal(scale=1e-3, size=(3 + _E + 9 + _S, 3 * _K))
-    spread = Spread(rng.normal(scale=1e-3, size=(5, 3 * _K)), rng.uniform(4e-4, 9e-4, 3 * _K))
-    return Response(bias, spread, spread, _E + 9)
+    spread = LowRankCovariance(rng.normal(scale=1e-3, size=(5, 3 * _K)), rng.uniform(4e-4, 9e-4, 3 * _K))
+    return LandmarkErrorModel(bias, spread, spread, _E + 9)
 
 
 def _rows(rng: np.random.Generator, n: int) -> Float64:
@@ -70,7 +70,7 @@ def test_derivatives_of_rotations_are_those_of_finite_differences(scale: float) 
         np.testing.assert_allclose(change, finite, atol=1e-9)
 
 
-def test_points_lie_where_the_head_has_them(head, points: Points) -> None:  # type: ignore[no-untyped-def]
+def test_points_lie_where_the_head_has_them(head, points: SkinnedPoints) -> None:  # type: ignore[no-untyped-def]
     params = random_params(4, _E)
     shape = np.linspace(-1, 1, _S)
     posed = head.with_shape(shape)(params)
@@ -78,26 +78,26 @@ def test_points_lie_where_the_head_has_them(head, points: Points) -> None:  # ty
     faces, weights = rng.integers(0, len(head.faces), _K), rng.dirichlet(np.ones(3), _K)
     expected = np.einsum("kc,nkcd->nkd", weights, posed[:, head.faces[faces]])
     poses = np.stack([pose_of(params, i) for i in range(4)]).astype(float)
-    got = points.baked(shape).pose(face_rows(params)[:, :_E], poses, params.translation.astype(float))
+    got = points.with_fixed(shape).pose(face_rows(params)[:, :_E], poses, params.translation.astype(float))
     np.testing.assert_allclose(got, expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("joint", [0, 1])
-def test_derivatives_of_misses_are_those_of_finite_differences(points: Points, joint: int) -> None:
+def test_derivatives_of_misses_are_those_of_finite_differences(points: SkinnedPoints, joint: int) -> None:
     rng = np.random.default_rng(3)
     rows, layout = _rows(rng, 2), Layout(_E, joint)
-    person = points.baked(rng.normal(size=_S))
+    person = points.with_fixed(rng.normal(size=_S))
     tangents = rng.normal(scale=0.1, size=(2, _K, 3))
     sight = Sight(tangents, np.ones((2, _K)))
     scene = Scene(person, layout, _response(rng), rng.normal(scale=1e-3, size=3 * _K), None)  # type: ignore[arg-type]
     turns = rotations.matrix(layout.turn(rows))
-    upright, view = uprights(turns).swapaxes(1, 2), scene.response.of_view(views(turns))
+    upright, view = uprights(turns).swapaxes(1, 2), scene.response.view_bias(views(turns))
 
     def held(values: Float64) -> Float64:
         """The misses, with view and upright turn as they are at `rows`."""
         seen = misses(person.pose(values[:, :_E], layout.poses(values), layout.translation(values)), tangents)
         left: Float64 = (
-            (seen @ upright).reshape(2, -1) - view - values[:, : _E + 9] @ scene.response.of_face - scene.own
+            (seen @ upright).reshape(2, -1) - view - values[:, : _E + 9] @ scene.response.face_response - scene.own
         )
         return left
 
@@ -110,7 +110,7 @@ def test_derivatives_of_misses_are_those_of_finite_differences(points: Points, j
         np.testing.assert_allclose(analytic[:, i], finite, atol=1e-7)
 
 
-def test_derivatives_of_a_person_are_those_of_finite_differences(points: Points) -> None:
+def test_derivatives_of_a_person_are_those_of_finite_differences(points: SkinnedPoints) -> None:
     rng = np.random.default_rng(4)
     response = _response(rng)
     response.bias[1:3] = 0  # the view is held while a step is made
@@ -151,11 +151,11 @@ def test_the_precision_is_the_inverse_of_the_covariance(trusting: bool) -> None:
     noise = spread.noise**2 if trust is None else spread.noise**2 / trust
     dense = np.linalg.inv(spread.components.T @ spread.components + np.diag(noise))
     jacobian, residual = rng.normal(size=(2, 4, 3 * _K)), rng.normal(size=(2, 3 * _K))
-    matrix, right = Precision(spread, trust).normal(jacobian, residual)
+    matrix, right = Information(spread, trust).normal(jacobian, residual)
     np.testing.assert_allclose(matrix, jacobian @ dense @ jacobian.swapaxes(1, 2), rtol=1e-6)
     np.testing.assert_allclose(right, np.einsum("ndf,fg,ng->nd", jacobian, dense, residual), rtol=1e-6)
     square = np.einsum("nf,fg,ng->n", residual, dense, residual)
-    np.testing.assert_allclose(Precision(spread, trust).square(residual), square, rtol=1e-6)
+    np.testing.assert_allclose(Information(spread, trust).square(residual), square, rtol=1e-6)
 
 
 def test_a_chain_is_solved_as_the_dense_system_is() -> None:

@@ -11,8 +11,7 @@ from mp2flame.blendshapes import MEDIAPIPE, ORDERS
 from mp2flame.data import SCORE_LIMIT, FlameParams
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
-from mp2flame.geometry.apertures import Gaps, head_gaps
-from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.face_regions import Apertures, head_apertures, head_regions
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -52,7 +51,7 @@ class OrderCheck:
 
     def __init__(self, head: FlameHead | None) -> None:
         self._head = head
-        self._gaps: Gaps | None = None if head is None else head_gaps(head, head_regions(head))
+        self._gaps: Apertures | None = None if head is None else head_apertures(head, head_regions(head))
         self._count = 0
         # Of scores and angles together: sums, and sums of products.
         self._sums = np.zeros(len(MEDIAPIPE) + _N_ANGLES)

@@ -17,7 +17,7 @@ from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
 from mp2flame.evaluation.metrics import Measures, Ruler, mirrored, told
-from mp2flame.geometry.surface import Symmetry, head_symmetry
+from mp2flame.geometry.symmetry import Symmetry, head_symmetry
 from mp2flame.mapping import BlendshapeMapping, LinearMapping, StoredMapping, check_compatible
 from mp2flame.mapping.landmark_mlp import LandmarkMapping, upright
 from mp2flame.parallel import one_blas_thread

@@ -14,9 +14,8 @@ from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.data import FlameParams, Observation
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
-from mp2flame.geometry.apertures import head_gaps
-from mp2flame.geometry.face_regions import REGIONS, head_regions
-from mp2flame.geometry.surface import Symmetry
+from mp2flame.geometry.face_regions import REGIONS, head_apertures, head_regions
+from mp2flame.geometry.symmetry import Symmetry
 from mp2flame.mapping.linear import N_ROTATIONS
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ class Ruler:
     def __init__(self, head: FlameHead) -> None:
         self.head = head
         self._regions = head_regions(head)
-        self._gaps = head_gaps(head, self._regions)
+        self._gaps = head_apertures(head, self._regions)
         self._neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
         self._open_lids = self._gaps.lid_gaps(self._neutral[None])[0]
         self._face = np.flatnonzero(self._regions["face"])

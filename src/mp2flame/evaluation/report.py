@@ -18,7 +18,7 @@ from mp2flame.errors import MissingExtraError
 from mp2flame.evaluation.evaluate import NO_EXPRESSION, Evaluation
 from mp2flame.evaluation.metrics import Frame, Measures
 from mp2flame.files import AtomicFile, write_errors
-from mp2flame.geometry.face_regions import REGIONS, eye_centres
+from mp2flame.geometry.face_regions import REGIONS, eye_centers
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
@@ -217,7 +217,7 @@ class _Camera:
 
         self._head = head
         self._renderer = MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_PICTURE)
-        eyes = eye_centres(head)
+        eyes = eye_centers(head)
         # The middle of a face lies two thirds of the eyes' distance below them.
         apart = float(np.linalg.norm(eyes[0] - eyes[1]))
         self._renderer.look(eyes.mean(axis=0) - [0, 0.65 * apart, 0], distance=7.5 * apart, yaw=12)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
@@ -18,17 +19,7 @@ from mp2flame.mapping.linear import N_ROTATIONS
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = [
-    "EYE_DISTANCE",
-    "REGIONS",
-    "Regions",
-    "eye_centres",
-    "head_regions",
-    "lip_edges",
-    "mouth_centre",
-    "visible_vertices",
-]
-
+Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 Regions = Mapping[str, NDArray[np.bool_]]
 
@@ -51,7 +42,7 @@ def _moved(head: FlameHead, column: int, size: float) -> Float64:
     return vertices
 
 
-def eye_centres(head: FlameHead) -> Float64:
+def eye_centers(head: FlameHead) -> Float64:
     """Where the left and the right eye turn about, (2, 3) metres.
 
     Every vertex that an eye carries along moves on a plane across the turning axis; the centre is the one point
@@ -95,7 +86,7 @@ def _mouth(head: FlameHead, skin: NDArray[np.bool_], eyes: Float64) -> tuple[int
     return int(rows[edge + 1]), int(rows[edge])
 
 
-def mouth_centre(head: FlameHead, skin: NDArray[np.bool_], eyes: Float64) -> Float64:
+def mouth_center(head: FlameHead, skin: NDArray[np.bool_], eyes: Float64) -> Float64:
     """The point between the lips, (3,) metres.
 
     A head without a jaw has it 1.3 eye distances below the eyes, as facial canons say.
@@ -124,7 +115,7 @@ def lip_edges(head: FlameHead, regions: Regions) -> tuple[int, int]:
     Raises:
         InputError: the head has no jaw that parts the lips.
     """
-    eyes = eye_centres(head)
+    eyes = eye_centers(head)
     lips = _mouth(head, visible_vertices(head.neutral_vertices.astype(np.float64), head.faces, _scale(eyes)), eyes)
     if lips is None or not regions["face"][list(lips)].all():
         raise InputError("expected a head whose jaw parts its lips; this one's does not")
@@ -180,11 +171,11 @@ def head_regions(head: FlameHead) -> Regions:
         InputError: the head's eyes do not turn, or a region comes out empty.
     """
     neutral = head.neutral_vertices.astype(np.float64)
-    eyes = eye_centres(head)
+    eyes = eye_centers(head)
     scale, middle = _scale(eyes), eyes.mean(axis=0)
     skin = visible_vertices(neutral, head.faces, scale)
     face = _face(head, neutral, skin, eyes)
-    mouth = mouth_centre(head, skin, eyes)
+    mouth = mouth_center(head, skin, eyes)
     x, y, z = ((neutral - middle) / scale).T
     lips = np.linalg.norm((neutral - mouth) / scale * [1.0, 1.3, 0.5], axis=1) < 0.035
     lids = (np.hypot(np.abs(x) - EYE_DISTANCE / 2, 1.3 * y) < 0.02) & (z > -0.02)
@@ -195,3 +186,45 @@ def head_regions(head: FlameHead) -> Regions:
     if empty:
         raise InputError(f"expected a head with a face; found no vertices for {', '.join(empty)}")
     return MappingProxyType(masks)
+
+
+@dataclass(frozen=True)
+class Apertures:
+    """The openings of mouth and eyes, each between a pair of vertices, upper and lower."""
+
+    lips: tuple[int, int]
+    lids: tuple[tuple[int, int], tuple[int, int]]
+    """Of the left and of the right eye."""
+
+    def lip_gap(self, vertices: Float32) -> Float32:
+        """(N,) metres from lower to upper lip of posed vertices (N, V, 3)."""
+        upper, lower = self.lips
+        return vertices[:, upper, 1] - vertices[:, lower, 1]
+
+    def lid_gaps(self, vertices: Float32) -> Float32:
+        """(N, 2) metres from lower to upper lid, left and right; negative where they cross."""
+        gaps: Float32 = np.stack([vertices[:, upper, 1] - vertices[:, lower, 1] for upper, lower in self.lids], axis=1)
+        return gaps
+
+
+def head_apertures(head: FlameHead, regions: Regions) -> Apertures:
+    """The middle of the edges of lips and lids, from the neutral mesh.
+
+    Raises:
+        InputError: the lids of this head cannot be told apart.
+    """
+    eyes = eye_centers(head)
+    neutral = head.neutral_vertices.astype(np.float64)
+    return Apertures(lip_edges(head, regions), (_lids(neutral, regions, eyes[0]), _lids(neutral, regions, eyes[1])))
+
+
+def _lids(neutral: Float64, regions: Regions, eye: Float64) -> tuple[int, int]:
+    """The lid vertices nearest above and below the widest opening in a strip down the middle of the eye."""
+    x, y, z = (neutral - eye).T
+    strip = regions["lids"] & (np.abs(x) < 0.06 * EYE_DISTANCE) & (z > 0) & (np.abs(y) < 0.2 * EYE_DISTANCE)
+    rows = np.flatnonzero(strip)
+    rows = rows[np.argsort(y[rows])]
+    if len(rows) < 2:
+        raise InputError("expected eyelids above and below the eyes of this head; found none")
+    edge = int(np.argmax(np.diff(y[rows])))
+    return int(rows[edge + 1]), int(rows[edge])

@@ -1,4 +1,4 @@
-"""Points fixed to a head's surface as a function of its parameters, with analytic derivatives.
+"""SkinnedPoints fixed to a head's surface as a function of its parameters, with analytic derivatives.
 
 Letters: N frames, K points, J = 5 joints, C coefficients, P = 36 pose correctives.
 
@@ -84,14 +84,14 @@ class PosedPoints:
 
     positions: Float64
     """(N, K, 3) metres."""
-    moves: Float64
+    jacobian: Float64
     """(N, C + 3M + 3, 3, K) metres for one unit of each coefficient, for a radian of each number of the M joints that
     were asked for, and for a metre of translation. Axes come before points, which are many: sums over long rows are
     quick."""
 
 
 @dataclass(frozen=True, eq=False)
-class Points:
+class SkinnedPoints:
     """K points of a head; C coefficients move them, those of expression, of identity, or both."""
 
     base: Float64
@@ -110,7 +110,7 @@ class Points:
     """J parent joints, -1 for the root."""
 
     @classmethod
-    def of_head(cls, head: FlameHead, embedding: LandmarkEmbedding) -> Points:
+    def at_landmarks(cls, head: FlameHead, embedding: LandmarkEmbedding) -> SkinnedPoints:
         """The landmarks of a head's mean identity; its coefficients are identity (S), then expression (E)."""
         return cls.at(head, embedding.corners(head.faces), embedding.barycentric)
 
@@ -121,7 +121,7 @@ class Points:
         corners: NDArray[np.int64],
         barycentric: Float64,
         columns: slice | NDArray[np.integer] = slice(None),
-    ) -> Points:
+    ) -> SkinnedPoints:
         """Any points of a head's mean identity.
 
         Args:
@@ -150,22 +150,22 @@ class Points:
             parents=arrays.parents,
         )
 
-    def chosen(self, columns: slice | NDArray[np.integer]) -> Points:
+    def select_coefficients(self, columns: slice | NDArray[np.integer]) -> SkinnedPoints:
         """The same points moved by some of the coefficients only; the others stay zero."""
         return replace(self, directions=self.directions[columns], joint_directions=self.joint_directions[columns])
 
-    def some(self, rows: NDArray[np.intp]) -> Points:
+    def select_points(self, rows: NDArray[np.intp]) -> SkinnedPoints:
         """Some of the points."""
         fields = {name: getattr(self, name)[rows] for name in ("base", "weights")}
         moved = {name: getattr(self, name)[:, rows] for name in ("directions", "correctives")}
         return replace(self, **fields, **moved)
 
-    def baked(self, coefficients: ArrayLike) -> Points:
+    def with_fixed(self, coefficients: ArrayLike) -> SkinnedPoints:
         """The same points with the first coefficients (B,) fixed at these values and gone from the list."""
         fixed = np.asarray(coefficients, dtype=np.float64)
         b = len(fixed)
         return replace(
-            self.chosen(slice(b, None)),
+            self.select_coefficients(slice(b, None)),
             base=self.base + np.tensordot(fixed, self.directions[:b], axes=1),
             joints=self.joints + np.tensordot(fixed, self.joint_directions[:b], axes=1),
         )
@@ -213,8 +213,8 @@ class Points:
         n, points = len(stage.world), len(self.base)
         shift = np.broadcast_to(np.eye(3)[None, :, :, None], (n, 3, 3, points))
         turns = [self._by_rotation(joint, rotation_derivatives(poses[:, joint]), stage) for joint in moving]
-        moves = np.concatenate([self._by_coefficient(stage.world), *turns, shift], axis=1)
-        return PosedPoints(self._assembled(stage) + translation[:, None], moves)
+        jacobian = np.concatenate([self._by_coefficient(stage.world), *turns, shift], axis=1)
+        return PosedPoints(self._assembled(stage) + translation[:, None], jacobian)
 
     def _stage(self, coefficients: Float64, poses: Float64) -> _Stage:
         local = rotations.matrix(poses)

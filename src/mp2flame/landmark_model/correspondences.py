@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
-from mp2flame.geometry.components import mesh_pieces
 from mp2flame.geometry.face_regions import EYE_DISTANCE, visible_vertices
-from mp2flame.geometry.ray_casting import Hits, cast
+from mp2flame.geometry.mesh import RayHits, cast_rays, connected_components
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.synthesis.landmark_samples import Sitting
@@ -87,13 +86,13 @@ def vote(head: FlameHead, sitting: Sitting) -> LandmarkEmbedding:
 
 def _collect(head: FlameHead, sitting: Sitting) -> _Votes:
     pixels, faces = sitting.pixels(), head.faces.astype(np.int64)
-    hits: list[Hits] = []
+    hits: list[RayHits] = []
     for vertices, camera, seen in zip(sitting.vertices, sitting.cameras, pixels, strict=True):
-        hits.append(cast(vertices, faces, camera.position, camera.rays(seen)))
-    face = np.stack([hit.face for hit in hits])
+        hits.append(cast_rays(vertices, faces, camera.position, camera.rays(seen)))
+    face = np.stack([hit.triangle for hit in hits])
     weights = np.stack([hit.barycentric for hit in hits])
     place = np.einsum("nkc,nkcd->nkd", weights, head.template[faces[face]].astype(np.float64))
-    return _Votes(face, np.maximum(np.stack([hit.facing for hit in hits]), _GRAZING), place)
+    return _Votes(face, np.maximum(np.stack([hit.cosine for hit in hits]), _GRAZING), place)
 
 
 def _sheets(head: FlameHead, votes: _Votes) -> list[Bools]:
@@ -103,7 +102,7 @@ def _sheets(head: FlameHead, votes: _Votes) -> list[Bools]:
     sockets behind the balls.
     """
     faces = head.faces.astype(np.int64)
-    piece = mesh_pieces(faces, head.n_vertices)[faces[:, 0]]
+    piece = connected_components(faces, head.n_vertices)[faces[:, 0]]
     carried = (head.arrays.weights[:, _EYE_JOINTS].max(axis=1) > 0.5)[faces].all(axis=1)
     seen = visible_vertices(head.template.astype(np.float64), faces, _scale(head))[faces].all(axis=1)
     on_face = votes.face[:, : IRISES.start]

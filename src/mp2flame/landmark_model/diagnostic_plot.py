@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.errors import MissingExtraError
 from mp2flame.files import AtomicFile, write_errors
 from mp2flame.geometry.camera import Camera
-from mp2flame.geometry.ray_casting import cast
+from mp2flame.geometry.mesh import cast_rays
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.render import MeshRenderer
@@ -72,8 +72,8 @@ def landmark_picture(head: FlameHead, embedding: LandmarkEmbedding, colors: Pict
 def _seen(
     camera: Camera, vertices: NDArray[np.float64], faces: NDArray[np.integer], positions: NDArray[np.float64]
 ) -> NDArray[np.bool_]:
-    hits = cast(vertices, faces, camera.position, camera.rays(camera.project(positions)))
-    met = np.einsum("kc,kcd->kd", hits.barycentric, vertices[faces.astype(np.int64)[hits.face]])
+    hits = cast_rays(vertices, faces, camera.position, camera.rays(camera.project(positions)))
+    met = np.einsum("kc,kcd->kd", hits.barycentric, vertices[faces.astype(np.int64)[hits.triangle]])
     behind = np.linalg.norm(positions - camera.position, axis=1) - np.linalg.norm(met - camera.position, axis=1)
     hidden: NDArray[np.bool_] = behind > _HIDDEN
     return ~hidden

@@ -32,7 +32,7 @@ from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.files import write_atomic
 from mp2flame.landmark_model.error_samples import Rehearsal
 
-__all__ = ["Precision", "Response", "Spread", "fit_response", "load_response"]
+__all__ = ["Information", "LandmarkErrorModel", "LowRankCovariance", "fit_error_model", "load_error_model"]
 
 Float64 = NDArray[np.float64]
 
@@ -51,7 +51,7 @@ _LEAST_DEVIATION: Final = 1e-4
 
 
 @dataclass(frozen=True, eq=False)
-class Spread:
+class LowRankCovariance:
     """A covariance of errors flattened from (K, 3): components cᵀc and a diagonal."""
 
     components: Float64
@@ -66,7 +66,7 @@ class Spread:
         return result
 
 
-class Precision:
+class Information:
     """The inverse of a covariance, as a weight on sums of squares (Woodbury's identity).
 
     Args:
@@ -74,7 +74,7 @@ class Precision:
         trust: (3K,) 0..1: how much each number counts; its noise is divided by the root of it. None is 1 everywhere.
     """
 
-    def __init__(self, spread: Spread, trust: Float64 | None = None) -> None:
+    def __init__(self, spread: LowRankCovariance, trust: Float64 | None = None) -> None:
         self._diagonal = spread.noise**-2.0 if trust is None else trust * spread.noise**-2.0
         scaled = spread.components * self._diagonal
         inner = np.eye(len(scaled)) + scaled @ spread.components.T
@@ -101,35 +101,38 @@ class Precision:
 
 
 @dataclass(frozen=True, eq=False)
-class Response:
+class LandmarkErrorModel:
     """What was learned of one head."""
 
     bias: Float64
     """(F, 3K) metres for one unit of each feature: 1, view, face, identity."""
-    absolute: Spread
+    absolute: LowRankCovariance
     """Of what the bias leaves."""
-    relative: Spread
+    relative: LowRankCovariance
     """Of what it leaves of the difference to the same person at rest."""
     n_face: int
     """E + 9."""
 
-    def for_size(self, size: float) -> Response:
+    def scaled(self, size: float) -> LandmarkErrorModel:
         """The same for a head of this size, where the usual one has 1: everything is so many times as large."""
-        spreads = [Spread(size * spread.components, size * spread.noise) for spread in (self.absolute, self.relative)]
-        return Response(size * self.bias, spreads[0], spreads[1], self.n_face)
+        spreads = [
+            LowRankCovariance(size * spread.components, size * spread.noise)
+            for spread in (self.absolute, self.relative)
+        ]
+        return LandmarkErrorModel(size * self.bias, spreads[0], spreads[1], self.n_face)
 
-    def of_view(self, view: Float64) -> Float64:
+    def view_bias(self, view: Float64) -> Float64:
         """(N, 3K) metres: the bias that all share, and what the view (N, 2) adds."""
         result: Float64 = self.bias[0] + view @ self.bias[1 : 1 + _VIEW]
         return result
 
     @property
-    def of_face(self) -> Float64:
+    def face_response(self) -> Float64:
         """(E + 9, 3K) metres for one unit of each number of a face."""
         return self.bias[1 + _VIEW : 1 + _VIEW + self.n_face]
 
     @property
-    def of_identity(self) -> Float64:
+    def identity_response(self) -> Float64:
         """(S', 3K) metres for one unit of each identity coefficient."""
         return self.bias[1 + _VIEW + self.n_face :]
 
@@ -153,8 +156,8 @@ class Response:
         write_atomic(path, content.getvalue())
 
 
-def load_response(path: Path) -> Response:
-    """Load what `Response.save` wrote.
+def load_error_model(path: Path) -> LandmarkErrorModel:
+    """Load what `LandmarkErrorModel.save` wrote.
 
     Raises:
         MissingFileError: there is no such file.
@@ -169,17 +172,19 @@ def load_response(path: Path) -> Response:
         if said != (_FORMAT, _FORMAT_VERSION):
             raise FormatError(f"{path}: expected {_FORMAT}, version {_FORMAT_VERSION}; got {said[0]}, {said[1]}")
         spreads = [
-            Spread(fields[f"{name}_components"].astype(np.float64), fields[f"{name}_noise"].astype(np.float64))
+            LowRankCovariance(
+                fields[f"{name}_components"].astype(np.float64), fields[f"{name}_noise"].astype(np.float64)
+            )
             for name in ("absolute", "relative")
         ]
-        return Response(fields["bias"].astype(np.float64), spreads[0], spreads[1], int(fields["n_face"]))
+        return LandmarkErrorModel(fields["bias"].astype(np.float64), spreads[0], spreads[1], int(fields["n_face"]))
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         if isinstance(error, FormatError):
             raise
         raise FormatError(f"{path}: expected landmark responses (.npz); it is damaged or another kind") from error
 
 
-def fit_response(rehearsal: Rehearsal) -> Response:
+def fit_error_model(rehearsal: Rehearsal) -> LandmarkErrorModel:
     """Learn bias and covariances from pictures whose truth is known.
 
     Raises:
@@ -198,7 +203,7 @@ def fit_response(rehearsal: Rehearsal) -> Response:
     if len(still) < 3 or len(moving) < 3:
         raise InputError(f"expected pictures of several people at rest and moving; got {len(still)}, {len(moving)}")
     against = np.array([still[int(person[row])] for row in moving])
-    return Response(bias, _spread(left), _spread(left[moving] - left[against]), rehearsal.face.shape[1])
+    return LandmarkErrorModel(bias, _spread(left), _spread(left[moving] - left[against]), rehearsal.face.shape[1])
 
 
 def _ridge(features: Float64, flat: Float64) -> Float64:
@@ -217,7 +222,7 @@ def _ridge(features: Float64, flat: Float64) -> Float64:
     return answers
 
 
-def _spread(left: Float64) -> Spread:
+def _spread(left: Float64) -> LowRankCovariance:
     scatter = left / np.sqrt(len(left))
     deviation = np.sqrt(np.maximum((scatter**2).sum(axis=0), _LEAST_DEVIATION**2))
     _, size, direction = np.linalg.svd(scatter, full_matrices=False)
@@ -225,4 +230,4 @@ def _spread(left: Float64) -> Spread:
     components = np.sqrt(1 - _SHRINKAGE) * size[:q, None] * direction[:q]
     # What the components that are left out carried goes to the diagonal.
     rest = deviation**2 - (components**2).sum(axis=0)
-    return Spread(components, np.sqrt(np.maximum(rest, _SHRINKAGE * deviation**2)))
+    return LowRankCovariance(components, np.sqrt(np.maximum(rest, _SHRINKAGE * deviation**2)))

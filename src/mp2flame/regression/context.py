@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from mp2flame.dataset.store import Dataset
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.geometry.surface import Symmetry, head_symmetry
+from mp2flame.geometry.symmetry import Symmetry, head_symmetry
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.regression.mesh_loss import Metric, head_metric, plain_metric
 

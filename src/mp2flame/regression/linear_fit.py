@@ -13,7 +13,7 @@ from scipy.linalg import lapack
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.data import N_SCORES
 from mp2flame.errors import InputError
-from mp2flame.geometry.surface import Symmetry
+from mp2flame.geometry.symmetry import Symmetry
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.parallel import one_blas_thread
 from mp2flame.regression.moments import Moments, total_moments

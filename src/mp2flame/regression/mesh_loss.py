@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.geometry.face_regions import Regions, head_regions
-from mp2flame.geometry.surface import parameter_directions
+from mp2flame.geometry.symmetry import head_jacobian
 from mp2flame.mapping.linear import N_ROTATIONS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def head_metric(head: FlameHead) -> Metric:
     """The metric of a head: points spread over its face, more of them on lips, lids and brows."""
     regions = head_regions(head)
     rows = _sample(regions)
-    directions = parameter_directions(head)[:, rows] * 1000
+    directions = head_jacobian(head)[:, rows] * 1000
     extra = _rotation_points(head.n_expression, len(rows))
     return Metric(np.concatenate([directions, extra], axis=1).astype(np.float32))
 

@@ -16,7 +16,7 @@ from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE, mirror_permutation
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
-from mp2flame.geometry.surface import Symmetry
+from mp2flame.geometry.symmetry import Symmetry
 from mp2flame.mapping.landmark_mlp import LandmarkMapping, align
 from mp2flame.regression.mesh_loss import Metric
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
 from mp2flame.errors import MissingExtraError
-from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centres
+from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centers
 from mp2flame.head import FlameHead
 from mp2flame.landmark_model.diagnostic_plot import save_picture
 from mp2flame.render import MeshRenderer
@@ -62,7 +62,7 @@ def contact_sheet(head: FlameHead, transfer: Transfer) -> Picture:
 
 
 def _pictures(head: FlameHead, shapes: FlameParams) -> list[Picture]:
-    eyes = eye_centres(head)
+    eyes = eye_centers(head)
     scale = float(np.linalg.norm(eyes[0] - eyes[1])) / EYE_DISTANCE
     target = eyes.mean(axis=0) - [0.0, _BELOW_EYES * scale, 0.0]
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_SIZE, view_angle=_VIEW_ANGLE) as renderer:

@@ -15,8 +15,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.geometry.closest_point import Nearest, nearest_on_mesh
 from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.mesh import ClosestPoints, closest_points
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding, load_embedding
 from mp2flame.retargeting.face_surface import Skin, face_skin
@@ -56,7 +56,7 @@ class Correspondence:
     """The other head's."""
     registered: Float64
     """(T, 3) metres: where the built-in head's vertices lie on the other head."""
-    nearest: Nearest
+    nearest: ClosestPoints
     """For each of the S vertices, the point of the built-in head's skin that it is."""
     attached: NDArray[np.bool_]
     """(S,) which vertices have such a point."""
@@ -94,7 +94,7 @@ def correspond(head: FlameHead, embedding: LandmarkEmbedding) -> Correspondence:
     """
     source, target = face_skin(source_head(), source_landmarks()), face_skin(head, embedding)
     registered = register(source, target)
-    nearest = nearest_on_mesh(
+    nearest = closest_points(
         target.vertices,
         registered,
         source.triangles,

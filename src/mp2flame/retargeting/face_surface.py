@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams
-from mp2flame.geometry.components import mesh_pieces
-from mp2flame.geometry.face_regions import eye_centres, head_regions
+from mp2flame.geometry.face_regions import eye_centers, head_regions
+from mp2flame.geometry.mesh import connected_components
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.mapping.linear import N_ROTATIONS
@@ -92,7 +92,7 @@ def face_skin(head: FlameHead, embedding: LandmarkEmbedding) -> Skin:
     corners = place[embedding.corners(faces)]
     on_skin = (corners >= 0).all(axis=1) & (embedding.landmark_index < _N_SKIN_LANDMARKS)
     spread = np.full(len(embedding), 1e-3) if embedding.spread is None else embedding.spread
-    eyes = eye_centres(head)
+    eyes = eye_centers(head)
     return Skin(
         vertices=neutral[rows],
         triangles=place[kept],
@@ -108,7 +108,7 @@ def face_skin(head: FlameHead, embedding: LandmarkEmbedding) -> Skin:
 
 def _largest(triangles: Int64, n_vertices: int) -> Int64:
     """The triangles of the largest connected piece: the skin without tear ducts and the like."""
-    piece = mesh_pieces(triangles, n_vertices)[triangles[:, 0]]
+    piece = connected_components(triangles, n_vertices)[triangles[:, 0]]
     result: Int64 = triangles[piece == np.bincount(piece).argmax()]
     return result
 

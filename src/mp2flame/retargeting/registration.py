@@ -19,7 +19,7 @@ from scipy.sparse.linalg import splu
 
 from mp2flame import rotations
 from mp2flame.errors import InputError
-from mp2flame.geometry.closest_point import nearest_on_mesh
+from mp2flame.geometry.mesh import closest_points
 from mp2flame.retargeting.face_surface import Skin, vertex_normals
 
 __all__ = ["register"]
@@ -58,11 +58,12 @@ class _Target:
 
     def pull(self, moved: Float64, reach: float) -> _Pull:
         """What the surface says of vertices that are now at `moved` (S, 3)."""
-        nearest = nearest_on_mesh(
+        nearest = closest_points(
             moved,
             self._vertices,
             self._triangles,
             normals=vertex_normals(moved, self._source.triangles),
+            max_distance=reach,
             labels=(self._source.lip, self._lip),
         )
         corners = self._triangles[nearest.triangle]

@@ -15,7 +15,7 @@ from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.face_regions import Regions
-from mp2flame.geometry.surface import head_symmetry
+from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.mapping.linear import N_ROTATIONS

@@ -17,8 +17,8 @@ from scipy.spatial import cKDTree
 
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
-from mp2flame.geometry.components import mesh_pieces
-from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centres, mouth_centre, visible_vertices
+from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centers, mouth_center, visible_vertices
+from mp2flame.geometry.mesh import connected_components
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 
@@ -119,9 +119,9 @@ class Painter:
 
     def _inside(self, head: FlameHead, vertices: Float64, scale: float) -> None:
         skin = visible_vertices(vertices, head.faces, scale)
-        mouth = mouth_centre(head.with_shape(np.zeros(0)), skin, eye_centres(head.with_shape(np.zeros(0))))
+        mouth = mouth_center(head.with_shape(np.zeros(0)), skin, eye_centers(head.with_shape(np.zeros(0))))
         near = np.linalg.norm((vertices - mouth) / np.array(_CAVITY) / scale, axis=1) < 1
-        piece = mesh_pieces(head.faces, len(vertices))
+        piece = connected_components(head.faces, len(vertices))
         # A piece that hides and is mostly in there is inside as a whole: gums show between the lips, throats are deep.
         inside = np.minimum(np.bincount(piece, ~skin), np.bincount(piece, near)) > 0.5 * np.bincount(piece)
         self._layers.append(("cavity", ((near & ~skin) | inside[piece]).astype(np.float64)))
@@ -135,7 +135,7 @@ class Painter:
             self._layers.append(("lashes", strength * _near(points, vertices, _LASH_EDGE * scale)))
 
     def _eyes(self, head: FlameHead, vertices: Float64, carried: NDArray[np.bool_], scale: float) -> None:
-        centres = eye_centres(head.with_shape(np.zeros(0)))
+        centres = eye_centers(head.with_shape(np.zeros(0)))
         nearest = np.linalg.norm(vertices[:, None] - centres, axis=2).argmin(axis=1)
         off = vertices - centres[nearest]
         aside = np.where(off[:, 2] > 0, np.hypot(off[:, 0], off[:, 1]), np.inf) / scale

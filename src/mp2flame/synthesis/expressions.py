@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
-from mp2flame.geometry.apertures import head_gaps
-from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.face_regions import head_apertures, head_regions
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.synthesis.collision import Contact
@@ -131,7 +130,7 @@ class Drawer:
             self._plausible = plausible_shapes(head, self._shapes)
             self._shapes[:, : self.n_expression] = self._plausible.expressions
         self._contact = Contact(head, shapes)
-        self._gaps = head_gaps(head, head_regions(head))
+        self._gaps = head_apertures(head, head_regions(head))
 
     def draw(self, person: FlameHead, n: int, rng: np.random.Generator, wanted: Float64 | None = None) -> Faces:
         """Random faces of one person.

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.surface import parameter_directions
+from mp2flame.geometry.symmetry import head_jacobian
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.synthesis.sampling import sample_weights
 
@@ -74,7 +74,7 @@ def plausible_shapes(head: FlameHead, shapes: Float64) -> Plausible:
     """
     e = shapes.shape[1] - N_ROTATIONS
     still = np.abs(shapes[:, e : e + 3]).max(axis=1) < _TURNS
-    moves = parameter_directions(head)[:e, head_regions(head)["face"]].astype(np.float64)
+    moves = head_jacobian(head)[:e, head_regions(head)["face"]].astype(np.float64)
     gram = np.einsum("ivc,jvc->ij", moves, moves) / moves.shape[1]
     likely = np.linalg.solve(gram + _TRUST**2 * np.eye(e), gram @ shapes[:, :e].T).T
     weights = sample_weights(_DRAWN, np.random.default_rng(0))[:, still].astype(np.float64)

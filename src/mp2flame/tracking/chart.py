@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.skinned_points import Points
+from mp2flame.geometry.skinned_points import SkinnedPoints
 from mp2flame.parallel import in_threads
 from mp2flame.tracking.album import Glimpse
 from mp2flame.tracking.equations import Lens
@@ -97,15 +97,15 @@ class Chart:
         ground = ground_under(self._nodes, head, identity, layout=layout, lens=lens, row=reference.row)
         self._hit = ground.met
         nodes_on_head = ground.points(head)
-        self._nodes_on_head = nodes_on_head.baked(identity)
+        self._nodes_on_head = nodes_on_head.with_fixed(identity)
         kept = _within(face, self._nodes[self._hit]) & _whole(self._hit.reshape(across.shape))[self._hit]
         # Neighbours on the skin say much the same; of an eye there are few anyway.
         row, column = np.indices(across.shape).reshape(2, -1)[:, self._hit]
         kept &= ground.eyes | (ground.skin & ((column + _THIN * row // 2) % _THIN == 0))
         self._kept = np.flatnonzero(self._hit)[kept]
-        self.with_identity: Points = nodes_on_head.some(np.flatnonzero(kept))
+        self.with_identity: SkinnedPoints = nodes_on_head.select_points(np.flatnonzero(kept))
         """The points; identity coefficients (S'), then expression move them."""
-        self.points = self.with_identity.baked(identity)
+        self.points = self.with_identity.with_fixed(identity)
         self._normals = ground.normals[kept]
         window = _window(self._columns, self._rows)
         self._look = Look(np.ascontiguousarray(glimpse.grey[window]))

@@ -5,8 +5,8 @@ Letters: N frames, K landmarks, D unknowns of a frame (`Layout`), F = 3K numbers
 The world is the camera's: metres, x right, y up, z towards the viewer, the camera at the origin, so what is seen has
 z < 0. A miss is where MediaPipe says a landmark is minus where the head has it, at the head's own depth, as
 `mp2flame.landmark_model.offsets.offsets` has it, then turned about the camera's axis so that the head stands
-upright. From that comes off what the head's `Response` foretells, and what is known of the person. The turn to upright
-and the view that the response depends on are taken from the head's rotation and held while a step is made.
+upright. From that comes off what the head's `LandmarkErrorModel` predicts, and what is known of the person. The turn to
+upright and the view that the bias depends on are taken from the head's rotation and held while a step is made.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.skinned_points import Points
-from mp2flame.landmark_model.error_model import Precision, Response
+from mp2flame.geometry.skinned_points import SkinnedPoints
+from mp2flame.landmark_model.error_model import Information, LandmarkErrorModel
 from mp2flame.parallel import in_threads
 from mp2flame.tracking.state import Layout, chunks
 
@@ -130,11 +130,11 @@ def views(turns: Float64) -> Float64:
 class Scene:
     """What is known before a video is solved."""
 
-    points: Points
+    points: SkinnedPoints
     """The person's landmarks; expression moves them."""
     layout: Layout
     """Of the rows."""
-    response: Response
+    response: LandmarkErrorModel
     """What MediaPipe does with this head, for the person's size."""
     own: Float64
     """(F,) metres: what MediaPipe misses of this person."""
@@ -149,7 +149,7 @@ def face_misses(scene: Scene, rows: Float64, sight: Sight) -> Float64:
     positions = scene.points.pose(face, layout.poses(rows), layout.translation(rows))
     turns = rotations.matrix(layout.turn(rows))
     seen = misses(positions, sight.tangents) @ uprights(turns).swapaxes(1, 2)
-    foretold = scene.response.of_view(views(turns)) + rows[:, : layout.n_face] @ scene.response.of_face
+    foretold = scene.response.view_bias(views(turns)) + rows[:, : layout.n_face] @ scene.response.face_response
     left: Float64 = seen.reshape(len(rows), -1) - foretold - scene.own
     return left
 
@@ -160,9 +160,9 @@ def face_derivatives(scene: Scene, rows: Float64, sight: Sight) -> Float64:
     face = rows[:, : layout.n_expression]
     posed = scene.points.differentiate(face, layout.poses(rows), layout.translation(rows), layout.moving)
     upright = uprights(rotations.matrix(layout.turn(rows))).swapaxes(1, 2)
-    changes = miss_derivatives(posed.moves, sight.tangents).swapaxes(2, 3) @ upright[:, None]
+    changes = miss_derivatives(posed.jacobian, sight.tangents).swapaxes(2, 3) @ upright[:, None]
     jacobian: Float64 = changes.reshape(n, layout.width, -1)
-    jacobian[:, : layout.n_face] -= scene.response.of_face
+    jacobian[:, : layout.n_face] -= scene.response.face_response
     return jacobian
 
 
@@ -175,14 +175,14 @@ def face_equations(scene: Scene, rows: Float64, sight: Sight) -> tuple[Float64, 
     n, d = rows.shape
     matrix, right = np.zeros((n, d, d)), np.zeros((n, d))
     spread = scene.response.relative
-    plain = Precision(spread)
+    plain = Information(spread)
 
     def add(part: slice) -> None:
         seen = sight[part]
         residual, jacobian = (function(scene, rows[part], seen) for function in (face_misses, face_derivatives))
         matrix[part], right[part] = plain.normal(jacobian, residual)
         for i in np.flatnonzero((seen.trust < 1).any(axis=1)):
-            doubting = Precision(spread, np.repeat(seen.trust[i], 3))
+            doubting = Information(spread, np.repeat(seen.trust[i], 3))
             one = slice(i, i + 1)
             normal = doubting.normal(jacobian[one], residual[one])
             matrix[part.start + i], right[part.start + i] = (x[0] for x in normal)

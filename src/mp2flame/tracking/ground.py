@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.ray_casting import cast
-from mp2flame.geometry.skinned_points import Points, estimated_columns
+from mp2flame.geometry.mesh import cast_rays
+from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns
 from mp2flame.tracking.equations import Lens
 from mp2flame.tracking.state import EYES, Layout, params_of
 
@@ -44,9 +44,9 @@ class Ground:
     eyes: NDArray[np.bool_]
     """(H,) the eyeballs."""
 
-    def points(self, head: FlameHead) -> Points:
+    def points(self, head: FlameHead) -> SkinnedPoints:
         """These points; identity coefficients (S'), then expression move them."""
-        return Points.at(head, self.corners, self.barycentric, estimated_columns(head))
+        return SkinnedPoints.at(head, self.corners, self.barycentric, estimated_columns(head))
 
 
 def ground_under(
@@ -65,9 +65,9 @@ def ground_under(
     person = head.with_shape(identity.astype(np.float32))
     vertices = person(params_of(layout, row[None], head.n_expression))[0]
     rays = np.concatenate([lens.tangents(places), -np.ones((len(places), 1))], axis=1)
-    hits = cast(vertices, head.faces, np.zeros(3), rays / np.linalg.norm(rays, axis=1, keepdims=True))
-    met = hits.face >= 0
-    corners = head.faces[hits.face[met]].astype(np.int64)
+    hits = cast_rays(vertices, head.faces, np.zeros(3), rays / np.linalg.norm(rays, axis=1, keepdims=True))
+    met = hits.triangle >= 0
+    corners = head.faces[hits.triangle[met]].astype(np.int64)
     neutral = person.neutral_vertices.astype(np.float64)[corners]
     normals = np.cross(neutral[:, 1] - neutral[:, 0], neutral[:, 2] - neutral[:, 0])
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-30)

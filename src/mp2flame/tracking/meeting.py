@@ -87,7 +87,7 @@ class Meeting:
         """The view with the face that it seems to show."""
         scene = self.scene(view.video)
         # What is missed of this person is not known yet, so errors are those of anybody.
-        anybody = self.person.identity @ scene.response.of_identity
+        anybody = self.person.identity @ scene.response.identity_response
         scene = replace(scene, own=anybody, response=replace(scene.response, relative=scene.response.absolute))
         turn = rotations.matrix(self.layout.turn(view.row[None]))
         path = solve_path(scene, view.landmarks[None], turn, Moments(np.zeros(1), np.zeros(1, dtype=np.int64)))
@@ -95,7 +95,7 @@ class Meeting:
 
     def scene(self, video: int) -> Scene:
         """What is known of one of the videos."""
-        points, response = self._points.baked(self.person.identity), self._response.for_size(self.person.size)
+        points, response = self._points.with_fixed(self.person.identity), self._response.scaled(self.person.size)
         return Scene(points, self.layout, response, self.person.own[video], self.person.lenses[video])
 
     def seen(self, take: Take) -> NDArray[np.floating]:

@@ -13,11 +13,11 @@ import numpy as np
 
 from mp2flame.downloads import cache_folder
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.geometry.skinned_points import Points, estimated_columns, n_active_expression
+from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns, n_active_expression
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.cache import prepare_head
-from mp2flame.landmark_model.error_model import Response, fit_response, load_response
+from mp2flame.landmark_model.error_model import LandmarkErrorModel, fit_error_model, load_error_model
 from mp2flame.landmark_model.error_samples import Script, rehearse
 from mp2flame.synthesis.landmark_samples import Plan
 
@@ -35,18 +35,18 @@ class Study:
     """At its mean identity."""
     embedding: LandmarkEmbedding
     """Where MediaPipe's landmarks lie on it."""
-    response: Response
+    response: LandmarkErrorModel
     """How they answer to what it does."""
 
     @cached_property
-    def points(self) -> Points:
+    def points(self) -> SkinnedPoints:
         """The landmarks of the mean identity; the coefficients that are estimated move them."""
-        return Points.of_head(self.head, self.embedding).chosen(estimated_columns(self.head))
+        return SkinnedPoints.at_landmarks(self.head, self.embedding).select_coefficients(estimated_columns(self.head))
 
     @cached_property
-    def usual_points(self) -> Points:
+    def usual_points(self) -> SkinnedPoints:
         """The same with the mean identity fixed; expression moves them."""
-        return self.points.baked(np.zeros(len(self.response.of_identity)))
+        return self.points.with_fixed(np.zeros(len(self.response.identity_response)))
 
 
 def study_head(
@@ -82,12 +82,12 @@ def study_head(
     prepared = prepare_head(head, landmarker, plan=plan, folder=place, on_picture=on_picture)
     file = place / f"{head.hash[:12]}-{_fingerprint(head, landmarker, script, plan)}.response.npz"
     try:
-        return Study(head, prepared.embedding, load_response(file))
+        return Study(head, prepared.embedding, load_error_model(file))
     except (MissingFileError, FormatError):
         # Not learned yet, or damaged since: learned now.
         place.mkdir(parents=True, exist_ok=True)
     rehearsal = rehearse(head, prepared.embedding, landmarker, script, on_picture=on_picture)
-    response = fit_response(rehearsal)
+    response = fit_error_model(rehearsal)
     response.save(file)
     return Study(head, prepared.embedding, response)
 

@@ -19,8 +19,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.skinned_points import Points
-from mp2flame.landmark_model.error_model import Precision, Response
+from mp2flame.geometry.skinned_points import SkinnedPoints
+from mp2flame.landmark_model.error_model import Information, LandmarkErrorModel
 from mp2flame.tracking.equations import Lens, Sight, miss_derivatives, misses, uprights, views
 from mp2flame.tracking.state import Layout
 
@@ -109,13 +109,18 @@ class _Problem:
     """Views of one person, linearised: columns identity (S'), then six of each view, then each video's log focal."""
 
     def __init__(
-        self, points: Points, layout: Layout, response: Response, shown: Sequence[View], lenses: Sequence[Lens]
+        self,
+        points: SkinnedPoints,
+        layout: Layout,
+        response: LandmarkErrorModel,
+        shown: Sequence[View],
+        lenses: Sequence[Lens],
     ) -> None:
         self._points, self._layout, self._response, self._lenses = points, layout, response, tuple(lenses)
         self._rows = np.stack([view.row for view in shown])
         self._landmarks = np.stack([view.landmarks for view in shown])
         self.video = np.array([view.video for view in shown])
-        self.s = len(response.of_identity)
+        self.s = len(response.identity_response)
         self.width = self.s + 6 * len(shown) + len(lenses)
         self.start = np.concatenate([np.zeros(self.s), self._rows[:, -6:].ravel(), np.zeros(len(lenses))])
 
@@ -126,7 +131,7 @@ class _Problem:
 
     def relative_size(self, identity: Float64) -> tuple[float, Float64]:
         """How large the head is where the mean identity's is 1, and (S',) how that grows."""
-        points = self._points.chosen(slice(0, self.s))
+        points = self._points.select_coefficients(slice(0, self.s))
         usual = float(points.sizes(np.zeros((1, self.s)))[0][0])
         size, growth = points.sizes(identity[None])
         return float(size[0]) / usual, growth[0] / usual
@@ -154,15 +159,15 @@ class _Problem:
         posed = self._points.differentiate(coefficients, self._layout.poses(rows), pose[:, 3:], joint)
         turns = rotations.matrix(pose[:, :3])
         upright = uprights(turns).swapaxes(1, 2)
-        moves = np.concatenate([posed.moves[:, :s], posed.moves[:, -6:]], axis=1)
+        moves = np.concatenate([posed.jacobian[:, :s], posed.jacobian[:, -6:]], axis=1)
         zoom = _zoom(posed.positions, tangents)[:, None]
         change = np.concatenate([miss_derivatives(moves, tangents).swapaxes(2, 3), zoom], axis=1) @ upright[:, None]
         size, growth = self.relative_size(identity)
         seen = (misses(posed.positions, tangents) @ upright).reshape(m, -1) / size
         change = change.reshape(m, s + 7, -1) / size
-        change[:, :s] -= self._response.of_identity + growth[:, None] / size * seen[:, None]
-        known = self._response.of_view(views(turns)) + rows[:, : self._layout.n_face] @ self._response.of_face
-        return seen - known - identity @ self._response.of_identity, change
+        change[:, :s] -= self._response.identity_response + growth[:, None] / size * seen[:, None]
+        known = self._response.view_bias(views(turns)) + rows[:, : self._layout.n_face] @ self._response.face_response
+        return seen - known - identity @ self._response.identity_response, change
 
     def columns(self, view: int, video: int) -> NDArray[np.intp]:
         """(S' + 7,) which of all unknowns a view of a video tells of."""
@@ -178,7 +183,7 @@ class _Problem:
             right[columns] += one.right
         return matrix, right
 
-    def seen(self, values: Float64, precision: Precision) -> tuple[Float64, Float64]:
+    def seen(self, values: Float64, precision: Information) -> tuple[Float64, Float64]:
         """What all views say, as evidence about these values."""
         residual, change = self.linearise(values)
         told = zip(self.video, *precision.normal(change, residual), strict=True)
@@ -195,9 +200,9 @@ def _zoom(positions: Float64, tangents: Float64) -> Float64:
 
 
 def know_person(
-    points: Points,
+    points: SkinnedPoints,
     layout: Layout,
-    response: Response,
+    response: LandmarkErrorModel,
     shown: Sequence[View],
     lenses: Sequence[Lens],
     *,
@@ -228,7 +233,7 @@ def know_person(
     weight = np.concatenate([np.ones(problem.s), poses, focal]) ** -2.0
     base = problem.start if before is None else before.unknowns
     more, push = problem.gathered(evidence)
-    values, precision = base, Precision(response.absolute)
+    values, precision = base, Information(response.absolute)
     for _ in range(steps):
         matrix, right = problem.seen(values, precision)
         pull = _BELIEVED / len(shown) * right + weight * values + push + more @ (values - base)
@@ -246,7 +251,7 @@ def know_person(
     size = problem.relative_size(identity)[0]
     missed = problem.linearise(values)[0]
     unlikely = _BELIEVED * precision.square(missed).mean() + weight @ values**2
-    left = missed + identity @ response.of_identity
+    left = missed + identity @ response.identity_response
     own = [size * left[problem.video == video].mean(axis=0) for video in range(len(lenses))]
     return Person(identity, size, problem.lenses(values), np.stack(own), float(unlikely), values)
 

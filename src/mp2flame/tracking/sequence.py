@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.skinned_points import Points
-from mp2flame.landmark_model.error_model import Precision
+from mp2flame.geometry.skinned_points import SkinnedPoints
+from mp2flame.landmark_model.error_model import Information
 from mp2flame.tracking.equations import Lens, Scene, Sight, face_equations, face_misses
 from mp2flame.tracking.skin import Skin, skin_equations, skin_evidence
 from mp2flame.tracking.smoothing import solve_chain, tied
@@ -86,7 +86,9 @@ class Path:
         return Path(self.rows[rows], self.misfit[rows], self.pixels[rows], self.trust[rows])
 
 
-def start_rows(points: Points, layout: Layout, lens: Lens, seen: NDArray[np.floating], reported: Float64) -> Float64:
+def start_rows(
+    points: SkinnedPoints, layout: Layout, lens: Lens, seen: NDArray[np.floating], reported: Float64
+) -> Float64:
     """Rows (N, D) to start from: a face at rest, turned as MediaPipe reports, as far away as it is large.
 
     Args:
@@ -271,7 +273,7 @@ def _doubted(scene: Scene, rows: Float64, sight: Sight) -> Sight:
 
 def _judged(scene: Scene, rows: Float64, sight: Sight) -> Path:
     left = face_misses(scene, rows, sight)
-    misfit = np.sqrt(Precision(scene.response.relative).square(left) / left.shape[1])
+    misfit = np.sqrt(Information(scene.response.relative).square(left) / left.shape[1])
     aside = left.reshape(len(rows), -1, 3)[..., :2]
     depth = -(scene.points.pose(rows[:, : scene.layout.n_expression], scene.layout.poses(rows), rows[:, -3:])[..., 2])
     square = ((aside * scene.lens.focal / depth[..., None]) ** 2).sum(axis=2)

@@ -20,7 +20,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.geometry.skinned_points import Points
+from mp2flame.geometry.skinned_points import SkinnedPoints
 from mp2flame.parallel import in_threads
 from mp2flame.tracking.chart import Chart, Marks
 from mp2flame.tracking.state import chunks
@@ -49,16 +49,16 @@ class Skin:
         return Skin(self.chart, self.marks[rows])
 
 
-def _derivatives(chart: Chart, points: Points, coefficients: Float64, rows: Float64) -> tuple[Float64, Float64]:
+def _derivatives(chart: Chart, points: SkinnedPoints, coefficients: Float64, rows: Float64) -> tuple[Float64, Float64]:
     """Places (N, P, 2) of points in frames, and how they change (N, C + 12 + 3, 2, P): coefficients, then poses."""
     layout = chart.layout
     posed = points.differentiate(coefficients, layout.poses(rows), layout.translation(rows), layout.moving)
     nearer = chart.lens.focal / -posed.positions[..., 2]
     places = chart.lens.pixels(posed.positions)
     away = ((places - chart.lens.middle) / chart.lens.focal).swapaxes(1, 2)
-    change = away[:, None] * posed.moves[:, :, 2:]
-    change[:, :, 0] += posed.moves[:, :, 0]
-    change[:, :, 1] -= posed.moves[:, :, 1]
+    change = away[:, None] * posed.jacobian[:, :, 2:]
+    change[:, :, 0] += posed.jacobian[:, :, 0]
+    change[:, :, 1] -= posed.jacobian[:, :, 1]
     change *= nearer[:, None, None]
     return places, change
 

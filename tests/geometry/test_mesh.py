@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 pytest.importorskip("pyvista", reason="needs the extra render")
 
 from mp2flame.geometry.camera import Camera
-from mp2flame.geometry.ray_casting import cast
+from mp2flame.geometry.mesh import cast_rays
 from mp2flame.render import MeshRenderer
 
 _VIEWS = [(0.0, 0.0, 0.6), (25.0, -12.0, 0.7), (-31.0, 18.0, 0.5)]
@@ -65,12 +65,12 @@ def test_rays_meet_what_a_plain_loop_says() -> None:
     origin = np.array([0.2, 0.1, 5.0])
     rays = rng.normal(scale=(0.15, 0.15, 0.0), size=(80, 3)) - [0, 0, 1]
     rays /= np.linalg.norm(rays, axis=1, keepdims=True)
-    hits = cast(vertices, faces, origin, rays)
-    assert 10 < (hits.face >= 0).sum() < 80
+    hits = cast_rays(vertices, faces, origin, rays)
+    assert 10 < (hits.triangle >= 0).sum() < 80
     for k, ray in enumerate(rays):
         face, weights = _first_hit(vertices, faces, origin, ray)
-        assert hits.face[k] == face
+        assert hits.triangle[k] == face
         np.testing.assert_allclose(hits.barycentric[k], weights, atol=1e-6)
         normal = np.cross(*(vertices[faces[face, 1:]] - vertices[faces[face, 0]]))
         facing = 0.0 if face < 0 else abs(normal @ ray) / np.linalg.norm(normal)
-        assert hits.facing[k] == pytest.approx(facing, abs=1e-9)
+        assert hits.cosine[k] == pytest.approx(facing, abs=1e-9)

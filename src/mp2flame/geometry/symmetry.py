@@ -16,8 +16,6 @@ from mp2flame.mapping.linear import N_ROTATIONS
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
 
-__all__ = ["Symmetry", "head_symmetry", "parameter_directions"]
-
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
@@ -29,7 +27,7 @@ _ASYMMETRY_M = 0.003
 
 
 @lru_cache(maxsize=2)
-def parameter_directions(head: FlameHead) -> Float32:
+def head_jacobian(head: FlameHead) -> Float32:
     """(E + 9, V, 3) metres that vertices move for one unit of each parameter, near a slightly open mouth."""
     e = head.n_expression
     base = np.zeros((1, e + N_ROTATIONS))
@@ -68,7 +66,7 @@ def head_symmetry(head: FlameHead) -> Symmetry | None:
     if np.quantile(distance, 0.95) > _ASYMMETRY_M:
         return None
     e = head.n_expression
-    basis = parameter_directions(head)[:e].astype(np.float64)
+    basis = head_jacobian(head)[:e].astype(np.float64)
     mirrored = (basis[:, partner] * flip).reshape(e, -1)
     flat = basis.reshape(e, -1)
     # Components that move nothing measurable have no mirror; they stay zero.
