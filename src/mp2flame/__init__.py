@@ -18,7 +18,7 @@ from mp2flame.data import FlameParams, Frame, HeadLike, Observation, concatenate
 if TYPE_CHECKING:
     from mp2flame.filters import default_filters
     from mp2flame.formats import load_params
-    from mp2flame.head import FlameHead, load_head, save_head
+    from mp2flame.head import FlameHead, load_head
     from mp2flame.mapping import BlendshapeMapping, load_mapping
     from mp2flame.pipeline import Pipeline, Report, drive
     from mp2flame.sinks import open_sink
@@ -44,7 +44,6 @@ __all__ = [
     "load_params",
     "open_sink",
     "open_source",
-    "save_head",
 ]
 
 _HOMES = {
@@ -59,7 +58,6 @@ _HOMES = {
     "load_params": "formats",
     "open_sink": "sinks",
     "open_source": "sources",
-    "save_head": "head",
 }
 
 

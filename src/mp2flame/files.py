@@ -6,14 +6,17 @@ content gives the same bytes. A file is read only if it is a regular file of a s
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
 import socket
 import stat
+import zipfile
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -36,8 +39,11 @@ __all__ = [
     "check_writable",
     "encode_safetensors",
     "exclusive_lock",
+    "file_sha256",
     "read_bounded",
+    "read_npz",
     "read_safetensors",
+    "read_zip_member",
     "write_atomic",
     "write_errors",
 ]
@@ -368,6 +374,15 @@ def read_bounded(path: Path, what: str, *, limit: int) -> bytes:
     return data
 
 
+def file_sha256(path: Path) -> str:
+    """The sha256 of a file's bytes, hexadecimal, read a piece at a time."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(1 << 20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 # --- safetensors -----------------------------------------------------------------------------------------------------
 
 _TYPE_NAMES: Final = {
@@ -429,3 +444,89 @@ def read_safetensors(
     except (SafetensorError, OSError, ValueError, TypeError, AttributeError) as error:
         raise FormatError(f"{path}: truncated or no .safetensors file ({plain(error)}); {advice}") from error
     return arrays, metadata
+
+
+# --- npz -------------------------------------------------------------------------------------------------------------
+
+
+def read_npz(
+    path: Path,
+    what: str,
+    *,
+    limit: int,
+    keys: Collection[str] | None = None,
+    skip: Collection[str] = (),
+    read_objects: Callable[[str, bytes], NDArray[Any]] | None = None,
+) -> Arrays:
+    """Arrays of an `.npz` file by name. Nothing pickled is loaded; arrays of Python objects are left out.
+
+    Args:
+        path: the file.
+        what: is expected there, for messages.
+        limit: the largest number of bytes that the arrays may take together, unpacked.
+        keys: the arrays to read, where they exist; None for all.
+        skip: arrays to leave out.
+        read_objects: makes an array of the name and the pickled bytes of an array of Python objects.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is truncated, damaged, no `.npz`, or unpacks to more than `limit` bytes.
+    """
+    check_regular(path, what)
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            members = {
+                name: info
+                for info in archive.infolist()
+                if info.filename.endswith(".npy")
+                and (name := info.filename.removesuffix(".npy")) not in skip
+                and (keys is None or name in keys)
+            }
+            size = sum(info.file_size for info in members.values())
+            if size > limit:
+                raise FormatError(f"{path}: its arrays unpack to {size} bytes; a {what} has at most {limit}")
+            arrays = {name: _read_member(archive, info, name, read_objects) for name, info in members.items()}
+    except Mp2FlameError:
+        raise
+    except Exception as error:
+        raise FormatError(
+            f"{path}: expected a whole {what}; truncated, damaged or no .npz file ({plain(error, 100)})"
+        ) from error
+    return {name: array for name, array in arrays.items() if array is not None}
+
+
+def _read_member(
+    archive: zipfile.ZipFile,
+    info: zipfile.ZipInfo,
+    name: str,
+    read_objects: Callable[[str, bytes], NDArray[Any]] | None,
+) -> NDArray[Any] | None:
+    with archive.open(info) as member:
+        version = np.lib.format.read_magic(member)
+        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read_header(member)
+        if dtype.hasobject:
+            return None if read_objects is None else read_objects(name, member.read())
+        count = math.prod(shape)
+        if not all(type(length) is int for length in shape) or count * dtype.itemsize > info.file_size:
+            raise ValueError(f"{name} is shorter than its header says")
+        data = member.read(count * dtype.itemsize)
+        return np.frombuffer(data, dtype=dtype, count=count).reshape(shape, order="F" if fortran else "C")
+
+
+def read_zip_member(path: Path, ending: str, what: str, *, limit: int) -> bytes | None:
+    """The first file in a zip archive whose name has this ending; None where there is none.
+
+    Raises:
+        MissingFileError: there is no such archive.
+        FormatError: it is truncated, damaged, or the file in it is larger than `limit` bytes.
+    """
+    check_regular(path, what)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            info = next((info for info in archive.infolist() if info.filename.endswith(ending)), None)
+            if info is None or info.file_size <= limit:
+                return None if info is None else archive.read(info)
+    except Exception as error:
+        raise FormatError(f"{path}: truncated or no {what} ({plain(error, 100)})") from error
+    raise FormatError(f"{path}: {info.filename} unpacks to {info.file_size} bytes; a {what} has at most {limit}")

@@ -56,13 +56,12 @@ def test_a_head_without_expression_components_is_refused(
     pytest.importorskip("pyvista")
     pytest.importorskip("mediapipe")
     pytest.importorskip("pyarrow")
-    from mp2flame.head import save_head
 
     head = load_head("builtin")
     stilled = head.arrays.shapedirs.copy()
     stilled[:, :, head.n_shape :] = 0
     path = tmp_path / "still.safetensors"
-    save_head(replace(head, arrays=replace(head.arrays, shapedirs=stilled)), path)
+    replace(head, arrays=replace(head.arrays, shapedirs=stilled)).save(path)
     code, said = _run(capsys, "calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--landmarker", landmarker)
     assert code == 1
     assert "expected a head whose expression components move it" in said
@@ -76,14 +75,13 @@ def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_picture_saved(
     pytest.importorskip("pyvista")
     pytest.importorskip("mediapipe")
     pytest.importorskip("pyarrow")
-    from mp2flame.head import save_head
 
     head = load_head("builtin")
     # Under black and white speckles nothing looks like a face, whatever its form is.
     speckles = np.random.default_rng(0).integers(0, 2, (head.n_vertices, 1)) * 255
     path = tmp_path / "speckled.safetensors"
     colors = np.repeat(speckles, 3, axis=1).astype(np.uint8)
-    save_head(replace(head, arrays=replace(head.arrays, vertex_colors=colors)), path)
+    replace(head, arrays=replace(head.arrays, vertex_colors=colors)).save(path)
     code, said = _run(
         capsys,
         *("calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--work", tmp_path / "work"),
@@ -103,7 +101,6 @@ def test_a_head_that_mediapipe_seldom_finds_is_refused_before_people_are_photogr
     pytest.importorskip("pyvista")
     pytest.importorskip("mediapipe")
     pytest.importorskip("pyarrow")
-    from mp2flame.head import save_head
 
     arrays = load_head("builtin").arrays
     # So low a face is still found from the front, but seldom from elsewhere.
@@ -114,7 +111,7 @@ def test_a_head_that_mediapipe_seldom_finds_is_refused_before_people_are_photogr
         shapedirs=np.einsum("ij,vjk->vik", low, arrays.shapedirs),
     )
     path = tmp_path / "low.safetensors"
-    save_head(replace(load_head("builtin"), arrays=pressed), path)
+    replace(load_head("builtin"), arrays=pressed).save(path)
     code, said = _run(
         capsys,
         *("calibrate", "--head", path, "-o", tmp_path / "m.safetensors", "--work", tmp_path / "work"),

@@ -12,7 +12,7 @@ import scipy.sparse
 from safetensors.numpy import save_file
 
 from mp2flame.errors import InputError, MissingFileError, SinkError
-from mp2flame.head import FlameHead, describe, load_head, save_head
+from mp2flame.head import FlameHead, describe, load_head
 from mp2flame.head import versions as versions_module
 from tests.helpers.heads import Arrays, load_arrays, random_arrays, random_params, save_pickle
 
@@ -28,7 +28,7 @@ def test_every_kind_of_file_is_the_same_head(tmp_path: Path) -> None:
     wide = {name: value.astype(np.float64) if value.dtype.kind == "f" else value for name, value in arrays.items()}
     wide["J_regressor"] = scipy.sparse.csc_matrix(wide["J_regressor"])
     first = load_head(save_pickle(tmp_path, wide))
-    save_head(first, tmp_path / "head.safetensors")
+    first.save(tmp_path / "head.safetensors")
     heads = [first, load_head(tmp_path / "head.safetensors"), load_arrays(tmp_path, arrays)]
     params = random_params(3, 100)
     for head in heads:
@@ -39,7 +39,7 @@ def test_every_kind_of_file_is_the_same_head(tmp_path: Path) -> None:
 
 def test_the_kind_is_told_by_content(tmp_path: Path) -> None:
     head = load_arrays(tmp_path, random_arrays())
-    save_head(head, tmp_path / "head.safetensors")
+    head.save(tmp_path / "head.safetensors")
     for name, source in (("a.pkl", "head.npz"), ("b.npz", "head.safetensors"), ("c", "head.safetensors")):
         (tmp_path / name).write_bytes((tmp_path / source).read_bytes())
         assert load_head(tmp_path / name).hash == head.hash
@@ -82,7 +82,7 @@ def _full(folder: Path) -> FlameHead:
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     head = _full(tmp_path)
-    save_head(head, tmp_path / "again.safetensors")
+    head.save(tmp_path / "again.safetensors")
     again = load_head(tmp_path / "again.safetensors")
     assert again.hash == head.hash
     assert again.version == "a test"
@@ -91,7 +91,7 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
         np.testing.assert_array_equal(getattr(again, name), getattr(head, name))
     np.testing.assert_array_equal(again.blendshapes().expression, head.blendshapes().expression)
     np.testing.assert_array_equal(again(random_params(4, 10)), head(random_params(4, 10)))
-    save_head(again, tmp_path / "third.safetensors")
+    again.save(tmp_path / "third.safetensors")
     assert load_head(tmp_path / "third.safetensors").source_sha256 == again.source_sha256
 
 
@@ -99,7 +99,7 @@ def test_saving_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.
     head = load_arrays(tmp_path, random_arrays())
     target = tmp_path / "out" / "head.safetensors"
     with pytest.raises(MissingFileError, match=r"cannot write .*head\.safetensors"):
-        save_head(head, target)
+        head.save(target)
     target.parent.mkdir()
     target.write_bytes(b"before")
 
@@ -108,7 +108,7 @@ def test_saving_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(Path, "replace", full)
     with pytest.raises(SinkError, match="No space left on device"):
-        save_head(head, target)
+        head.save(target)
     assert [path.name for path in target.parent.iterdir()] == ["head.safetensors"]
     assert target.read_bytes() == b"before"
 
@@ -116,9 +116,9 @@ def test_saving_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.
 def test_saving_refuses_other_suffixes_and_baked_identities(tmp_path: Path) -> None:
     head = load_arrays(tmp_path, random_arrays())
     with pytest.raises(InputError, match=r"ends in \.safetensors; got 'head\.pkl'"):
-        save_head(head, tmp_path / "head.pkl")
+        head.save(tmp_path / "head.pkl")
     with pytest.raises(InputError, match="identity baked in"):
-        save_head(head.with_shape([1.0]), tmp_path / "head.safetensors")
+        head.with_shape([1.0]).save(tmp_path / "head.safetensors")
 
 
 def test_describe(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_describe(tmp_path: Path) -> None:
     assert facts["version"] == "a test"
     assert (facts["vertices"], facts["faces"]) == (60, 120)
     assert (facts["identity coefficients"], facts["expression coefficients"]) == (10, 10)
-    assert facts["ARKit shapes"] is facts["vertex colours"] is facts["regions"] is True
+    assert facts["ARKit shapes"] is facts["vertex colors"] is facts["regions"] is True
     assert describe(load_head("builtin"))["licence"] == "CC0-1.0"
 
 
@@ -167,7 +167,7 @@ def test_an_official_file_is_known_by_its_hash(tmp_path: Path, monkeypatch: pyte
     assert load_head(path).version == load_head(path, version="FLAME 2020").version == "FLAME 2020"
     with pytest.raises(InputError, match=r"expected version 'FLAME 2020'.*got 'FLAME 2023'"):
         load_head(path, version="FLAME 2023")
-    save_head(load_head(path), tmp_path / "head.safetensors")
+    load_head(path).save(tmp_path / "head.safetensors")
     assert load_head(tmp_path / "head.safetensors").version == "FLAME 2020"
 
 

@@ -86,13 +86,13 @@ def test_our_file_has_the_official_fields(tmp_path: Path) -> None:
     [
         ({"landmark_index": np.array([4, 4, 0])}, "distinct"),
         ({"landmark_index": np.array([4, 478, 0])}, r"0\.\.477"),
-        ({"landmark_index": np.array([4, 0.5, 0])}, "fractions"),
+        ({"landmark_index": np.array([4, 0.5, 0])}, "landmark_index must be an array of int64"),
         ({"landmark_index": np.array([])}, "distinct"),
-        ({"face_index": np.array([-1, 0, 1])}, "not negative"),
+        ({"face_index": np.array([-1, 0, 1])}, "must not be negative"),
         ({"face_index": np.array([0, 1])}, r"\(3,\)"),
         ({"barycentric": np.ones((3, 3))}, "sum to one"),
         ({"barycentric": np.full((3, 3), np.nan)}, "finite"),
-        ({"spread": np.ones(2)}, r"spread must be finite numbers \(3,\)"),
+        ({"spread": np.ones(2)}, r"spread must have shape \(3,\)"),
     ],
 )
 def test_wrong_values_are_named(changes: dict[str, Any], message: str) -> None:
@@ -121,9 +121,9 @@ def test_another_head_is_refused(tmp_path: Path) -> None:
     [
         ({"landmark_indices": None}, "landmark_indices missing"),
         ({"lmk_b_coords": np.ones((3, 3))}, "sum to one"),
-        ({"lmk_face_idx": np.array([{}, 1, 2], dtype=object)}, "another kind"),
+        ({"lmk_face_idx": np.array([{}, 1, 2], dtype=object)}, "no .npz file|not an embedding"),
         ({"format": "mp2flame-landmark-errors"}, "another kind of file"),
-        ({"format": "mp2flame-embedding", "format_version": "2"}, "newer mp2flame"),
+        ({"format": "mp2flame-embedding", "format_version": "2"}, "newer than 1"),
     ],
 )
 def test_wrong_files_are_refused(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
@@ -139,7 +139,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(FormatError, match="truncated"):
             load_embedding(path)
     np.save(tmp_path / "single.npy", np.zeros(3))
-    with pytest.raises(FormatError, match="several arrays"):
+    with pytest.raises(FormatError, match=r"no \.npz file"):
         load_embedding(tmp_path / "single.npy")
     with pytest.raises(MissingFileError, match="no such file"):
         load_embedding(tmp_path / "none.npz")

@@ -94,10 +94,10 @@ def test_more_expression_coefficients_are_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
-        (np.zeros(301), r"at most 300 identity coefficients.*got shape \(301,\)"),
-        (np.zeros((1, 10)), r"got shape \(1, 10\)"),
-        ([np.nan], "finite identity coefficients"),
-        ("tall", "identity coefficients .* as numbers; got str"),
+        (np.zeros(301), r"at most 300 identity coefficients.*got 301"),
+        (np.zeros((1, 10)), r"got \(1, 10\)"),
+        ([np.nan], "identity coefficients must be finite"),
+        ("tall", "identity coefficients must be an array of float32; got str"),
     ],
 )
 def test_foreign_identities_are_refused(head: FlameHead, shape: object, message: str) -> None:

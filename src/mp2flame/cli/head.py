@@ -53,7 +53,7 @@ class Convert:
 
     def run(self) -> int:
         """Convert and say what was written."""
-        from mp2flame.head import load_head, save_head
+        from mp2flame.head import load_head
 
         target = self.output or self.file.with_suffix(".safetensors")
         if target.suffix != ".safetensors":
@@ -61,7 +61,7 @@ class Convert:
         if target.exists() and target.resolve() == self.file.resolve():
             raise InputError(f"the output {target} is the input itself: choose another name")
         head = load_head(self.file, version=self.version, n_shape=self.n_shape)
-        save_head(head, target)
+        head.save(target)
         out.print(f"wrote {target}: {head.version}, hash {head.hash[:12]}", soft_wrap=True)
         return 0
 

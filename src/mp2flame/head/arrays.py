@@ -7,7 +7,7 @@ components. Metres, +Y up, the face looks to +Z, +X is the subject's left.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import ARKIT
 from mp2flame.errors import FormatError
 from mp2flame.head.skinning import Basis, make_basis
-
-__all__ = ["BLENDSHAPE_KEYS", "OPTIONAL_KEYS", "REQUIRED_KEYS", "HeadArrays", "check_arrays"]
+from mp2flame.validation import check_array
 
 Array = NDArray[Any]
 Float32 = NDArray[np.float32]
@@ -100,24 +99,76 @@ class HeadArrays:
         return digest.hexdigest()
 
 
-def _checked(get: Callable[[str], Array], name: str, shape: tuple[int | None, ...], kinds: str, source: str) -> Array:
-    """Array `name`, of one of these dtype kinds and this shape (None is any length); floats finite, as float32."""
-    array = get(name)
-    wanted = "(" + ", ".join("any" if size is None else str(size) for size in shape) + ("," * (len(shape) == 1)) + ")"
-    if array.dtype.kind not in kinds:
-        raise FormatError(f"{source}: {name} must be numbers of kind {kinds}; got {array.dtype}: not a FLAME head")
-    if array.ndim != len(shape) or any(size not in (None, got) for size, got in zip(shape, array.shape, strict=True)):
-        raise FormatError(f"{source}: {name} must have shape {wanted}; got {array.shape}: not a FLAME head")
-    if array.dtype.kind == "f":
-        with np.errstate(over="ignore"):
-            array = np.ascontiguousarray(array, dtype=np.float32)
-        if not np.isfinite(array).all():
-            raise FormatError(f"{source}: {name} must be finite; got NaN or infinity: fetch the file again")
-    return array
+def check_arrays(arrays: Mapping[str, Array], source: str, n_shape: int | None = None) -> HeadArrays:
+    """Check a head's arrays, in FLAME's names, and bring them to float32.
+
+    Args:
+        arrays: `REQUIRED_KEYS`, and any of `OPTIONAL_KEYS`.
+        source: what to call the file in messages.
+        n_shape: S, where `shapedirs` does not say by its width.
+
+    Raises:
+        FormatError: an array is absent, or has the wrong shape, kind or values.
+    """
+
+    def get(name: str, shape: tuple[int | str, ...], dtype: type[Any] = np.float32) -> Array:
+        if name not in arrays:
+            raise FormatError(
+                f"{source}: expected a FLAME head with {name}; got {', '.join(sorted(arrays)) or 'nothing'}"
+            )
+        array = arrays[name]
+        if dtype is not np.float32 and array.dtype.kind not in "iu":
+            raise FormatError(f"{source}: {name} must be whole numbers; got {array.dtype}: not a FLAME head")
+        checked = check_array(f"{source}: {name}", array, shape, dtype, finite=True, error=FormatError)
+        return np.ascontiguousarray(checked)
+
+    def indices(name: str, shape: tuple[int | str, ...]) -> NDArray[np.uint32]:
+        array = get(name, shape, np.int64)
+        if array.size and (array.min() < 0 or array.max() >= n_vertices):
+            raise FormatError(
+                f"{source}: {name} must index {n_vertices} vertices; got {array.min()} to {array.max()}: damaged file"
+            )
+        return array.astype(np.uint32)
+
+    template = get("v_template", ("V", 3))
+    n_vertices = len(template)
+    if n_vertices == 0:
+        raise FormatError(f"{source}: expected a head with vertices; got none")
+    shapedirs = get("shapedirs", (n_vertices, 3, "S + E"))
+    identity = _split(shapedirs.shape[2], n_shape, source)
+    extras: dict[str, Any] = {
+        name: get(name, shape, np.uint8)
+        for name, shape in (("vertex_colors", (n_vertices, 3)), ("region", (n_vertices,)))
+        if name in arrays
+    }
+    if "mirror" in arrays:
+        extras["mirror"] = indices("mirror", (n_vertices,))
+    if any(key in arrays for key in BLENDSHAPE_KEYS.values()):
+        widths = {"expression": shapedirs.shape[2] - identity}
+        extras["blendshapes"] = {
+            field: get(key, (len(ARKIT), widths.get(field, 3))) for field, key in BLENDSHAPE_KEYS.items()
+        }
+    return HeadArrays(
+        v_template=template,
+        faces=indices("f", ("F", 3)),
+        shapedirs=shapedirs,
+        posedirs=get("posedirs", (n_vertices, 3, _N_CORRECTIVES)),
+        regressor=get("J_regressor", (N_JOINTS, n_vertices)),
+        weights=get("weights", (n_vertices, N_JOINTS)),
+        parents=_parents(arrays, source),
+        n_shape=identity,
+        **extras,
+    )
 
 
-def _parents(table: Array, source: str) -> tuple[int, ...]:
+def _parents(arrays: Mapping[str, Array], source: str) -> tuple[int, ...]:
     """Parent joints from a kinematic tree (2, 5); FLAME writes the root's as -1 in 32 or 64 unsigned bits."""
+    table = arrays.get("kintree_table", np.zeros(0))
+    if table.shape != (2, N_JOINTS) or table.dtype.kind not in "iu":
+        raise FormatError(
+            f"{source}: kintree_table must have shape (2, {N_JOINTS}) and be whole numbers; got {table.shape} of "
+            f"{table.dtype}: not a FLAME head"
+        )
     parents = [-1 if int(parent) >= 2**32 - 1 else int(parent) for parent in table[0]]
     if parents[0] != -1 or not all(0 <= parent < joint for joint, parent in enumerate(parents[1:], start=1)):
         raise FormatError(
@@ -137,74 +188,3 @@ def _split(width: int, n_shape: int | None, source: str) -> int:
     if not 0 <= known <= width:
         raise FormatError(f"{source}: expected n_shape from 0 to {width}, the width of shapedirs; got {known}")
     return known
-
-
-def _indices(array: Array, name: str, limit: int, source: str) -> NDArray[np.uint32]:
-    if array.size and (int(array.min()) < 0 or int(array.max()) >= limit):
-        raise FormatError(
-            f"{source}: {name} must index {limit} vertices; got {int(array.min())} to {int(array.max())}: damaged file"
-        )
-    return np.ascontiguousarray(array, dtype=np.uint32)
-
-
-def _extras(arrays: Mapping[str, Array], n_vertices: int, n_expression: int, source: str) -> dict[str, Any]:
-    """The optional arrays that are there."""
-    found: dict[str, Any] = {}
-    for name, shape in (("vertex_colors", (n_vertices, 3)), ("region", (n_vertices,))):
-        if name in arrays:
-            checked = _checked(arrays.__getitem__, name, shape, "u", source)
-            found[name] = np.ascontiguousarray(checked, dtype=np.uint8)
-    if "mirror" in arrays:
-        mirror = _checked(arrays.__getitem__, "mirror", (n_vertices,), "iu", source)
-        found["mirror"] = _indices(mirror, "mirror", n_vertices, source)
-    if any(key in arrays for key in BLENDSHAPE_KEYS.values()):
-        get = _required(arrays, source)
-        found["blendshapes"] = {
-            field: _checked(get, key, (len(ARKIT), n_expression if field == "expression" else 3), "f", source)
-            for field, key in BLENDSHAPE_KEYS.items()
-        }
-    return found
-
-
-def _required(arrays: Mapping[str, Array], source: str) -> Callable[[str], Array]:
-    def get(name: str) -> Array:
-        if name not in arrays:
-            raise FormatError(
-                f"{source}: expected a FLAME head with {name}; got {', '.join(sorted(arrays)) or 'nothing'}"
-            )
-        return arrays[name]
-
-    return get
-
-
-def check_arrays(arrays: Mapping[str, Array], source: str, n_shape: int | None = None) -> HeadArrays:
-    """Check a head's arrays, in FLAME's names, and bring them to float32.
-
-    Args:
-        arrays: `REQUIRED_KEYS`, and any of `OPTIONAL_KEYS`.
-        source: what to call the file in messages.
-        n_shape: S, where `shapedirs` does not say by its width.
-
-    Raises:
-        FormatError: an array is absent, or has the wrong shape, kind or values.
-    """
-    get = _required(arrays, source)
-    template = _checked(get, "v_template", (None, 3), "f", source)
-    n_vertices = len(template)
-    if n_vertices == 0:
-        raise FormatError(f"{source}: expected a head with vertices; got none")
-    shapedirs = _checked(get, "shapedirs", (n_vertices, 3, None), "f", source)
-    identity = _split(shapedirs.shape[2], n_shape, source)
-    tree = _checked(get, "kintree_table", (2, N_JOINTS), "iu", source)
-    faces = _checked(get, "f", (None, 3), "iu", source)
-    return HeadArrays(
-        v_template=template,
-        faces=_indices(faces, "f", n_vertices, source),
-        shapedirs=shapedirs,
-        posedirs=_checked(get, "posedirs", (n_vertices, 3, _N_CORRECTIVES), "f", source),
-        regressor=_checked(get, "J_regressor", (N_JOINTS, n_vertices), "f", source),
-        weights=_checked(get, "weights", (n_vertices, N_JOINTS), "f", source),
-        parents=_parents(tree, source),
-        n_shape=identity,
-        **_extras(arrays, n_vertices, shapedirs.shape[2] - identity, source),
-    )

@@ -1,34 +1,20 @@
-"""Heads from files and to files.
-
-A head in our format is one `.safetensors`: FLAME's arrays by FLAME's names (`v_template`, `f`, `shapedirs`, `posedirs`,
-`J_regressor`, `weights`, `kintree_table`; float32, or float16 for the three bases), the optional `vertex_colors`,
-`region`, `mirror` and `blendshape_*`, and string metadata: `format` "mp2flame-head", `format_version`, `version`,
-`n_shape`, `n_expression`, `source_sha256` and whatever the source said of licence and provenance.
-"""
+"""Heads from files of any kind: FLAME's own, and ours (see `mp2flame.head.model`)."""
 
 from __future__ import annotations
 
-import json
 import re
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT
-from mp2flame.errors import FormatError, InputError
-from mp2flame.files import write_atomic
-from mp2flame.head.arrays import BLENDSHAPE_KEYS, check_arrays
-from mp2flame.head.model import FlameHead
-from mp2flame.head.reading import RawHead, read_head
+from mp2flame.errors import FormatError, plain
+from mp2flame.head.arrays import check_arrays
+from mp2flame.head.model import FORMAT, FORMAT_VERSION, FlameHead
+from mp2flame.head.readers import RawHead, read_head
 from mp2flame.head.versions import name_version
-
-__all__ = ["describe", "load_head", "save_head"]
-
-_FORMAT = "mp2flame-head"
-_FORMAT_VERSION = "1"
+from mp2flame.validation import check_header
 
 
 def _builtin() -> Path:
@@ -38,15 +24,14 @@ def _builtin() -> Path:
 def _declared_split(raw: RawHead, source: str) -> int | None:
     """The S that a file's metadata states, after checking that the metadata is ours and consistent."""
     metadata = raw.metadata
-    said = metadata.get("format", _FORMAT), metadata.get("format_version", _FORMAT_VERSION)
-    if said != (_FORMAT, _FORMAT_VERSION):
-        raise FormatError(
-            f"{source}: expected format {_FORMAT!r}, version {_FORMAT_VERSION}; got {said[0]!r}, version {said[1]}: "
-            "another kind of file, or one of a newer mp2flame"
-        )
+    if "format" in metadata or "format_version" in metadata:
+        header = {"format": FORMAT, "format_version": FORMAT_VERSION, **metadata}
+        check_header(header, expected=FORMAT, newest=FORMAT_VERSION, source=source)
     names = metadata.get("blendshape_names", "")
     if names and re.findall(r"\w+", names) != list(ARKIT):
-        raise FormatError(f"{source}: expected blendshape_names to be ARKit's 52 in Apple's order; got {names:.60}...")
+        raise FormatError(
+            f"{source}: expected blendshape_names to be ARKit's 52 in Apple's order; got {plain(names, 60)}"
+        )
     if "n_shape" not in metadata:
         return None
     try:
@@ -94,62 +79,9 @@ def load_head(source: str | Path, *, version: str | None = None, n_shape: int | 
     return FlameHead(arrays, named, source_sha256=sha256, metadata=dict(raw.metadata))
 
 
-def _tensors(head: FlameHead) -> dict[str, NDArray[Any]]:
-    arrays = head.arrays
-    tensors: dict[str, NDArray[Any]] = {
-        "v_template": arrays.v_template,
-        "f": arrays.faces,
-        "shapedirs": arrays.shapedirs,
-        "posedirs": arrays.posedirs,
-        "J_regressor": arrays.regressor,
-        "weights": arrays.weights,
-        "kintree_table": np.array([arrays.parents, range(len(arrays.parents))], dtype=np.int64),
-    }
-    for name in ("vertex_colors", "region", "mirror"):
-        value = getattr(arrays, name)
-        if value is not None:
-            tensors[name] = value
-    for name, value in (arrays.blendshapes or {}).items():
-        tensors[BLENDSHAPE_KEYS[name]] = value
-    return tensors
-
-
-def save_head(head: FlameHead, path: str | Path) -> None:
-    """Write a head as `.safetensors`: safe to share, and several times faster to load than a pickle.
-
-    The file is written beside its place and moved there when it is whole.
-
-    Raises:
-        InputError: the name does not end in `.safetensors`, or an identity is baked into the head.
-        SinkError: the file cannot be written.
-    """
-    from safetensors.numpy import save
-
-    target = Path(path)
-    if target.suffix.lower() != ".safetensors":
-        raise InputError(f"expected a file name that ends in .safetensors; got {target.name!r}")
-    if head.shape is not None and head.shape.any():
-        raise InputError(
-            "expected a head at the mean identity; got one with an identity baked in: save the head itself"
-        )
-    metadata = {
-        **head.metadata,
-        "format": _FORMAT,
-        "format_version": _FORMAT_VERSION,
-        "version": head.version,
-        "n_shape": str(head.n_shape),
-        "n_expression": str(head.n_expression),
-    }
-    if head.arrays.blendshapes is not None:
-        metadata["blendshape_names"] = json.dumps(list(ARKIT))
-    if head.source_sha256 is not None:
-        metadata["source_sha256"] = head.source_sha256
-    write_atomic(target, save(_tensors(head), metadata))
-
-
 def describe(head: FlameHead) -> dict[str, str | int | bool | None]:
     """What a person wants to know of a head, by name."""
-    size = np.ptp(head.template, axis=0)
+    size = np.ptp(head.v_template, axis=0)
     return {
         "version": head.version,
         "hash": head.hash,
@@ -160,7 +92,7 @@ def describe(head: FlameHead) -> dict[str, str | int | bool | None]:
         "identity coefficients": head.n_shape,
         "expression coefficients": head.n_expression,
         "size": f"{size[0]:.3f} x {size[1]:.3f} x {size[2]:.3f} m",
-        "vertex colours": head.vertex_colors is not None,
+        "vertex colors": head.vertex_colors is not None,
         "regions": head.region is not None,
         "ARKit shapes": head.arrays.blendshapes is not None,
         "licence": head.metadata.get("licence"),

@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 
 from mp2flame import rotations
 
-__all__ = ["Basis", "Rest", "make_basis", "make_rest", "pose_vertices"]
-
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
@@ -106,6 +104,15 @@ def _world(local: Float64, joints: Float64, parents: tuple[int, ...]) -> Float64
     for joint, parent in enumerate(parents[1:], start=1):
         frames[:, joint] = frames[:, parent] @ frames[:, joint]
     return frames
+
+
+def pose_joints(basis: Basis, rest: Rest, expression: Float32, poses: Float32, translation: Float32) -> Float32:
+    """The joints (N, J, 3) of N frames, float32, metres; arguments as for `pose_vertices`."""
+    n, width = expression.shape
+    with np.errstate(invalid="ignore"):
+        joints = rest.joints + (expression @ basis.joint_directions[:width]).reshape(n, -1, 3)
+        placed = _world(rotations.matrix(poses), joints, basis.parents)[..., :3, 3] + translation[:, None]
+    return placed.astype(np.float32)
 
 
 def _transforms(local: Float64, joints: Float64, parents: tuple[int, ...]) -> Float32:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,13 +13,16 @@ from mp2flame import rotations
 from mp2flame.data import FlameParams
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.images import pictures_beside, stacked, trailing_number
-from mp2flame.errors import FormatError
-from mp2flame.head.pickles import array, read_pickle
+from mp2flame.errors import FormatError, plain
+from mp2flame.files import read_bounded, read_zip_member
+from mp2flame.head.safe_pickle import arrays, read_pickle
 from mp2flame.sources.images import list_images
 
 __all__ = ["read_checkpoints"]
 
 Float32 = NDArray[np.float32]
+
+_MAX_BYTES = 64 << 20
 
 
 def read_checkpoints(folder: Path, pictures: Path | None) -> Iterator[TrackedSequence]:
@@ -54,8 +56,8 @@ def _checkpoint(path: Path) -> FlameParams:
     values = {}
     for name, width in (("exp", None), ("jaw", 6), ("eyes", 12)):
         if name not in flame:
-            raise FormatError(f"{path}: expected flame.{name}; got {', '.join(sorted(map(str, flame)))}")
-        value = np.asarray(array(flame[name], str(path)), dtype=np.float32)
+            raise FormatError(f"{path}: expected flame.{name}; got {plain(', '.join(sorted(map(str, flame))))}")
+        value = arrays({name: flame[name]}, str(path))[name].astype(np.float32)
         if value.ndim != 2 or len(value) != 1 or width not in (None, value.shape[1]):
             raise FormatError(f"{path}: flame.{name} must have shape (1, {width or 'E'}); got {value.shape}")
         values[name] = value
@@ -73,15 +75,10 @@ def _checkpoint(path: Path) -> FlameParams:
 
 
 def _flame_of(path: Path) -> dict[str, Any]:
-    data = path.read_bytes()
+    data = read_bounded(path, ".frame file", limit=_MAX_BYTES)
     if data[:2] == b"PK":
         # torch.save since 1.6: a zip with the pickle and, for tensors, their storages.
-        try:
-            with zipfile.ZipFile(path) as archive:
-                names = [name for name in archive.namelist() if name.endswith("data.pkl")]
-                data = archive.read(names[0]) if names else b""
-        except (zipfile.BadZipFile, OSError, EOFError, RuntimeError) as error:
-            raise FormatError(f"{path} is truncated or no .frame file: {error}") from error
+        data = read_zip_member(path, "data.pkl", ".frame file", limit=_MAX_BYTES) or b""
     content = read_pickle(data, str(path))
     flame = content.get("flame") if isinstance(content, dict) else None
     if not isinstance(flame, dict):
