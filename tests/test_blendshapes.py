@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -131,3 +133,9 @@ def test_mirroring_twice_changes_nothing(order: str) -> None:
 def test_mirror_refuses_a_lonely_side() -> None:
     with pytest.raises(InputError, match="eyeBlinkLeft"):
         mirror_permutation(["jawOpen", "eyeBlinkLeft"])
+
+
+@pytest.mark.parametrize("values", ["abc", [1j] * 52, ["a"] * 52, None, np.ma.masked_equal(np.zeros(52), 0)])
+def test_what_is_no_score_is_an_input_error(values: Any) -> None:
+    with pytest.raises(InputError, match="scores must"):
+        to_mediapipe(values, order="arkit")

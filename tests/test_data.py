@@ -1,15 +1,17 @@
-"""The nouns are valid from birth, read-only, and come apart and together without loss."""
+"""The data classes are checked, read-only, behave as lists of frames, and convert to rows and to smplx's arguments."""
 
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from mp2flame.data import FlameParams, Observation, concatenate
+from mp2flame.data import POSES, VECTORS, FlameParams, Frame, Observation, concatenate, replace_unchecked
 from mp2flame.errors import InputError
+from mp2flame.formats import load_params
 
 
 def _observation(n: int = 3, **changes: Any) -> Observation:
@@ -66,6 +68,15 @@ def test_rows_without_a_face_become_nan() -> None:
         ({"time": [0.0, np.inf, 1.0]}, "time must be finite seconds"),
         ({"found": [True]}, r"found must have shape \(3,\)"),
         ({"image_size": (1, 2, 3)}, r"image_size must have shape \(2,\)"),
+        ({"image_size": (0, 480)}, "image_size must be from 1 to 1048576 pixels; got 0 x 480"),
+        ({"image_size": (0.4, 0.4)}, "image_size must be an array of int64"),
+        ({"image_size": (2**70, 480)}, "image_size must be an array of int64"),
+        ({"image_size": (1e30, 480)}, "image_size must be an array of int64"),
+        ({"found": ["no", "no", "no"]}, "found must be an array of bool; got list"),
+        ({"found": [2, 0, 1]}, "found must be an array of bool"),
+        ({"time": [10**400, 1, 2]}, "time must be an array of float64"),
+        ({"scores": np.zeros((3, 52), dtype=complex)}, "scores must be an array of float32; got complex128"),
+        ({"scores": np.ma.masked_invalid(np.full((3, 52), np.nan))}, "scores must not be masked"),
         ({"picture": np.zeros((4, 4, 3))}, "single frame; got 3"),
     ],
 )
@@ -148,3 +159,135 @@ def test_missing_is_one_frame_without_a_face() -> None:
     assert observation.picture is not None
     assert observation.without_picture().picture is None
     assert np.isnan(observation.scores).all()
+
+
+@pytest.mark.parametrize("data", [_observation(), _params()])
+def test_frames_are_iterated_and_indexed_as_those_of_a_list(data: Observation | FlameParams) -> None:
+    assert [float(frame.time[0]) for frame in data] == pytest.approx([0, 1 / 30, 2 / 30])
+    assert len(list(data)) == len(data) == 3
+    assert all(len(frame) == 1 for frame in data)
+    for index in (-3, -1, 0, 2, np.int64(1)):
+        assert data[index].time[0] == data.time[index]
+    for index in (3, -4, 99):
+        with pytest.raises(IndexError, match=f"frame {index} is out of range for 3 frames"):
+            data[index]
+    for rows in (slice(1, 99), slice(None, None, 2), [0, 2], np.array([True, False, True])):
+        assert len(data[rows]) == 2
+    with pytest.raises(InputError, match="chooses none"):
+        data[5:]
+    with pytest.raises(IndexError):
+        data[np.array([7])]
+
+
+def test_chosen_frames_are_read_only_too() -> None:
+    for part in (_params()[1], _params()[[0, 2]], concatenate([_params(), _params()])):
+        with pytest.raises(ValueError, match="read-only"):
+            part.expression[0, 0] = 1
+
+
+def test_text_of_data_is_one_short_line() -> None:
+    frame = Frame(_observation(1), _params(1, shape=np.ones(10)), np.zeros((7, 3), dtype=np.float32))
+    for data in (_observation(), _params(), _observation(1), frame):
+        assert "\n" not in repr(data)
+        assert len(repr(data)) < 300
+    assert repr(_params(found=[True, False, True])) == (
+        "FlameParams(3 frames, 0.000 to 0.067 s, face in 2, 50 expression coefficients)"
+    )
+    assert "7 vertices" in repr(frame)
+    assert "not posed" in repr(Frame(_observation(1), _params(1)))
+    assert "640 x 480 pixels" in repr(_observation(1))
+
+
+def test_unchecked_changes_keep_everything_else() -> None:
+    params = _params(shape=np.ones(4))
+    changed = replace_unchecked(params, jaw_pose=np.ones((3, 3), dtype=np.float32))
+    assert changed.jaw_pose.all()
+    assert changed.expression is params.expression
+    assert changed.shape is params.shape
+    assert not params.jaw_pose.any()
+
+
+def _full_params(n: int = 4, n_expression: int = 6) -> FlameParams:
+    rng = np.random.default_rng(2)
+    vectors = {name: rng.normal(size=(n, 3)) for name in VECTORS}
+    return _params(n, expression=rng.normal(size=(n, n_expression)), shape=np.arange(5.0), **vectors)
+
+
+@pytest.mark.parametrize("vectors", [("jaw_pose", "leye_pose", "reye_pose"), VECTORS, ()])
+def test_rows_hold_the_expression_and_then_the_named_vectors(vectors: tuple[str, ...]) -> None:
+    params = _full_params()
+    rows = params.to_rows(vectors)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows[:, :6], params.expression)
+    for place, name in enumerate(vectors):
+        np.testing.assert_array_equal(rows[:, 6 + 3 * place : 9 + 3 * place], getattr(params, name))
+    back = FlameParams.from_rows(rows, vectors, time=params.time, found=params.found, shape=params.shape)
+    for name in ("expression", "time", "found", "shape", *vectors):
+        np.testing.assert_array_equal(getattr(back, name), getattr(params, name))
+    assert not any(getattr(back, name).any() for name in VECTORS if name not in vectors)
+
+
+def test_rows_of_fewer_coefficients_are_filled_with_zeros() -> None:
+    params = FlameParams.from_rows(np.ones((2, 5 + 9)), n_expression=8)
+    np.testing.assert_array_equal(params.expression, [[1, 1, 1, 1, 1, 0, 0, 0]] * 2)
+    assert params.found.all()
+    assert params.reye_pose.all()
+    for rows, n_expression in ((np.ones((2, 8)), None), (np.ones((2, 14)), 4), (np.ones(14), None)):
+        with pytest.raises(InputError, match="rows of FlameParams"):
+            FlameParams.from_rows(rows, n_expression=n_expression)
+    with pytest.raises(InputError, match="finite"):
+        FlameParams.from_rows(np.full((2, 14), np.nan))
+    assert np.isnan(FlameParams.from_rows(np.full((2, 14), np.nan), found=[False, False]).jaw_pose).all()
+
+
+class _Tensor:
+    """A PyTorch tensor as far as we use one."""
+
+    def __init__(self, array: Any) -> None:
+        self._array = array
+
+    def detach(self) -> _Tensor:
+        return self
+
+    def cpu(self) -> _Tensor:
+        return self
+
+    def numpy(self) -> Any:
+        return self._array
+
+
+def test_smplx_names_there_and_back() -> None:
+    params = _full_params()
+    arrays = params.to_smplx()
+    assert set(arrays) == {"expression", "transl", "betas", *POSES}
+    assert {name: array.shape for name, array in arrays.items()} == {
+        "expression": (4, 6), "betas": (4, 5), "transl": (4, 3), **dict.fromkeys(POSES, (4, 3)),
+    }  # fmt: skip
+    for values in (arrays, {name: _Tensor(array) for name, array in arrays.items()}):
+        back = FlameParams.from_smplx(values, time=params.time)
+        for name in ("expression", "time", "shape", *VECTORS):
+            np.testing.assert_array_equal(getattr(back, name), getattr(params, name))
+    assert "betas" not in _params().to_smplx()
+
+
+def test_smplx_arguments_that_do_not_fit_are_refused() -> None:
+    expression = np.zeros((4, 6))
+    short = FlameParams.from_smplx({"expression": expression, "betas": np.ones(3)}, frame_rate=10)
+    np.testing.assert_allclose(short.time, [0, 0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(short.shape, [1, 1, 1])
+    for arrays, message in (
+        ({"jaw_pose": np.zeros((4, 3))}, "expected expression .*; got jaw_pose"),
+        ({"expression": expression, "body_pose": np.zeros((4, 63))}, "got body_pose"),
+        ({"expression": expression, "betas": np.arange(4.0)[:, None]}, "one identity"),
+        ({"expression": expression, "jaw_pose": np.zeros((1, 3))}, r"jaw_pose must have shape \(4, 3\)"),
+    ):
+        with pytest.raises(InputError, match=message):
+            FlameParams.from_smplx(arrays)
+
+
+def test_saving_finds_the_format_by_the_suffix(tmp_path: Path) -> None:
+    params = _full_params()
+    params.save(tmp_path / "a.npz")
+    np.testing.assert_array_equal(load_params(tmp_path / "a.npz").expression, params.expression)
+    with pytest.raises(InputError, match="expected a parameter file"):
+        params.save(tmp_path / "a.xyz")

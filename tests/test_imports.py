@@ -26,7 +26,7 @@ ALLOWED: dict[str, set[str]] = {
     "parallel": {"errors"},
     "validation": {"errors"},
     "files": {"errors", "validation"},
-    "blendshapes": {"errors"},
+    "blendshapes": {"errors", "validation"},
     "rotations": {"errors"},
     "data": {"errors", "blendshapes", "validation", "files", "rotations"},
     "downloads": {"errors", "files"},

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mp2flame.errors import InputError
+from mp2flame.validation import check_array
 
 __all__ = [
     "ARKIT",
@@ -110,26 +111,25 @@ def reorder(
     Raises:
         InputError: the last axis does not have one entry for each source name, or a source name comes twice.
     """
-    array = np.asarray(values, dtype=np.float32)
+    array = check_array("scores", values, None, np.float32)
     if array.ndim == 0 or array.shape[-1] != len(source):
         raise InputError(f"expected values (..., {len(source)}), one for each name; got {array.shape}")
-    to, come_from = _places(tuple(source), tuple(target))
+    places, sources = _shared_places(tuple(source), tuple(target))
     result = np.full((*array.shape[:-1], len(target)), missing, dtype=np.float32)
-    result[..., to] = array[..., come_from]
+    result[..., places] = array[..., sources]
     return result
 
 
 @lru_cache(maxsize=32)
-def _places(source: tuple[str, ...], target: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Where the names that both have stand: in `target`, and in `source`."""
+def _shared_places(source: tuple[str, ...], target: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """The positions in `target`, and those in `source`, of the names that both have."""
     place = {name: index for index, name in enumerate(source)}
     if len(place) != len(source):
         twice = sorted({name for name in source if source.count(name) > 1})
         raise InputError(f"expected distinct blendshape names; got {', '.join(twice)} more than once")
-    pairs = [(index, place[name]) for index, name in enumerate(target) if name in place]
-    return np.array([to for to, _ in pairs], dtype=np.intp), np.array(
-        [come_from for _, come_from in pairs], dtype=np.intp
-    )
+    pairs = np.array([(index, place[name]) for index, name in enumerate(target) if name in place], dtype=np.intp)
+    targets, sources = pairs.reshape(-1, 2).T
+    return targets, sources
 
 
 def to_mediapipe(values: ArrayLike, *, order: str) -> NDArray[np.float32]:
@@ -143,7 +143,7 @@ def to_mediapipe(values: ArrayLike, *, order: str) -> NDArray[np.float32]:
     Raises:
         InputError: unknown order, or a width that this order does not have.
     """
-    array = np.asarray(values, dtype=np.float32)
+    array = check_array("scores", values, None, np.float32)
     width = array.shape[-1] if array.ndim else 0
     return reorder(array, order_names(order, width), MEDIAPIPE)
 

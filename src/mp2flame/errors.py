@@ -26,7 +26,7 @@ def plain(text: object, limit: int = 200) -> str:
     """Text from outside (packets, file contents, file names, reasons of servers) made safe for a message.
 
     White space and line breaks become single spaces. Control characters, invisible formatting characters and halves of
-    characters are replaced by U+FFFD, so that nothing moves the cursor, colours a terminal or reorders a line. A text
+    characters are replaced by U+FFFD, so that nothing moves the cursor, colors a terminal or reorders a line. A text
     longer than `limit` characters is cut and ends in an ellipsis. HTML and markup are not escaped here: whoever writes
     to a page or to a terminal with markup escapes for that place.
     """
@@ -34,15 +34,27 @@ def plain(text: object, limit: int = 200) -> str:
         content = str(text)
     except Exception:  # noqa: BLE001 - a number of thousands of digits, or an object of someone else
         content = f"<{type(text).__name__}>"
-    content = " ".join(content[: 4 * limit].split())
-    content = "".join(
-        "\ufffd" if unicodedata.category(char)[0] == "C" and char not in _JOINERS else char for char in content
-    )
+    content = _visible(" ".join(content[: 4 * limit].split()))
     return content if len(content) <= limit else content[: limit - 1] + "\u2026"
+
+
+def _visible(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join("\ufffd" if _is_control(char) else char for char in text)
+
+
+def _is_control(char: str) -> bool:
+    kind = unicodedata.category(char)
+    return (kind[0] == "C" or kind in ("Zl", "Zp")) and char not in _JOINERS
 
 
 class Mp2FlameError(Exception):
     """Base of every error that mp2flame raises on purpose."""
+
+    def __str__(self) -> str:
+        # Most messages name a file, whose name may hold anything.
+        return _visible(super().__str__())
 
 
 class InputError(Mp2FlameError, ValueError):

@@ -21,7 +21,7 @@ _MAX_VERSION_DIGITS = 9
 def check_array(
     name: str,
     value: ArrayLike,
-    shape: Sequence[int | str],
+    shape: Sequence[int | str] | None,
     dtype: type[_Scalar],
     *,
     finite: bool = False,
@@ -35,7 +35,7 @@ def check_array(
     Args:
         name: what to call the array in messages.
         value: the array, or what NumPy makes an array of.
-        shape: length of each axis; a text such as "N" stands for any length.
+        shape: length of each axis; a text such as "N" stands for any length. None for any shape.
         dtype: scalar type of the result, for example `np.float32`.
         finite: also refuse NaN and infinity.
         error: class of the error to raise.
@@ -44,8 +44,9 @@ def check_array(
         InputError: (or `error`) the shape, the type or a value is wrong.
     """
     array = _convert(name, value, dtype, error)
-    if len(array.shape) != len(shape) or any(
-        isinstance(expected, int) and expected != length for expected, length in zip(shape, array.shape, strict=True)
+    if shape is not None and (
+        len(array.shape) != len(shape)
+        or any(isinstance(want, int) and want != length for want, length in zip(shape, array.shape, strict=True))
     ):
         expected_shape = "(" + ", ".join(map(str, shape)) + ("," if len(shape) == 1 else "") + ")"
         raise error(f"{name} must have shape {expected_shape}; got {array.shape}")
@@ -132,17 +133,13 @@ def check_header(header: Mapping[str, object], *, expected: str, newest: int, so
     """
     found = header.get("format")
     if found != expected:
-        raise FormatError(
-            f"{source}: expected format {expected!r}; got {plain(repr(found), 60)}: this is another kind of file"
-        )
+        raise FormatError(f"{source}: expected format {expected!r}; got {_shown(found)}: this is another kind of file")
     version = header.get("format_version")
     digits = str(version) if isinstance(version, int) and 0 <= version < 10**_MAX_VERSION_DIGITS else version
     if isinstance(version, bool) or not (
         isinstance(digits, str) and digits.isascii() and digits.isdigit() and len(digits) <= _MAX_VERSION_DIGITS
     ):
-        raise FormatError(
-            f"{source}: expected format_version to be a whole number from 1; got {plain(repr(version), 60)}"
-        )
+        raise FormatError(f"{source}: expected format_version to be a whole number from 1; got {_shown(version)}")
     number = int(digits)
     if number < 1:
         raise FormatError(f"{source}: expected format_version to be a whole number from 1; got {number}")
@@ -152,3 +149,7 @@ def check_header(header: Mapping[str, object], *, expected: str, newest: int, so
             "pip install --upgrade mp2flame"
         )
     return number
+
+
+def _shown(value: object) -> str:
+    return repr(plain(value, 60)) if isinstance(value, str) else plain(value, 60)
