@@ -1,8 +1,6 @@
-"""FLAME parameters and recordings, to and from files.
+"""FLAME parameters and recordings, to and from files: one module a format."""
 
-Recordings are in `mp2flame.formats.recording` and `mp2flame.formats.recording_writer`.
-"""
+from mp2flame.formats.base import ParamsSink
+from mp2flame.formats.registry import load_params, open_writer, save_params
 
-from mp2flame.formats.files import load_params, open_writer, save_params
-
-__all__ = ["load_params", "open_writer", "save_params"]
+__all__ = ["ParamsSink", "load_params", "open_writer", "save_params"]

@@ -1,29 +1,41 @@
-"""Recordings (`.jsonl`) read back: a header line, then one line for each frame. See docs/recording_format.md."""
+"""Recordings (`.jsonl`), written and read: a header line, then one line for each frame. See docs/recording_format.md.
+
+A recording grows under its final name, so that a crash costs no more than the last line. It takes that name with its
+first frame: what had the name before is safe until then.
+"""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from collections.abc import Callable, Iterator, Sequence
+import os
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from mp2flame.blendshapes import MEDIAPIPE, reorder
-from mp2flame.data import N_LANDMARKS, FlameParams, Observation
-from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.data import N_LANDMARKS, FlameParams, Frame, HeadLike, Observation
+from mp2flame.errors import FormatError, InputError, SinkError, SourceError, plain
+from mp2flame.files import AtomicFile, check_regular, write_errors
+from mp2flame.formats.base import FILE_VECTORS
+from mp2flame.sinks.base import Sink
+from mp2flame.sources.base import Source
+from mp2flame.validation import check_array, check_header, check_number
 
-__all__ = ["FORMAT", "POSES", "VERSION", "Recording", "RecordingHeader", "read_recording"]
+FORMAT: Final = "mp2flame-recording"
+VERSION: Final = 1
+_LONGEST_LINE: Final = 1 << 20
+"""A line of this package has some 12 kB; a longer one belongs to another kind of file."""
+_FIELDS: Final = ("expression", *FILE_VECTORS)
 
-FORMAT = "mp2flame-recording"
-VERSION = 1
-POSES = ("jaw_pose", "neck_pose", "global_orient", "leye_pose", "reye_pose", "translation")
-# A line of ours has some 12 kB; what is longer is another kind of file.
-_LONGEST_LINE = 1 << 20
+# --- reading ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -37,45 +49,75 @@ class RecordingHeader:
     head_hash: str
     """Its hash, or empty."""
     image_size: NDArray[np.int64] | None
-    """(2,) width and height in pixels, where a picture was seen."""
+    """(2,) width and height in pixels, where there was an image."""
     shape: NDArray[np.float32] | None
     """(S,) identity coefficients."""
 
 
-def read_recording(path: str | Path) -> Recording:
-    """Open a recording; its header is read and checked now, its frames when iterated.
+def read_recording(path: str | Path) -> Iterator[tuple[Observation, FlameParams | None]]:
+    """The frames of a recording; its header is checked at once, its frames as they are read.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is no recording, a newer version wrote it, or a line other than the last is damaged.
+    """
+    return RecordingSource(path).frames()
+
+
+class RecordingSource(Source):
+    """The observations of a recording, with the times at which they were made. Memory does not grow with its length.
+
+    A last line that was cut off (a crash, a full disk) is left out and noted in `warnings`; a damaged line anywhere
+    else raises `FormatError` with its number.
+
+    Args:
+        path: the file. Its header is read at once.
 
     Raises:
         MissingFileError: there is no such file.
         FormatError: it does not begin with the header of a recording, or a newer version wrote it.
     """
-    return Recording(Path(path))
 
-
-class Recording:
-    """A recording on disk: iterate for `(Observation, FlameParams or None)` of one frame each, as often as you like.
-
-    Memory does not grow with its length. A last line that was cut off (a crash, a full disk) is passed over and
-    noted in `warnings`; a damaged line anywhere else raises `FormatError` with its number.
-
-    Args:
-        path: the file.
-    """
-
-    def __init__(self, path: Path) -> None:
-        if not path.is_file():
-            raise MissingFileError(f"no recording {path}")
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
         self._warnings: tuple[str, ...] = ()
-        with path.open("rb") as file:
-            self.header = _header(file.readline(_LONGEST_LINE), path)
+        self._closed = False
+        check_regular(self.path, "recording")
+        with self.path.open("rb") as file:
+            self.header = _read_header(file.readline(_LONGEST_LINE), self.path)
+
+    @classmethod
+    def from_url(cls, spec: str) -> RecordingSource:
+        """The source that `open_source` makes of a file's name."""
+        return cls(spec)
 
     @property
+    @override
     def warnings(self) -> tuple[str, ...]:
-        """What a user should know about the frames read so far."""
         return self._warnings
 
-    def __iter__(self) -> Iterator[tuple[Observation, FlameParams | None]]:
+    @override
+    def __iter__(self) -> Generator[Observation, None, None]:
+        if self._closed:
+            raise SourceError("this source is closed: open it again to read it again")
+        return self._observations()
+
+    def _observations(self) -> Generator[Observation, None, None]:
+        for observation, _ in self.frames():
+            if self._closed:
+                return
+            yield observation
+
+    @override
+    def close(self) -> None:
+        self._closed = True
+
+    def frames(self) -> Iterator[tuple[Observation, FlameParams | None]]:
+        """Single frames: what was observed, and the parameters that it gave, where the recording holds them.
+
+        Raises:
+            FormatError: a line other than the last is damaged, or there is no frame.
+        """
         latest = -np.inf
         self._warnings = ()
         with self.path.open("rb") as file:
@@ -84,48 +126,53 @@ class Recording:
             while line := file.readline(_LONGEST_LINE):
                 number += 1
                 try:
-                    frame = _frame(_object(line), self.header)
+                    frame = _read_frame(_object(line), self.header)
                     if frame[0].time[0] < latest:
                         raise InputError(f"expected rising times; got {frame[0].time[0]} after {latest}")
-                except (InputError, ValueError, RecursionError) as error:
+                except (InputError, ValueError, RecursionError, OverflowError) as error:
                     if not line.endswith(b"\n") and len(line) < _LONGEST_LINE:
                         self._warnings = (f"the last line of {self.path} (line {number}) is cut off and was left out",)
-                        return
-                    raise FormatError(f"{self.path}, line {number} is damaged: {error}") from error
+                        break
+                    raise FormatError(f"{self.path}, line {number} is damaged: {plain(error)}") from error
                 latest = frame[0].time[0]
                 yield frame
+        if latest == -np.inf:
+            raise _no_frames(self.path)
 
 
-def _not_a_number(name: str) -> None:
+def _no_frames(path: Path) -> FormatError:
+    return FormatError(f"{path} holds no frames: the recording was stopped before the first")
+
+
+def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number")
 
 
 def _object(line: bytes) -> dict[str, Any]:
-    value = json.loads(line, parse_constant=_not_a_number)
+    value = json.loads(line, parse_constant=_refuse_constant)
     if not isinstance(value, dict):
         raise InputError(f"expected a JSON object; got {type(value).__name__}")
     return value
 
 
-def _header(line: bytes, path: Path) -> RecordingHeader:
+def _read_header(line: bytes, path: Path) -> RecordingHeader:
+    if not line or (b"mp2flame" in line[:40] and not line.endswith(b"\n") and len(line) < _LONGEST_LINE):
+        raise _no_frames(path)
     try:
         header = _object(line)
-        if header.get("format") != FORMAT:
-            raise InputError(f"expected a first line with format {FORMAT!r}; got {str(header.get('format'))[:40]!r}")
-        if not isinstance(header.get("version"), int) or header["version"] > VERSION:
-            raise InputError(
-                f"it has version {header.get('version')} and this program reads up to {VERSION}: upgrade mp2flame"
-            )
+        check_header(
+            {**header, "format_version": header.get("version")}, expected=FORMAT, newest=VERSION, source="its first line"
+        )
         head = header.get("head") or {}
         return RecordingHeader(
             scores=_names(header.get("scores")),
             head_version=str(head.get("version", "unknown")),
             head_hash=str(head.get("hash", "")),
-            image_size=_optional(header, "image_size", lambda size: _numbers(size, (2,)).astype(np.int64)),
-            shape=_optional(header, "shape", lambda shape: _numbers(shape, (None,))),
+            image_size=_optional(header, "image_size", _image_size),
+            shape=_optional(header, "shape", lambda shape: _numbers("shape", shape, "S")),
         )
-    except (InputError, ValueError, AttributeError, RecursionError) as error:
-        raise FormatError(f"{path} is not a recording that can be read: {error}") from error
+    except (InputError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise FormatError(f"{path} is not a recording that can be read: {plain(error)}") from error
 
 
 def _names(value: object) -> tuple[str, ...]:
@@ -142,13 +189,12 @@ def _optional(holder: dict[str, Any], name: str, read: Callable[[Any], NDArray[A
     return None if value is None else read(value)
 
 
-def _numbers(value: object, shape: Sequence[int | None]) -> NDArray[np.float32]:
-    array = np.array(value)
-    fits = len(shape) == array.ndim and all(want in (None, got) for want, got in zip(shape, array.shape, strict=True))
-    if not fits or array.dtype.kind not in "fiu":
-        raise InputError(f"expected numbers of shape {tuple(shape)}; got {array.shape} of {array.dtype}")
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+def _numbers(name: str, value: Any, *shape: int | str) -> NDArray[np.float32]:
+    return check_array(name, value, shape, np.float32)
+
+
+def _image_size(value: Any) -> NDArray[np.int64]:
+    return check_array("image_size", value, (2,), np.int64)
 
 
 def _landmarks(text: object) -> NDArray[np.float32]:
@@ -161,31 +207,203 @@ def _landmarks(text: object) -> NDArray[np.float32]:
     return np.frombuffer(data, dtype="<f4").reshape(1, N_LANDMARKS, 3).astype(np.float32)
 
 
-def _frame(line: dict[str, Any], header: RecordingHeader) -> tuple[Observation, FlameParams | None]:
-    time, found = line.get("time"), line.get("found")
-    if isinstance(time, bool) or not isinstance(time, int | float) or not isinstance(found, bool):
-        raise InputError(f"expected time in seconds and found true or false; got {time!r} and {found!r}")
+def _read_frame(line: dict[str, Any], header: RecordingHeader) -> tuple[Observation, FlameParams | None]:
+    time, found = [check_number("time", line.get("time"))], line.get("found")
+    if not isinstance(found, bool):
+        raise InputError(f"expected found to be true or false; got {found!r}")
     # A size of its own stands in a line only where it is not the header's.
-    size = _optional(line, "image_size", lambda value: _numbers(value, (2,)).astype(np.int64))
+    size = _optional(line, "image_size", _image_size)
     size = header.image_size if size is None else size
-    times, flags = np.array([float(time)]), np.array([found])
     if found:
-        scores = reorder(_numbers(line.get("scores"), (len(header.scores),))[None], header.scores, MEDIAPIPE)
+        scores = _numbers("scores", line.get("scores"), len(header.scores))
         observation = Observation(
-            time=times,
-            found=flags,
-            scores=scores,
+            time=time,
+            found=[found],
+            scores=reorder(scores[None], header.scores, MEDIAPIPE),
             landmarks=_optional(line, "landmarks", _landmarks),
-            head_transform=_optional(line, "head_transform", lambda value: _numbers(value, (16,)).reshape(1, 4, 4)),
+            head_transform=_optional(
+                line, "head_transform", lambda value: _numbers("head_transform", value, 16).reshape(1, 4, 4)
+            ),
             image_size=size,
         )
     else:
-        observation = Observation.missing(float(time), image_size=size)
+        observation = Observation.missing(time[0], image_size=size)
     params = line.get("params")
     if params is None:
         return observation, None
     if not isinstance(params, dict):
         raise InputError(f"expected params as a JSON object; got {type(params).__name__}")
-    poses = {name: _numbers(params[name], (3,))[None] for name in POSES if name in params}
-    expression = _numbers(params.get("expression"), (None,))[None]
-    return observation, FlameParams(time=times, found=flags, expression=expression, shape=header.shape, **poses)
+    poses = {name: _numbers(name, params[name], 3)[None] for name in FILE_VECTORS if name in params}
+    expression = _numbers("expression", params.get("expression"), "E")[None]
+    return observation, FlameParams(time=time, found=[found], expression=expression, shape=header.shape, **poses)
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+class RecordingSink(Sink):
+    """Writes a recording; also after `abort` or a crash, the frames so far stay, under the final name.
+
+    Args:
+        path: the file.
+        head: the head that is driven, named in the header; None where there are no parameters.
+        landmarks: keep MediaPipe's landmarks, which make up four fifths of the file.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+        InputError: the name is a folder.
+        SinkError: the file cannot be made, or another process is writing it.
+    """
+
+    def __init__(self, path: str | Path, *, head: HeadLike | None = None, landmarks: bool = True) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self.n_frames = 0
+        """Number of frames that were written."""
+        self._head = {"version": "unknown", "hash": ""} if head is None else {"version": head.version, "hash": head.hash}
+        self._landmarks = landmarks
+        self._image_size: list[int] | None = None
+        self._temporary = AtomicFile(self.path)
+        try:
+            with write_errors(self.path, "nothing was written"):
+                with suppress(FileNotFoundError), self.path.open("rb") as file:
+                    _lock(file, self.path)
+                # Unbuffered: a line is the system's as soon as `write` returns, whatever becomes of this process.
+                self._file = self._temporary.temporary.open("r+b", buffering=0)
+                _lock(self._file, self.path)
+        except SinkError:
+            self._temporary.discard()
+            raise
+
+    @override
+    def write(self, frame: Frame) -> None:
+        self.append(frame.observation, frame.params)
+
+    def append(self, observation: Observation, params: FlameParams | None = None) -> None:
+        """Add one frame (N = 1), with its parameters or without.
+
+        Raises:
+            SinkError: the line cannot be written, another process writes this recording, or it is closed; the frames
+                before are kept.
+            InputError: more than one frame.
+        """
+        if self._file.closed:
+            raise SinkError(f"cannot write {self.path}: it is closed")
+        if len(observation) != 1 or (params is not None and len(params) != 1):
+            raise InputError("a recording takes single frames; write the rows one by one")
+        if self.n_frames == 0:
+            self._image_size = None if observation.image_size is None else observation.image_size.tolist()
+            header = self._header(None if params is None else params.shape)
+            self._add(f"{header}\n{self._line(observation, params)}\n")
+            self._take_name()
+        else:
+            self._add(f"{self._line(observation, params)}\n")
+        self.n_frames += 1
+
+    @override
+    def close(self) -> None:
+        if self._file.closed:
+            return
+        self.abort()
+        if self.n_frames == 0:
+            raise SinkError(f"{self.path} was not made: there was no frame to write")
+
+    @override
+    def abort(self) -> None:
+        self._file.close()
+        self._temporary.discard()
+
+    def _take_name(self) -> None:
+        """Give the recording its final name, unless another process has just done so with its own."""
+        try:
+            with write_errors(self.path, "nothing was written"):
+                while not self._named():
+                    pass
+        except SinkError:
+            self.abort()
+            raise
+
+    def _named(self) -> bool:
+        """Try to rename; False where the name has changed hands meanwhile."""
+        try:
+            with self.path.open("rb") as old:
+                _lock(old, self.path)
+                if not os.path.samestat(os.fstat(old.fileno()), self.path.stat()):
+                    return False
+                self._temporary.publish()
+        except FileNotFoundError:
+            try:
+                # Unlike a rename, a link never replaces what has appeared meanwhile.
+                os.link(self._temporary.temporary, self.path)
+            except FileExistsError:
+                return False
+            except OSError:
+                self._temporary.publish()  # A file system without links.
+            self._temporary.discard()
+        return True
+
+    def _header(self, shape: NDArray[np.float32] | None) -> str:
+        header: dict[str, Any] = {
+            "format": FORMAT,
+            "version": VERSION,
+            "scores": list(MEDIAPIPE),
+            "head": self._head,
+            "image_size": self._image_size,
+            "shape": None if shape is None else shape.tolist(),
+        }
+        return json.dumps(header)
+
+    def _line(self, observation: Observation, params: FlameParams | None) -> str:
+        found = bool(observation.found[0])
+        parts = [f'"time":{float(observation.time[0])!r}', f'"found":{"true" if found else "false"}']
+        size = None if observation.image_size is None else observation.image_size.tolist()
+        if size is not None and size != self._image_size:
+            parts.append(f'"image_size":{size}')
+        if found:
+            parts.append(f'"scores":{_list(observation.scores[0])}')
+            if observation.head_transform is not None:
+                parts.append(f'"head_transform":{_list(observation.head_transform[0].ravel())}')
+            if observation.landmarks is not None and self._landmarks:
+                data = base64.b64encode(observation.landmarks[0].astype("<f4").tobytes()).decode("ascii")
+                parts.append(f'"landmarks":"{data}"')
+        if params is not None and all(np.isfinite(getattr(params, name)).all() for name in _FIELDS):
+            values = ",".join(f'"{name}":{_list(getattr(params, name)[0])}' for name in _FIELDS)
+            parts.append(f'"params":{{{values}}}')
+        return "{" + ",".join(parts) + "}"
+
+    def _add(self, text: str) -> None:
+        left = memoryview(text.encode("ascii"))
+        with write_errors(self.path, f"its first {self.n_frames} frames are kept"):
+            start = self._file.tell()
+            try:
+                while left:
+                    left = left[self._file.write(left) :]
+            except OSError:
+                # A torn line in the middle would spoil what a later, successful one adds behind it.
+                with suppress(OSError):
+                    self._file.truncate(start)
+                    self._file.seek(start)
+                raise
+
+
+def _list(values: NDArray[np.float32]) -> str:
+    # Nine digits name a float32 exactly, in half the space of the 17 that `json` would write.
+    return "[" + ",".join([f"{value:.9g}" for value in values.tolist()]) + "]"
+
+
+def _lock(file: IO[bytes], path: Path) -> None:
+    """Lock a file until it is closed; on systems and file systems without locks, do nothing.
+
+    Raises:
+        SinkError: another sink holds the lock.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SinkError(f"cannot write {path}: another process is recording to it; choose another name") from error
+    except OSError:
+        return

@@ -1,7 +1,5 @@
-"""The one corridor from a source to the sinks."""
+"""From a source to the sinks."""
 
-from mp2flame.pipeline.corridor import Pipeline
-from mp2flame.pipeline.driving import drive
-from mp2flame.pipeline.report import Report
+from mp2flame.pipeline.pipeline import Pipeline, Report, drive
 
 __all__ = ["Pipeline", "Report", "drive"]

@@ -1,6 +1,6 @@
-"""Where frames go."""
+"""Where frames go: files, videos and network streams."""
 
-from mp2flame.sinks.base import Sink
-from mp2flame.sinks.opening import open_sink
+from mp2flame.sinks.base import FileSink, Sink, write_frames
+from mp2flame.sinks.registry import open_sink, open_sinks
 
-__all__ = ["Sink", "open_sink"]
+__all__ = ["FileSink", "Sink", "open_sink", "open_sinks", "write_frames"]

@@ -1,23 +1,28 @@
-"""The base class of sinks: where frames go, what they need and at which pace they take them."""
+"""The base classes of sinks: where frames go, what they need and at which pace they take them."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
-from mp2flame.data import Frame
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from mp2flame.data import FlameParams, Frame, Observation
+from mp2flame.errors import SinkError
+from mp2flame.files import writing
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
 class Sink(ABC):
-    """Takes single frames (N = 1) in rising time.
-
-    A file appears under its final name only when the sink is closed; `abort` (an exception inside the `with` block)
-    leaves nothing under that name, except where the format is meant to survive a crash (JSON lines).
-    """
+    """Takes single frames (N = 1) in rising time."""
 
     name: str = ""
     """The target, a file name or an address: drops, timings and messages speak of the sink by it."""
@@ -48,7 +53,7 @@ class Sink(ABC):
         """
 
     def abort(self) -> None:
-        """Let go without publishing; by default the same as `close`."""
+        """Finish without publishing; by default the same as `close`."""
         self.close()
 
     def __enter__(self) -> Self:
@@ -61,3 +66,99 @@ class Sink(ABC):
             self.close()
         else:
             self.abort()
+
+
+class FileSink(Sink):
+    """Writes one file or folder, which appears under its final name when the sink is closed, and not before.
+
+    Subclasses write to a temporary sibling of the path: `_write` adds a frame, `_publish` gives the result its name,
+    and `_discard`, which is always called last, removes what is left.
+
+    Args:
+        path: the final name.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.name = str(path)
+        self.n_frames = 0
+        """Number of frames that were written."""
+        self._open = True
+
+    @override
+    def write(self, frame: Frame) -> None:
+        with self._adding(1):
+            self._write(frame)
+
+    @contextmanager
+    def _adding(self, n_frames: int) -> Iterator[None]:
+        """Count the frames that are added inside. A failure discards the file: half a frame may have been written."""
+        if not self._open:
+            raise SinkError(f"cannot write {self.path}: it is closed")
+        try:
+            with writing(self.path, self._lost()):
+                yield
+        except SinkError:
+            self.abort()
+            raise
+        self.n_frames += n_frames
+
+    @override
+    def close(self) -> None:
+        if not self._open:
+            return
+        try:
+            if self.n_frames == 0:
+                raise SinkError(f"{self.path} was not made: there was no frame to write")
+            with writing(self.path, self._lost()):
+                self._publish()
+        finally:
+            self.abort()
+
+    @override
+    def abort(self) -> None:
+        if self._open:
+            self._open = False
+            self._discard()
+
+    def _lost(self) -> str:
+        return f"its {self.n_frames} frames are lost and nothing was left under that name"
+
+    @abstractmethod
+    def _write(self, frame: Frame) -> None: ...
+
+    @abstractmethod
+    def _publish(self) -> None: ...
+
+    @abstractmethod
+    def _discard(self) -> None: ...
+
+
+def write_frames(
+    sinks: Sequence[Sink],
+    frames: Iterable[tuple[Observation, FlameParams]],
+    *,
+    head: Callable[[FlameParams], NDArray[np.float32]] | None = None,
+    on_frame: Callable[[Frame], None] | None = None,
+) -> None:
+    """Write finished parameters to sinks and close them; an error aborts them all.
+
+    Args:
+        sinks: where each frame goes.
+        frames: single frames in rising time, with images where a sink needs them.
+        head: gives the vertices (1, V, 3) for sinks that need them.
+        on_frame: called after each frame, for progress.
+
+    Raises:
+        SinkError: a sink failed.
+    """
+    with ExitStack() as stack:
+        for sink in sinks:
+            stack.enter_context(sink)
+        posed = head if any(sink.needs_vertices for sink in sinks) else None
+        for observation, params in frames:
+            frame = Frame(observation, params, None if posed is None else posed(params)[0])
+            for sink in sinks:
+                sink.write(frame)
+            if on_frame is not None:
+                on_frame(frame)

@@ -1,34 +1,35 @@
-"""Which format a file is in (told by its content), and which one it shall be in (told by its suffix).
+"""The format of a parameter file: recognized by its content when it is read, chosen by its suffix when it is written.
 
-The formats are imported when they are met: the package itself must import fast.
+The readers are imported when they are needed: `import mp2flame` must be fast.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Final
 
 import numpy as np
 
-from mp2flame.data import FlameParams, concatenate
-from mp2flame.errors import FormatError, InputError, MissingFileError
-
-if TYPE_CHECKING:
-    from mp2flame.formats.writer import ParamsWriter
-
-__all__ = ["FRAME_FOLDER", "load_params", "open_writer", "save_params"]
+from mp2flame.data import FlameParams, HeadLike, concatenate, replace_unchecked
+from mp2flame.errors import FormatError, InputError, MissingFileError, plain
+from mp2flame.files import check_regular
+from mp2flame.formats.base import ParamsSink
+from mp2flame.sinks.registry import file_sink_class
+from mp2flame.validation import check_number
 
 FRAME_FOLDER = "flame_param"
 """The name of VHAP's folder with one file for each frame."""
+_OWN_SUFFIXES: Final = ("", ".npz", ".csv", ".json", ".jsonl")
 
 
 def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
-    """FLAME parameters from a file or folder, its format told by its content.
+    """FLAME parameters from a file or folder, its format recognized by its content.
 
     Reads this package's `.npz`, `.csv` and `.jsonl`; VHAP's `tracked_flame_params_*.npz` and GaussianAvatars'
     `flame_param.npz`; VHAP's `flame_param/` and flame-head-tracker's folders with a file for each frame; IMAvatar's
-    and PointAvatar's `flame_params.json`; BEAT2's and EMAGE's `.npz`. In a folder of results the last tracking wins.
+    and PointAvatar's `flame_params.json`; BEAT2's and EMAGE's `.npz`. In a folder of results the last tracking counts.
+    Any other suffix is looked up among the entry points of the group `mp2flame.formats`.
 
     Args:
         path: the file or folder.
@@ -40,12 +41,16 @@ def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
         InputError: the frame rate is not above 0.
     """
     path = Path(path)
-    if not (np.isfinite(frame_rate) and frame_rate > 0):
-        raise InputError(f"expected a frame rate above 0; got {frame_rate}")
+    check_number("frame_rate", frame_rate, above=0)
+    if path.suffix.lower() not in _OWN_SUFFIXES:
+        for entry in entry_points(group="mp2flame.formats", name=path.suffix.lower()):
+            params: FlameParams = entry.load().read(path, frame_rate=frame_rate)
+            return params
     if path.is_dir():
         return _load_folder(path, frame_rate)
     if not path.exists():
         raise MissingFileError(f"no parameter file {path}")
+    check_regular(path, "parameter file")
     with path.open("rb") as file:
         start = file.read(512)
     if start[:2] == b"PK":
@@ -57,13 +62,13 @@ def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
             f"{path} is {'not' if start else 'empty, not'} a parameter file: expected .npz, .jsonl, .csv or "
             "flame_params.json (pickles and .frame files are not read, for they can run code)"
         )
-    from mp2flame.formats.table import read_csv
+    from mp2flame.formats.csv_table import read_csv
 
     return read_csv(path)
 
 
 def _load_folder(folder: Path, frame_rate: float) -> FlameParams:
-    from mp2flame.formats.frames import numbered_files, read_frame_folder
+    from mp2flame.formats.foreign import numbered_files, read_frame_folder
 
     if numbered_files(folder):
         return read_frame_folder(folder, frame_rate=frame_rate)
@@ -83,32 +88,27 @@ def _load_folder(folder: Path, frame_rate: float) -> FlameParams:
 
 def _epoch(path: Path) -> int:
     number = path.stem.removeprefix("tracked_flame_params").removeprefix("_")
-    return int(number) if number.isdecimal() else -1
+    return int(number) if number.isdecimal() and len(number) < 20 else -1
 
 
 def _load_npz(path: Path, frame_rate: float) -> FlameParams:
-    from mp2flame.formats.arrays import load_arrays
-    from mp2flame.formats.frames import read_head_tracker
-    from mp2flame.formats.sequences import read_emage, read_named
+    from mp2flame.formats.foreign import read_emage, read_head_tracker, read_named
+    from mp2flame.formats.npz import load_arrays
     from mp2flame.formats.vhap import OFFSETS, read_vhap
 
     arrays = load_arrays(path, skip=OFFSETS)
-    for mark, read in (
-        ("expr", read_vhap),
-        ("exp", read_head_tracker),
-        ("expressions", read_emage),
-        ("expression", read_named),
-    ):
-        if mark in arrays:
+    readers = {"expr": read_vhap, "exp": read_head_tracker, "expressions": read_emage, "expression": read_named}
+    for name, read in readers.items():
+        if name in arrays:
             return read(arrays, where=str(path), frame_rate=frame_rate)
     raise FormatError(
         f"{path} holds no FLAME parameters: expected expr (VHAP), exp (flame-head-tracker), expressions (EMAGE) or "
-        f"expression among its arrays; got {', '.join(sorted(arrays)) or 'none'}"
+        f"expression among its arrays; got {plain(', '.join(sorted(arrays)) or 'none')}"
     )
 
 
 def _load_json(path: Path, start: bytes, frame_rate: float) -> FlameParams:
-    from mp2flame.formats.frames import read_flame_json
+    from mp2flame.formats.foreign import read_flame_json
     from mp2flame.formats.recording import FORMAT
 
     return _load_recording(path) if FORMAT.encode() in start else read_flame_json(path, frame_rate=frame_rate)
@@ -117,52 +117,45 @@ def _load_json(path: Path, start: bytes, frame_rate: float) -> FlameParams:
 def _load_recording(path: Path) -> FlameParams:
     from mp2flame.formats.recording import read_recording
 
-    # The observations, landmarks and all, are let go of line by line.
-    frames = [(float(seen.time[0]), params) for seen, params in read_recording(path)]
+    # Only the times of the observations are kept, line by line.
+    frames = [(seen.time, params) for seen, params in read_recording(path)]
     first = next((params for _, params in frames if params is not None), None)
     if first is None:
         raise FormatError(f"{path} holds no FLAME parameters: drive it with a mapping (mp2flame drive {path})")
-    nothing = np.full((1, first.n_expression), np.nan, dtype=np.float32)
-    absent = FlameParams(time=np.zeros(1), found=np.zeros(1, dtype=np.bool_), expression=nothing, shape=first.shape)
+    nan = np.full((1, first.n_expression), np.nan, dtype=np.float32)
+    absent = FlameParams(time=np.zeros(1), found=np.zeros(1, dtype=np.bool_), expression=nan, shape=first.shape)
     try:
-        return concatenate(
-            replace(absent, time=np.array([time])) if params is None else params for time, params in frames
-        )
+        return concatenate(replace_unchecked(absent, time=time) if row is None else row for time, row in frames)
     except InputError as error:
         raise FormatError(f"{path}: {error}") from error
 
 
-def open_writer(path: str | Path, *, head_vertices: int | None = None) -> ParamsWriter:
+def open_writer(path: str | Path, *, head: HeadLike | None = None) -> ParamsSink:
     """A writer for the format that the suffix names: `.npz`, `.csv`, or a folder called `flame_param`.
 
     Args:
         path: the final name.
-        head_vertices: V of the head that is driven; None for FLAME's 5023. GaussianAvatars wants offsets for each of
-            FLAME's vertices, which are written as zeros unless the head has another number of them.
+        head: the head that is driven; None for FLAME. GaussianAvatars needs offsets for each of FLAME's 5023 vertices,
+            which are written as zeros unless the head has another number of them.
 
     Raises:
         InputError: no format has this suffix.
         MissingFileError: the folder around it does not exist.
         SinkError: the folder cannot be written to.
     """
-    from mp2flame.formats.table import CsvWriter
-    from mp2flame.formats.vhap import FrameFolderWriter, NpzWriter
-
     path = Path(path)
-    suffix = path.suffix.lower()
-    if suffix == ".npz":
-        return NpzWriter(path, head_vertices=head_vertices)
-    if suffix == ".csv":
-        return CsvWriter(path)
-    if path.name == FRAME_FOLDER:
-        return FrameFolderWriter(path, head_vertices=head_vertices)
-    raise InputError(
-        f"expected a parameter file .npz or .csv, or a folder named {FRAME_FOLDER}; got {path.name}"
-        + (" (a recording holds observations too: use a sink)" if suffix == ".jsonl" else "")
-    )
+    # Sinks of videos are not imported only to be refused.
+    writer_class = None if path.suffix.lower() in (".mp4", ".gif") else file_sink_class(path)
+    if writer_class is None or not issubclass(writer_class, ParamsSink):
+        raise InputError(
+            f"expected a parameter file .npz or .csv, or a folder named {FRAME_FOLDER}; got {path.name}"
+            + (" (a recording holds observations too: use a sink)" if path.suffix.lower() == ".jsonl" else "")
+        )
+    writer: ParamsSink = writer_class(path, head=head)
+    return writer
 
 
-def save_params(params: FlameParams, path: str | Path, *, head_vertices: int | None = None) -> None:
+def save_params(params: FlameParams, path: str | Path, *, head: HeadLike | None = None) -> None:
     """Write parameters in the format that the suffix names; arguments as for `open_writer`.
 
     Raises:
@@ -170,9 +163,5 @@ def save_params(params: FlameParams, path: str | Path, *, head_vertices: int | N
         MissingFileError: the folder around it does not exist.
         SinkError: it cannot be written; nothing is left under that name.
     """
-    writer = open_writer(path, head_vertices=head_vertices)
-    try:
-        writer.write(params)
-        writer.close()
-    finally:
-        writer.abort()
+    with open_writer(path, head=head) as writer:
+        writer.append(params)
