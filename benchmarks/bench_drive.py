@@ -22,7 +22,7 @@ import av
 import mediapipe as mp
 import psutil
 
-from mp2flame import default_filters, drive, load_head, open_sink, open_source
+from mp2flame import drive, load_head, open_sink, open_source
 from mp2flame.mapping import load_mapping
 from mp2flame.sinks.encoders import Mp4Encoder
 
@@ -60,7 +60,7 @@ def driven(film: Path, landmarker: Path, folder: Path) -> tuple[int, float]:
     with open_source(str(film), landmarker=landmarker) as source:
         sink = open_sink(folder / "out.npz", head=head)
         mapping = load_mapping("builtin")
-        report = drive(source, mapping, head, [sink], filters=default_filters(), rest="auto")
+        report = drive(source, mapping=mapping, head=head, sinks=[sink])
         return report.frames, time.perf_counter() - started
 
 
@@ -86,14 +86,11 @@ def memory(film: Path, landmarker: Path, folder: Path) -> tuple[float, float, in
     """Resident megabytes after a quarter and at the end of a film, and how many frames that were."""
     process = psutil.Process()
     marks: list[float] = []
-    head = load_head("builtin")
     with open_source(film, landmarker=landmarker) as source:
         report = drive(
             source,
-            load_mapping("builtin"),
-            head,
-            [open_sink(folder / "long.npz", head=head)],
-            filters=default_filters(),
+            folder / "long.npz",
+            neutral=None,
             on_frame=lambda _: marks.append(process.memory_info().rss / 2**20),
         )
     return marks[len(marks) // 4], marks[-1], report.frames

@@ -130,7 +130,7 @@ class Road:
             if seconds is not None:
                 threading.Timer(seconds, pipeline.stop).start()
             report = pipeline.run()
-            for room, took in report.rooms.items():
+            for room, took in report.timings.items():
                 print(f"    {room:28s} p50 {took.p50:6.2f}  p95 {took.p95:6.2f} ms")
             page.close()
             heads, datagrams = (pipe.recv() for pipe in pipes)

@@ -5,7 +5,7 @@
     params = mapping(observation)                           # FlameParams
     vertices = head(params)                                 # (N, V, 3) metres
     with mp2flame.open_source("video.mp4") as source:
-        mp2flame.drive(source, mapping, head, [mp2flame.open_sink("film.mp4", head=mp2flame.head)])
+        mp2flame.drive(source, "out.mp4")
 
 Importing the package loads NumPy and nothing else; every name below is loaded when it is first used.
 """

@@ -73,8 +73,8 @@ def _report() -> Report:
         frames_without_face=0,
         seconds=1.0,
         dropped={"ViewerSink": 3},
-        rooms={},
-        rest_taken=False,
+        timings={},
+        neutral_taken=False,
         warnings=("x",),
     )
 

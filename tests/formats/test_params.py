@@ -14,6 +14,7 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError, MissingFileError, SinkError
 from mp2flame.formats import open_writer, save_params
+from tests.helpers.heads import small_head
 from tests.helpers.params import assert_same, made_up
 
 
@@ -79,8 +80,8 @@ def test_gaussianavatars_finds_all_it_takes_from_a_motion(tmp_path: Path) -> Non
 
 def test_offsets_are_small_on_disk_and_left_out_for_other_heads(tmp_path: Path) -> None:
     params = made_up(50)
-    save_params(params, tmp_path / "flame.npz", head_vertices=5023)
-    save_params(params, tmp_path / "other.npz", head_vertices=8590)
+    save_params(params, tmp_path / "flame.npz", head=small_head(5023))
+    save_params(params, tmp_path / "other.npz", head=small_head(8590))
     assert "dynamic_offset" not in np.load(tmp_path / "other.npz")
     difference = (tmp_path / "flame.npz").stat().st_size - (tmp_path / "other.npz").stat().st_size
     assert 0 < difference < 50 * 300 + 1000
@@ -92,7 +93,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
     frame = FlameParams.neutral(1, n_expression=100)
     tracemalloc.start()
     for _ in range(3000):
-        writer.write(frame)
+        writer.append(frame)
     writer.close()
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
@@ -106,7 +107,7 @@ def test_csv_has_scores_under_their_names(tmp_path: Path) -> None:
     scores = np.random.default_rng(0).uniform(size=(3, 52)).astype(np.float32)
     writer = open_writer(tmp_path / "motion.csv")
     for row in range(3):
-        writer.write(params[row], np.where(params.found[row], scores[row : row + 1], np.nan))
+        writer.append(params[row], np.where(params.found[row], scores[row : row + 1], np.nan))
     writer.close()
     with (tmp_path / "motion.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
@@ -173,15 +174,15 @@ def test_saving_says_what_it_cannot_do(tmp_path: Path) -> None:
 def test_coefficients_may_not_change_in_number(tmp_path: Path) -> None:
     for name in ("a.npz", "a.csv"):
         writer = open_writer(tmp_path / name)
-        writer.write(made_up(2, n_expression=50))
+        writer.append(made_up(2, n_expression=50))
         with pytest.raises(InputError, match="expected 50 expression coefficients; got 100"):
-            writer.write(made_up(2, n_expression=100))
+            writer.append(made_up(2, n_expression=100))
         writer.close()
         assert len(load_params(tmp_path / name)) == 2
 
 
 def test_a_frame_rate_is_above_zero(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="frame rate above 0; got 0"):
+    with pytest.raises(InputError, match="frame_rate must be a finite number above 0; got 0"):
         load_params(tmp_path, frame_rate=0)
 
 
@@ -189,10 +190,10 @@ def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "motion.csv"
     made_up(2).save(path)
     writer = open_writer(path)
-    writer.write(made_up(5, n_shape=None))
+    writer.append(made_up(5, n_shape=None))
     assert len(load_params(path)) == 2
     writer.abort()
     writer.abort()
     assert len(load_params(path)) == 2
     with pytest.raises(SinkError, match="it is closed"):
-        writer.write(made_up(1))
+        writer.append(made_up(1))

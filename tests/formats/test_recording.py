@@ -6,6 +6,7 @@ import base64
 import json
 import struct
 import tracemalloc
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,8 +18,8 @@ from mp2flame import load_params
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError, SinkError
-from mp2flame.formats.recording import read_recording
-from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.formats.recording import RecordingSink, RecordingSource, read_recording
+from tests.helpers.heads import small_head
 from tests.helpers.params import FIELDS, frame, record
 
 
@@ -29,14 +30,14 @@ def path(tmp_path: Path) -> Path:
 
 def test_round_trip_is_exact(path: Path) -> None:
     frames = [frame(0), frame(1), frame(2, found=False), frame(3, found=False, eased=True), frame(4)]
-    record(path, frames, head_version="FLAME 2020", head_hash="abc")
-    recording = read_recording(path)
+    record(path, frames, head=small_head(version="FLAME 2020", hash="abc"))
+    recording = RecordingSource(path)
     assert recording.header.head_version == "FLAME 2020"
     assert recording.header.head_hash == "abc"
     assert recording.header.scores == MEDIAPIPE
     np.testing.assert_array_equal(recording.header.image_size, [640, 480])
     for _ in range(2):
-        got = list(recording)
+        got = list(recording.frames())
         assert len(got) == len(frames)
         for (seen, params), (want_seen, want_params) in zip(got, frames, strict=True):
             for name in ("time", "found", "scores", "image_size"):
@@ -115,14 +116,14 @@ def test_parameters_load_from_a_recording(path: Path) -> None:
 
 
 def test_a_recording_can_be_read_while_it_grows(path: Path) -> None:
-    writer = RecordingWriter(path)
+    writer = RecordingSink(path)
     for index in range(3):
-        writer.write(*frame(index))
+        writer.append(*frame(index))
         assert len(list(read_recording(path))) == index + 1
     writer.abort()
     assert len(list(read_recording(path))) == 3
     with pytest.raises(SinkError, match="it is closed"):
-        writer.write(*frame(4))
+        writer.append(*frame(4))
 
 
 def test_a_torn_last_line_is_left_out_with_a_remark(path: Path) -> None:
@@ -130,24 +131,62 @@ def test_a_torn_last_line_is_left_out_with_a_remark(path: Path) -> None:
     start = data.index(b"\n", data.index(b"\n") + 1) + 1
     for length in (start + 1, start + 40, (start + len(data)) // 2, len(data) - 2):
         path.write_bytes(data[:length])
-        recording = read_recording(path)
-        assert len(list(recording)) == 1
+        recording = RecordingSource(path)
+        assert len(list(recording.frames())) == 1
         (warning,) = recording.warnings
         assert "the last line" in warning
         assert "(line 3) is cut off and was left out" in warning
     path.write_bytes(data[:-1])
-    recording = read_recording(path)
-    assert len(list(recording)) == 2
+    recording = RecordingSource(path)
+    assert len(list(recording.frames())) == 2
     assert recording.warnings == ()
 
 
-def test_without_frames_there_is_a_header(path: Path) -> None:
-    writer = RecordingWriter(path, head_version="x")
+def test_an_older_recording_stays_until_the_first_frame(path: Path) -> None:
+    before = record(path, [frame(0)])
+    for end in (RecordingSink.abort, RecordingSink.close):
+        writer = RecordingSink(path)
+        assert path.read_bytes() == before
+        with suppress(SinkError):
+            end(writer)
+        assert path.read_bytes() == before
+    writer = RecordingSink(path)
+    writer.append(*frame(1))
+    assert len(list(read_recording(path))) == 1
     writer.close()
+    assert path.read_bytes() != before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_without_frames_there_is_no_recording(path: Path) -> None:
+    writer = RecordingSink(path)
+    with pytest.raises(SinkError, match="was not made: there was no frame to write"):
+        writer.close()
     writer.close()
-    recording = read_recording(path)
-    assert list(recording) == []
-    assert recording.header.head_version == "x"
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("length", [0, 30, -1, None])
+def test_a_recording_that_was_stopped_before_its_first_frame_says_so(path: Path, length: int | None) -> None:
+    header, _, _ = record(path, [frame(0)]).partition(b"\n")
+    path.write_bytes((header + b"\n")[:length])
+    with pytest.raises(FormatError, match="holds no frames: the recording was stopped before the first"):
+        list(read_recording(path))
+
+
+def test_two_sinks_never_write_one_recording(path: Path) -> None:
+    first, second = RecordingSink(path), RecordingSink(path)
+    first.append(*frame(0))
+    with pytest.raises(SinkError, match="another process is recording to it"):
+        second.append(*frame(1))
+    with pytest.raises(SinkError, match="another process is recording to it"):
+        RecordingSink(path)
+    first.append(*frame(2))
+    first.close()
+    assert [round(seen.time[0] * 29.97) for seen, _ in read_recording(path)] == [0, 2]
+    record(path, [frame(3)])
+    assert [round(seen.time[0] * 29.97) for seen, _ in read_recording(path)] == [3]
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_memory_does_not_grow_with_the_length(path: Path) -> None:
@@ -164,21 +203,21 @@ def test_memory_does_not_grow_with_the_length(path: Path) -> None:
 
 def test_writing_says_what_it_cannot_do(tmp_path: Path, path: Path) -> None:
     with pytest.raises(MissingFileError, match="make it first"):
-        RecordingWriter(tmp_path / "nowhere" / "take.jsonl")
+        RecordingSink(tmp_path / "nowhere" / "take.jsonl")
     with pytest.raises(InputError, match="it is a folder"):
-        RecordingWriter(tmp_path)
-    with pytest.raises(MissingFileError, match="no recording"):
+        RecordingSink(tmp_path)
+    with pytest.raises(MissingFileError, match="expected a recording at"):
         read_recording(path)
-    writer = RecordingWriter(path)
+    writer = RecordingSink(path)
     two = Observation(time=np.zeros(2), found=np.zeros(2, dtype=bool), scores=np.zeros((2, 52), dtype=np.float32))
     with pytest.raises(InputError, match="takes single frames"):
-        writer.write(two, None)
-    writer.close()
+        writer.append(two)
+    writer.abort()
 
 
 def test_a_full_disk_keeps_whole_lines(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    writer = RecordingWriter(path)
-    writer.write(*frame(0))
+    writer = RecordingSink(path)
+    writer.append(*frame(0))
     whole = path.read_bytes()
 
     class Full:
@@ -201,9 +240,9 @@ def test_a_full_disk_keeps_whole_lines(path: Path, monkeypatch: pytest.MonkeyPat
     file = writer._file
     monkeypatch.setattr(writer, "_file", Full(file))
     with pytest.raises(SinkError, match=r"cannot write .*No space left on device; its first 1 frames are kept"):
-        writer.write(*frame(1))
+        writer.append(*frame(1))
     assert path.read_bytes() == whole
     monkeypatch.setattr(writer, "_file", file)
-    writer.write(*frame(2))
+    writer.append(*frame(2))
     writer.close()
     assert [round(seen.time[0] * 29.97) for seen, _ in read_recording(path)] == [0, 2]

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import SinkError, SourceError
+from mp2flame.head import FlameHead
 from mp2flame.mapping.base import BlendshapeMapping, MappingInfo
 from mp2flame.mapping.person import Person, neutral_of
+from mp2flame.pipeline import Report, drive
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
 
@@ -155,3 +157,10 @@ class MeshSink(ListSink):
 
 
 BROKEN_OFF = SourceError("the camera was unplugged")
+
+
+def run(
+    source: Source, mapping: BlendshapeMapping, head: FlameHead | None, sinks: Sequence[Sink], **options: Any
+) -> Report:
+    """`drive` without filters and without a search for the neutral face, unless asked for."""
+    return drive(source, mapping=mapping, head=head, sinks=sinks, **{"filters": None, "neutral": None, **options})

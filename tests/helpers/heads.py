@@ -65,6 +65,13 @@ def pose_of(params: FlameParams, frame: int) -> NDArray[np.float32]:
     return np.stack([getattr(params, name)[frame] for name in POSES])
 
 
+def small_head(n_vertices: int = 3, **properties: Any) -> HeadStub:
+    """A head of one triangle and any number of vertices, most of them at the origin."""
+    vertices = np.zeros((n_vertices, 3), dtype=np.float32)
+    vertices[:3] = [[-0.1, -0.1, 0], [0.1, -0.1, 0], [0, 0.1, 0]]
+    return HeadStub(faces=np.array([[0, 1, 2]], dtype=np.uint32), neutral_vertices=vertices, **properties)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class HeadStub:
     """The properties of a head that sinks use, without a model behind them."""

@@ -13,7 +13,7 @@ import numpy as np
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import Observation
 from mp2flame.demo_animation import SCRIPT, weights_at
-from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.formats.recording import RecordingSink
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession, LiveSettings
 from mp2flame.mapping import LinearMapping
@@ -35,14 +35,13 @@ def performance_recording(path: Path, *, seconds: float = 11.6, fps: float = 30.
     times = np.arange(round(min(seconds, SCRIPT[-1].time) * fps)) / fps
     weights, _ = weights_at(times)
     scores = reorder(weights, ARKIT, MEDIAPIPE)
-    writer = RecordingWriter(path)
+    writer = RecordingSink(path)
     for moment, row in zip(times, scores, strict=True):
         transform = np.eye(4, dtype=np.float32)[None]
-        writer.write(
+        writer.append(
             Observation(
                 time=np.array([moment]), found=np.ones(1, dtype=np.bool_), scores=row[None], head_transform=transform
-            ),
-            None,
+            )
         )
     writer.close()
     return path

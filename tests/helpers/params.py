@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from mp2flame.data import FlameParams, Observation
-from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.formats.recording import RecordingSink
 
 POSES = ("jaw_pose", "neck_pose", "global_orient", "leye_pose", "reye_pose", "translation")
 FIELDS = ("expression", *POSES)
@@ -64,8 +64,8 @@ def frame(index: int, *, found: bool = True, eased: bool = False) -> tuple[Obser
 
 
 def record(path: Path, frames: Sequence[tuple[Observation, FlameParams | None]], **options: Any) -> bytes:
-    writer = RecordingWriter(path, **options)
+    writer = RecordingSink(path, **options)
     for observation, params in frames:
-        writer.write(observation, params)
+        writer.append(observation, params)
     writer.close()
     return path.read_bytes()

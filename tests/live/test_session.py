@@ -117,13 +117,13 @@ def test_a_neutral_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path) -> N
 
 def test_neutral_without_a_face_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from mp2flame.data import Observation
-    from mp2flame.formats.recording_writer import RecordingWriter
+    from mp2flame.formats.recording import RecordingSink
     from mp2flame.live import neutral
 
     monkeypatch.setattr(neutral, "_PATIENCE", 0.4)
-    writer = RecordingWriter(tmp_path / "nobody.jsonl")
+    writer = RecordingSink(tmp_path / "nobody.jsonl")
     for index in range(30):
-        writer.write(Observation.missing(index / 30), None)
+        writer.append(Observation.missing(index / 30))
     writer.close()
     with running(settings(tmp_path, source=str(tmp_path / "nobody.jsonl"))) as session:
         wait_for(lambda: session.page._missing.visible)

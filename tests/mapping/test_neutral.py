@@ -13,7 +13,7 @@ from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation, concatenate
 from mp2flame.mapping.neutral import find_neutral_frames, neutral_candidates
-from mp2flame.pipeline.rest import split_rest
+from mp2flame.pipeline.neutral import take_neutral_prefix
 from tests.helpers.fakes import observation
 
 
@@ -41,7 +41,7 @@ def _turning(i: int) -> Observation:
 
 
 def test_a_face_at_rest_on_a_head_that_turns_away_is_rest_until_then() -> None:
-    rest, items = split_rest((0.0, _turning(i)) for i in range(40))
+    rest, items = take_neutral_prefix((0.0, _turning(i)) for i in range(40))
     assert rest is not None
     np.testing.assert_allclose(rest.time * 30, np.arange(23), atol=1e-4)
     assert len(list(items)) == 40
@@ -55,7 +55,7 @@ def test_a_face_at_rest_on_a_head_that_turns_away_is_rest_until_then() -> None:
 
 def test_rest_is_looked_for_from_the_first_face_and_no_frame_is_lost() -> None:
     frames = [observation(i, found=i >= 40, scores=_calm(i)) for i in range(100)]
-    rest, items = split_rest((0.0, frame) for frame in frames)
+    rest, items = take_neutral_prefix((0.0, frame) for frame in frames)
     assert rest is not None
     assert 29 <= len(rest) <= 32
     assert len(list(items)) == 100
@@ -70,7 +70,7 @@ def test_a_source_without_a_face_is_not_held_back() -> None:
             taken += 1
             yield 0.0, observation(taken, found=False)
 
-    rest, items = split_rest(endless())
+    rest, items = take_neutral_prefix(endless())
     assert rest is None
     assert taken < 400
     assert next(items)[1].time[0] == pytest.approx(1 / 30)

@@ -9,9 +9,8 @@ import pytest
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.filters import default_filters
-from mp2flame.pipeline import drive
-from mp2flame.pipeline.batches import in_batches
-from tests.helpers.fakes import FirstScores, ListSink, ListSource, LiveSource, observation
+from mp2flame.pipeline.pipeline import make_batches
+from tests.helpers.fakes import FirstScores, ListSink, ListSource, LiveSource, observation, run
 
 
 class _Counting(FirstScores):
@@ -34,16 +33,16 @@ def _frames(n: int) -> list[Observation]:
 def test_files_are_mapped_in_batches_and_live_frames_one_by_one() -> None:
     frames = [observation(i) for i in range(50)]
     file, live = _Counting(), _Counting()
-    drive(ListSource(frames), file, None, [])
+    run(ListSource(frames), file, None, [])
     assert max(file.sizes) == 8
     assert sum(file.sizes) == 50
-    drive(LiveSource(frames, interval=0.001), live, None, [])
+    run(LiveSource(frames, interval=0.001), live, None, [])
     assert set(live.sizes) == {1}
 
 
 def test_batches_give_what_single_frames_give() -> None:
     sink, one_by_one = ListSink(), default_filters()
-    drive(ListSource(_frames(60)), FirstScores(), None, [sink], filters=default_filters())
+    run(ListSource(_frames(60)), FirstScores(), None, [sink], filters=default_filters())
     assert len(sink.frames) == 60
     for frame, (_, params, _) in zip(_frames(60), sink.frames, strict=True):
         alone = one_by_one(FirstScores()(frame))
@@ -57,7 +56,7 @@ def test_only_frames_that_share_their_fields_are_joined() -> None:
     frames = [replace(observation(i), image_size=small if i < 5 else large) for i in range(10)]
     frames[7] = Observation.missing(7 / 30, image_size=large)
     groups = [
-        [round(float(seen.time[0]) * 30) for _, seen in batch] for batch in in_batches([(0.0, f) for f in frames], 8)
+        [round(float(seen.time[0]) * 30) for _, seen in batch] for batch in make_batches([(0.0, f) for f in frames], 8)
     ]
     assert groups == [[0, 1, 2, 3, 4], [5, 6], [7], [8, 9]]
 
@@ -71,5 +70,5 @@ def test_a_frame_that_cannot_be_mapped_stops_after_those_before_it() -> None:
 
     sink = ListSink()
     with pytest.raises(ValueError, match="frame 5"):
-        drive(ListSource([observation(i) for i in range(20)]), Bad(), None, [sink])
+        run(ListSource([observation(i) for i in range(20)]), Bad(), None, [sink])
     assert len(sink.frames) == 5

@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Frame
 from mp2flame.head import load_head
-from mp2flame.pipeline import Pipeline, Report, drive
-from mp2flame.pipeline.handover import quick_turns
-from tests.helpers.fakes import FirstScores, LatestSink, ListSink, ListSource, LiveSource, MeshSink, observation
+from mp2flame.pipeline import Pipeline, Report
+from mp2flame.pipeline.timing import low_latency_interpreter
+from tests.helpers.fakes import FirstScores, LatestSink, ListSink, ListSource, LiveSource, MeshSink, observation, run
 
 
 class _Instant(LatestSink):
@@ -52,7 +52,7 @@ def test_it_is_written_before_the_head_is_posed_and_in_the_callers_thread() -> N
     log: list[str] = []
     sink = _Logging(log)
     source = LiveSource([observation(i) for i in range(6)], interval=0.01)
-    drive(source, FirstScores(), _Head(log), [MeshSink(), sink], allow_head_mismatch=True)  # type: ignore[arg-type]
+    run(source, FirstScores(), _Head(log), [MeshSink(), sink], allow_head_mismatch=True)  # type: ignore[arg-type]
     assert log == ["sent", "posed"] * 6
     assert sink.threads == {threading.get_ident()}
     assert all(vertices is None for _, _, vertices in sink.frames)
@@ -63,21 +63,21 @@ def test_it_is_written_before_the_head_is_posed_and_in_the_callers_thread() -> N
 def test_every_frame_of_a_file_comes_once_and_in_order(kind: type[ListSink]) -> None:
     sink, file = kind(), MeshSink()
     source = ListSource([observation(i) for i in range(21)])
-    report = drive(source, FirstScores(), _Head([]), [sink, file], allow_head_mismatch=True)  # type: ignore[arg-type]
+    report = run(source, FirstScores(), _Head([]), [sink, file], allow_head_mismatch=True)  # type: ignore[arg-type]
     assert [round(float(seen.scores[0, 0]) * 1000) for seen, _, _ in sink.frames] == list(range(21))
     assert all((vertices is not None) == kind.needs_vertices for _, _, vertices in sink.frames)
     assert report.frames == len(file.frames) == 21
     assert report.dropped == {kind.__name__: 0, "MeshSink": 0}
-    assert report.rooms[f"arrival to {kind.__name__}"].frames == 21
+    assert report.timings[f"arrival to {kind.__name__}"].frames == 21
 
 
 def test_one_that_fails_falls_out_and_the_others_go_on() -> None:
     broken, whole, file = _Instant(fail_at=3), _Instant(), ListSink()
-    report = drive(ListSource([observation(i) for i in range(20)]), FirstScores(), None, [broken, whole, file])
+    report = run(ListSource([observation(i) for i in range(20)]), FirstScores(), None, [broken, whole, file])
     assert len(broken.frames) == 3
     assert len(whole.frames) == len(file.frames) == 20
     assert (broken.closed, broken.aborted, whole.closed) == (0, 1, 1)
-    assert any("fell out: the disk is full" in warning for warning in report.warnings)
+    assert any("_Instant stopped: the disk is full" in warning for warning in report.warnings)
 
 
 def test_one_can_be_removed_while_it_is_written() -> None:
@@ -100,8 +100,8 @@ def test_one_can_be_removed_while_it_is_written() -> None:
 
 def test_quick_turns_end_with_the_last_who_asked() -> None:
     before, frozen = sys.getswitchinterval(), gc.get_freeze_count()
-    with quick_turns():
-        with quick_turns():
+    with low_latency_interpreter():
+        with low_latency_interpreter():
             assert sys.getswitchinterval() < before
         assert sys.getswitchinterval() < before
         assert gc.get_freeze_count() > frozen

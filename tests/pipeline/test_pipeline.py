@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import HeadMismatchError, SinkError, SourceError
 from mp2flame.head import load_head
-from mp2flame.pipeline import Pipeline, drive
+from mp2flame.pipeline import Pipeline
 from tests.helpers.fakes import (
     BROKEN_OFF,
     FirstScores,
@@ -24,6 +24,7 @@ from tests.helpers.fakes import (
     LiveSource,
     MeshSink,
     observation,
+    run,
 )
 from tests.helpers.live import wait_for
 
@@ -42,7 +43,7 @@ def _indices(sink: ListSink) -> list[int]:
 
 def test_a_file_loses_no_frame_even_into_a_slow_sink() -> None:
     slow, quick = ListSink(seconds=0.002), ListSink()
-    report = drive(ListSource([observation(i) for i in range(100)]), FirstScores(), None, [slow, quick])
+    report = run(ListSource([observation(i) for i in range(100)]), FirstScores(), None, [slow, quick])
     assert _indices(slow) == _indices(quick) == list(range(100))
     assert report.frames == 100
     assert set(report.dropped.values()) == {0}
@@ -52,7 +53,7 @@ def test_a_file_loses_no_frame_even_into_a_slow_sink() -> None:
 
 def test_each_sink_lives_in_one_thread_that_is_not_the_callers() -> None:
     sinks = [ListSink(), ListSink()]
-    drive(ListSource([observation(i) for i in range(5)]), FirstScores(), None, sinks)
+    run(ListSource([observation(i) for i in range(5)]), FirstScores(), None, sinks)
     threads = [sink.threads for sink in sinks]
     assert all(len(ids) == 1 for ids in threads)
     assert threads[0] != threads[1]
@@ -61,7 +62,7 @@ def test_each_sink_lives_in_one_thread_that_is_not_the_callers() -> None:
 
 def test_a_slow_viewer_sees_the_newest_and_does_not_hold_up_the_rest() -> None:
     viewer, file = LatestSink(seconds=0.05), ListSink()
-    report = drive(ListSource([observation(i) for i in range(200)]), FirstScores(), None, [viewer, file])
+    report = run(ListSource([observation(i) for i in range(200)]), FirstScores(), None, [viewer, file])
     assert _indices(file) == list(range(200))
     seen = _indices(viewer)
     assert seen == sorted(seen)
@@ -72,7 +73,7 @@ def test_a_slow_viewer_sees_the_newest_and_does_not_hold_up_the_rest() -> None:
 def test_a_live_source_is_not_held_up_and_its_drops_are_counted() -> None:
     sink = ListSink(seconds=0.01)
     source = LiveSource([observation(i) for i in range(400)], interval=0.001)
-    report = drive(source, FirstScores(), None, [sink])
+    report = run(source, FirstScores(), None, [sink])
     assert source.yielded == 400
     assert report.dropped["source"] + report.dropped["ListSink"] + len(sink.frames) == 400
     assert report.dropped["ListSink"] > 0
@@ -80,7 +81,7 @@ def test_a_live_source_is_not_held_up_and_its_drops_are_counted() -> None:
 
 def test_frames_without_a_face_are_counted_and_passed_on() -> None:
     sink = ListSink()
-    report = drive(ListSource([observation(i, found=i % 3 > 0) for i in range(9)]), FirstScores(), None, [sink])
+    report = run(ListSource([observation(i, found=i % 3 > 0) for i in range(9)]), FirstScores(), None, [sink])
     assert report.frames_without_face == 3
     assert [bool(params.found[0]) for _, params, _ in sink.frames] == [i % 3 > 0 for i in range(9)]
 
@@ -88,7 +89,7 @@ def test_frames_without_a_face_are_counted_and_passed_on() -> None:
 def test_what_was_read_before_a_source_broke_off_is_kept() -> None:
     sink = ListSink()
     with pytest.raises(SourceError, match="unplugged"):
-        drive(ListSource([observation(i) for i in range(20)], error=BROKEN_OFF), FirstScores(), None, [sink])
+        run(ListSource([observation(i) for i in range(20)], error=BROKEN_OFF), FirstScores(), None, [sink])
     assert _indices(sink) == list(range(20))
     assert (sink.closed, sink.aborted) == (1, 0)
 
@@ -97,7 +98,7 @@ def test_a_failing_file_sink_ends_the_run_and_the_others_are_closed() -> None:
     bad, good = ListSink(fail_at=10), ListSink()
     source = ListSource([observation(i) for i in range(5000)])
     with pytest.raises(SinkError, match="disk is full"):
-        drive(source, FirstScores(), None, [bad, good])
+        run(source, FirstScores(), None, [bad, good])
     assert (bad.closed, bad.aborted) == (0, 1)
     assert (good.closed, good.aborted) == (1, 0)
     assert _indices(good) == list(range(len(good.frames)))
@@ -107,15 +108,15 @@ def test_a_failing_file_sink_ends_the_run_and_the_others_are_closed() -> None:
 def test_an_unexpected_error_of_a_sink_becomes_a_sink_error_with_its_cause() -> None:
     bad = ListSink(fail_at=3, error=RuntimeError("codec gone"))
     with pytest.raises(SinkError, match=r"ListSink failed after 3 frames: codec gone") as caught:
-        drive(ListSource([observation(i) for i in range(9)]), FirstScores(), None, [bad])
+        run(ListSource([observation(i) for i in range(9)]), FirstScores(), None, [bad])
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
 def test_a_viewer_that_falls_out_is_remarked_on_and_the_run_goes_on() -> None:
     viewer, file = LatestSink(fail_at=0), ListSink(seconds=0.001)
-    report = drive(ListSource([observation(i) for i in range(60)]), FirstScores(), None, [viewer, file])
+    report = run(ListSource([observation(i) for i in range(60)]), FirstScores(), None, [viewer, file])
     assert _indices(file) == list(range(60))
-    assert any("LatestSink fell out: the disk is full" in warning for warning in report.warnings)
+    assert any("the output LatestSink stopped: the disk is full" in warning for warning in report.warnings)
 
 
 def test_a_mapping_that_fails_closes_the_sinks_and_raises() -> None:
@@ -127,7 +128,7 @@ def test_a_mapping_that_fails_closes_the_sinks_and_raises() -> None:
 
     sink = ListSink()
     with pytest.raises(ValueError, match="boom"):
-        drive(ListSource([observation(i) for i in range(50)]), Bad(), None, [sink])
+        run(ListSource([observation(i) for i in range(50)]), Bad(), None, [sink])
     assert sink.closed == 1
     assert len(sink.frames) == 4
 
@@ -172,7 +173,7 @@ def test_ctrl_c_closes_everything_and_says_so() -> None:
         if len(sink.frames) > 3:
             signal.raise_signal(signal.SIGINT)
 
-    report = drive(source, FirstScores(), None, [sink], on_frame=interrupt)
+    report = run(source, FirstScores(), None, [sink], on_frame=interrupt)
     assert report.interrupted
     assert (sink.closed, sink.aborted) == (1, 0)
 
@@ -204,23 +205,23 @@ def test_pictures_and_vertices_are_asked_for_only_if_a_sink_needs_them() -> None
             asked.append(self.keep_image)
             return super().__iter__()
 
-    drive(Watched([observation(0)]), FirstScores(), None, [ListSink()])
-    drive(Watched([observation(0)]), FirstScores(), None, [MeshSink()])
+    run(Watched([observation(0)]), FirstScores(), None, [ListSink()])
+    run(Watched([observation(0)]), FirstScores(), None, [MeshSink()])
     assert asked == [False, True]
 
 
 def test_a_refused_head_leaves_nothing_behind_in_the_sinks() -> None:
     sink = ListSink()
     with pytest.raises(HeadMismatchError, match="does not say which head"):
-        drive(ListSource([observation(0)]), FirstScores(), load_head("builtin"), [sink])
+        run(ListSource([observation(0)]), FirstScores(), load_head("builtin"), [sink])
     assert (sink.closed, sink.aborted) == (0, 1)
 
 
 def test_rooms_are_timed() -> None:
-    report = drive(ListSource([observation(i) for i in range(30)]), FirstScores(), None, [ListSink()])
-    assert {"source", "mapping", "filters", "head", "ListSink", "arrival to ListSink"} <= set(report.rooms)
-    assert all(0 <= room.p50 <= room.p95 for room in report.rooms.values())
-    assert report.rooms["mapping"].frames == 30
+    report = run(ListSource([observation(i) for i in range(30)]), FirstScores(), None, [ListSink()])
+    assert {"source", "mapping", "filters", "head", "ListSink", "arrival to ListSink"} <= set(report.timings)
+    assert all(0 <= room.p50 <= room.p95 for room in report.timings.values())
+    assert report.timings["mapping"].frames == 30
 
 
 def _calm(i: int) -> NDArray[np.float32]:
@@ -236,8 +237,8 @@ def _wild(i: int) -> NDArray[np.float32]:
 def test_a_calm_first_second_becomes_the_persons_rest() -> None:
     sink = ListSink()
     frames = [observation(i, scores=_calm(i)) for i in range(60)]
-    report = drive(ListSource(frames), FirstScores(), None, [sink], rest="auto")
-    assert report.rest_taken
+    report = run(ListSource(frames), FirstScores(), None, [sink], neutral="auto")
+    assert report.neutral_taken
     assert len(sink.frames) == 60
     assert abs(float(np.median([p.expression[0, 2] for _, p, _ in sink.frames]))) < 0.006
 
@@ -245,16 +246,16 @@ def test_a_calm_first_second_becomes_the_persons_rest() -> None:
 def test_a_restless_first_second_is_not_taken_for_rest_and_this_is_said() -> None:
     sink = ListSink()
     frames = [observation(i, scores=_wild(i)) for i in range(60)]
-    report = drive(ListSource(frames), FirstScores(), None, [sink], rest="auto")
-    assert not report.rest_taken
-    assert any("--rest" in warning for warning in report.warnings)
+    report = run(ListSource(frames), FirstScores(), None, [sink], neutral="auto")
+    assert not report.neutral_taken
+    assert any("--neutral" in warning for warning in report.warnings)
     assert len(sink.frames) == 60
 
 
 def test_a_given_rest_is_used_from_the_first_frame() -> None:
     sink = ListSink()
     rest = observation(0, scores=_calm(0))
-    drive(ListSource([observation(0, scores=_calm(0))]), FirstScores(), None, [sink], rest=rest)
+    run(ListSource([observation(0, scores=_calm(0))]), FirstScores(), None, [sink], neutral=rest)
     np.testing.assert_allclose(sink.frames[0][1].expression[0, 1:], 0, atol=1e-6)
 
 

@@ -13,7 +13,7 @@ import pytest
 from mp2flame.data import Frame
 from mp2flame.errors import InputError, SinkError
 from mp2flame.formats import load_params
-from mp2flame.formats.recording import read_recording
+from mp2flame.formats.recording import RecordingSource, read_recording
 from mp2flame.sinks import Sink, open_sink
 from tests.helpers.heads import HeadStub
 from tests.helpers.params import FIELDS, frame
@@ -112,7 +112,7 @@ def test_a_full_disk(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_recording_on_a_full_device() -> None:
-    from mp2flame.sinks.recording import RecordingSink
+    from mp2flame.formats.recording import RecordingSink
 
     sink = RecordingSink("/dev/full", head=_HEAD)
     with pytest.raises(SinkError, match="No space left on device; its first 0 frames are kept"):
@@ -125,7 +125,7 @@ def _fill(sink: Sink, n: int = 4) -> None:
         sink.write(Frame(*frame(index), _HEAD.neutral_vertices))
 
 
-@pytest.mark.parametrize("name", [kind for kind in _KINDS if kind != "out.jsonl"])
+@pytest.mark.parametrize("name", _KINDS)
 def test_no_frame_is_no_file(name: str, tmp_path: Path) -> None:
     _skip_without_films(name)
     sink = open_sink(tmp_path / name, head=_HEAD)
@@ -135,9 +135,10 @@ def test_no_frame_is_no_file(name: str, tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_recording_without_frames_names_the_head(tmp_path: Path) -> None:
-    open_sink(tmp_path / "take.jsonl", head=_HEAD).close()
-    header = read_recording(tmp_path / "take.jsonl").header
+def test_a_recording_names_the_head(tmp_path: Path) -> None:
+    with open_sink(tmp_path / "take.jsonl", head=_HEAD) as sink:
+        _fill(sink, 1)
+    header = RecordingSource(tmp_path / "take.jsonl").header
     assert (header.head_version, header.head_hash) == ("three corners", "0123")
 
 
@@ -188,9 +189,9 @@ def test_an_unknown_address_lists_what_is_known() -> None:
 @pytest.mark.parametrize(
     ("package", "line"),
     [
-        ("av", 'av is needed to write films. Install it with: pip install "mp2flame[track]"'),
+        ("av", 'av is needed to write videos. Install it with: pip install "mp2flame[track]"'),
         ("pyvista", 'pyvista is needed to draw heads. Install it with: pip install "mp2flame[render]"'),
-        ("PIL", 'pillow is needed to write films. Install it with: pip install "mp2flame[render]"'),
+        ("PIL", 'pillow is needed to write videos. Install it with: pip install "mp2flame[render]"'),
     ],
 )
 def test_a_missing_extra_prints_the_line(package: str, line: str, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import InputError, SinkError
 from mp2flame.render import MeshRenderer
 from mp2flame.sinks.encoders import Encoder, GifEncoder, Mp4Encoder
-from mp2flame.sinks.film import FilmSink, head_distance
+from mp2flame.sinks.video import VideoSink, head_distance
 from tests.helpers.heads import HeadStub
 from tests.helpers.video import corners, quarters
 
@@ -55,7 +55,7 @@ def _seen(time: float, picture: Pixels | None = None, *, found: bool = True) -> 
 
 
 def _film(path: Path, times: list[float], picture: Pixels | None = None, height: int | None = None) -> Path:
-    with FilmSink(path, head=_HEAD, height=height) as sink:
+    with VideoSink(path, head=_HEAD, height=height) as sink:
         for time in times:
             sink.write(Frame(*_seen(time, picture), _VERTICES))
     return path
@@ -130,7 +130,7 @@ def test_pictures_of_any_size(tmp_path: Path, rows: int, columns: int, size: tup
 
 
 def test_a_later_picture_of_another_size_is_shown_whole(tmp_path: Path) -> None:
-    with FilmSink(tmp_path / "film.mp4", head=_HEAD, height=128) as sink:
+    with VideoSink(tmp_path / "film.mp4", head=_HEAD, height=128) as sink:
         sink.write(Frame(*_seen(0.0, quarters(128, 128)), _VERTICES))
         sink.write(Frame(*_seen(0.1, quarters(64, 128)), _VERTICES))
         sink.write(Frame(*_seen(0.2, None), _VERTICES))
@@ -147,7 +147,7 @@ def test_without_a_picture_the_head_has_the_film_to_itself(tmp_path: Path) -> No
 
 
 def test_a_mark_says_that_no_face_was_found(tmp_path: Path) -> None:
-    with FilmSink(tmp_path / "film.mp4", head=_HEAD, height=256) as sink:
+    with VideoSink(tmp_path / "film.mp4", head=_HEAD, height=256) as sink:
         sink.write(Frame(*_seen(0.0), _VERTICES))
         sink.write(Frame(*_seen(0.1, found=False), np.full_like(_VERTICES, np.nan)))
         sink.write(Frame(*_seen(0.2), _VERTICES))
@@ -222,11 +222,11 @@ def test_memory_does_not_grow_with_the_length(
 
 
 def test_what_a_film_refuses(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a film \.mp4 or \.gif; got film\.avi"):
-        FilmSink(tmp_path / "film.avi", head=_HEAD)
+    with pytest.raises(InputError, match=r"expected a video \.mp4 or \.gif; got film\.avi"):
+        VideoSink(tmp_path / "film.avi", head=_HEAD)
     with pytest.raises(InputError, match="height of at least 2 pixels; got 1"):
-        FilmSink(tmp_path / "film.mp4", head=_HEAD, height=1)
-    sink = FilmSink(tmp_path / "film.mp4", head=_HEAD)
+        VideoSink(tmp_path / "film.mp4", head=_HEAD, height=1)
+    sink = VideoSink(tmp_path / "film.mp4", head=_HEAD)
     with pytest.raises(InputError, match="needs its vertices; got None"):
         sink.write(Frame(*_seen(0.0)))
     sink.abort()

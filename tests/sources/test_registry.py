@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError, SourceError
-from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.formats.recording import RecordingSink
 from mp2flame.sources import Source, open_source
 from mp2flame.sources.detection import DetectedSource
 from mp2flame.sources.registry import FILES, STREAMS
@@ -162,9 +162,9 @@ def test_a_missing_system_library_is_named(film: Path, folder: Path, landmarker:
 
 def record(path: Path, frames: int) -> Path:
     """A recording of so many frames; every third shows no face."""
-    with closing(RecordingWriter(path)) as writer:
+    with closing(RecordingSink(path)) as writer:
         for index in range(frames):
-            writer.write(observation(index, found=index % 3 != 2), None)
+            writer.append(observation(index, found=index % 3 != 2))
     return path
 
 

@@ -9,8 +9,7 @@ import threading
 import pytest
 
 from mp2flame.data import Frame
-from mp2flame.pipeline import Pipeline
-from mp2flame.pipeline.report import Report
+from mp2flame.pipeline import Pipeline, Report
 from mp2flame.sinks import open_sink
 from mp2flame.sources import open_source
 from mp2flame.streams.livelink import LiveLinkSource

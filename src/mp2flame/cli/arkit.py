@@ -40,11 +40,9 @@ class Arkit:
 
     def run(self) -> int:
         """Solve, write, and say how much of the movement the shapes make."""
-        from contextlib import ExitStack
-
-        from mp2flame import load_head, load_mapping, load_params, open_sink
-        from mp2flame.data import Frame
+        from mp2flame import load_head, load_mapping, load_params
         from mp2flame.retargeting import ArkitSolver, arkit_shapes
+        from mp2flame.sinks import open_sinks, write_frames
 
         self._check_outputs()
         params, head = load_params(self.params, frame_rate=self.fps), load_head(self.head)
@@ -54,11 +52,7 @@ class Arkit:
         solver = ArkitSolver(head, arkit_shapes(head, mapping, allow_head_mismatch=self.allow_head_mismatch))
         with progress("solving", int(params.found.sum())) as bar:
             said = solver(params, on_frame=bar.advance)
-        with ExitStack() as stack:
-            sinks = [stack.enter_context(open_sink(path, head=head)) for path in self.output]
-            for row in range(len(params)):
-                for sink in sinks:
-                    sink.write(Frame(said[row], params[row]))
+        write_frames(open_sinks(self.output, head=head), zip(said, params, strict=True))
         for path in self.output:
             out.print(f"wrote {path}: {counted(len(params), 'frame')}", soft_wrap=True)
         out.print(

@@ -78,7 +78,6 @@ class Demo:
 
     def _drive(self, source: Source, head: FlameHead) -> tuple[Report, FlameParams]:
         from mp2flame.data import concatenate
-        from mp2flame.filters import default_filters
         from mp2flame.mapping import load_mapping
         from mp2flame.pipeline import drive
         from mp2flame.sinks import open_sink
@@ -94,7 +93,7 @@ class Demo:
                 bar.advance()
 
             mapping = load_mapping("builtin")
-            report = drive(source, mapping, other, sinks, filters=default_filters(), rest="auto", on_frame=note)
+            report = drive(source, mapping=mapping, head=other, sinks=sinks, on_frame=note)
         for warning in report.warnings:
             err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
         return report, concatenate(driven)

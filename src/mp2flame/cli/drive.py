@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -10,19 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mp2flame.cli.console import err, out, progress
-from mp2flame.errors import InputError, MissingFileError
+from mp2flame.errors import InputError
 from mp2flame.files import check_outputs
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-    from mp2flame.data import HeadLike, Observation
-    from mp2flame.mapping import Person
     from mp2flame.pipeline import Report
-    from mp2flame.sinks import Sink
-
-__all__ = ["Drive", "load_rest", "open_sinks"]
 
 
 @dataclass(frozen=True)
@@ -63,97 +54,42 @@ class Drive:
 
     def run(self) -> int:
         """Drive, with a progress bar, and print what was done."""
-        from mp2flame.filters import default_filters
-        from mp2flame.head import load_head
-        from mp2flame.mapping import Person, load_mapping
         from mp2flame.pipeline import drive
         from mp2flame.sources import open_source
 
         self._check_outputs()
-        head = load_head(self.head)
-        if self.shape is not None:
-            head = head.with_shape(_identity(self.shape))
-        mapping = load_mapping(self.mapping, head_pose=self.head_pose)
-        with open_source(
-            self.source, landmarker=self.landmarker, mirror=self.mirror, fps=self.fps, order=self.order
-        ) as source:
-            rest = load_rest(self.rest, self.landmarker, mirror=self.mirror)
-            if isinstance(rest, Person):
-                mapping, rest = mapping.for_person(rest), None
-            sinks = open_sinks(self.output, head)
-            with progress("driving", source.n_frames) as bar:
-                report = drive(
-                    source,
-                    mapping,
-                    head,
-                    sinks,
-                    filters=default_filters() if self.smooth else None,
-                    rest=rest,
-                    allow_head_mismatch=self.allow_head_mismatch,
-                    on_frame=lambda _: bar.advance(),
-                )
+        with (
+            open_source(
+                self.source, landmarker=self.landmarker, mirror=self.mirror, fps=self.fps, order=self.order
+            ) as source,
+            progress("driving", source.n_frames) as bar,
+        ):
+            report = drive(
+                source,
+                self.output,
+                self.mapping,
+                self.head,
+                filters="default" if self.smooth else None,
+                neutral=self.rest,
+                head_pose=self.head_pose,
+                identity=self.shape,
+                landmarker=self.landmarker,
+                mirror=self.mirror,
+                allow_head_mismatch=self.allow_head_mismatch,
+                on_frame=lambda _: bar.advance(),
+            )
         _print_report(report, self.output)
         return 0
 
     def _check_outputs(self) -> None:
         if not self.output:
             raise InputError("expected at least one output: add -o result.npz, -o film.mp4 or both")
-        check_outputs(self.output, [self.source])
-
-
-def open_sinks(targets: Sequence[str | Path], head: HeadLike) -> list[Sink]:
-    """A sink for each target; if one cannot be opened, those before it leave nothing behind."""
-    from mp2flame.sinks import open_sink
-
-    sinks: list[Sink] = []
-    try:
-        for target in targets:
-            sinks.append(open_sink(target, head=head))  # noqa: PERF401 - those before must be known
-    except Exception:
-        for sink in sinks:
-            sink.abort()
-        raise
-    return sinks
-
-
-def load_rest(rest: str, landmarker: Path | None, *, mirror: bool) -> Observation | Person | Literal["auto"] | None:
-    """What `--rest` names: "auto", None for "none", the observations in a file, or the person in a person file.
-
-    Raises:
-        InputError: no face is seen in the file.
-        MissingFileError: there is no such file.
-        FormatError: it is no person file, though it is named like one.
-    """
-    from mp2flame.data import concatenate
-    from mp2flame.mapping import is_person_file, load_person
-    from mp2flame.sources import open_source
-
-    if rest in ("auto", "none"):
-        return "auto" if rest == "auto" else None
-    if not Path(rest).exists():
-        raise MissingFileError(
-            f"no rest file {rest}: expected auto, none, or a picture, video, recording or person file"
-        )
-    if is_person_file(rest):
-        return load_person(rest)
-    with open_source(rest, landmarker=landmarker, mirror=mirror) as source:
-        seen = [observation for observation in source if observation.found[0]]
-    if not seen:
-        raise InputError(f"no face was found in the rest file {rest}: choose one that shows the face from the front")
-    return concatenate(seen)
-
-
-def _identity(path: Path) -> NDArray[np.float32]:
-    from mp2flame.formats import load_params
-
-    shape = load_params(path).shape
-    if shape is None:
-        raise InputError(f"{path} holds no identity coefficients: expected a parameter file with `shape`")
-    return shape
+        inputs = (self.source, self.head, self.mapping, self.rest, self.shape)
+        check_outputs(self.output, [path for path in inputs if path is not None])
 
 
 def _print_report(report: Report, outputs: tuple[Path, ...]) -> None:
-    rest = "the person's own rest was taken from the start" if report.rest_taken else ""
+    rest = "the person's own rest was taken from the start" if report.neutral_taken else ""
     out.print(
         f"{report.frames} frames in {report.seconds:.1f} s ({report.rate:.1f} fps), "
         f"{report.frames_without_face} without a face" + (f"; {rest}" if rest else "")

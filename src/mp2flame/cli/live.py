@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from mp2flame.cli.console import err, out
-from mp2flame.cli.drive import load_rest
 from mp2flame.errors import InputError
 
 if TYPE_CHECKING:
@@ -91,7 +90,9 @@ def _person(rest: Path | None, landmarker: Path | None, *, mirror: bool) -> Pers
 
     if rest is None:
         return None
-    got = load_rest(str(rest), landmarker, mirror=mirror)
+    from mp2flame.pipeline import load_neutral
+
+    got = load_neutral(rest, landmarker=landmarker, mirror=mirror)
     if got is None or got == "auto":
         raise InputError(f"expected a file with --rest; got {rest}: leave it out, and press Neutral on the page")
     return got if isinstance(got, Person) else Person(neutral=got)

@@ -18,7 +18,7 @@ from mp2flame.data import Observation
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError, SourceError
 from mp2flame.files import AtomicFile, write_errors
-from mp2flame.formats.arrays import load_arrays
+from mp2flame.formats.npz import load_arrays
 from mp2flame.parallel import run_jobs
 
 __all__ = ["Extraction", "Task", "run_task", "tasks_of"]

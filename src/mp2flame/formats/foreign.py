@@ -1,4 +1,4 @@
-"""Parameters in other programs' layouts: flame-head-tracker, IMAvatar, BEAT2 (EMAGE), folders of frames, plain names."""
+"""Parameters in other layouts: flame-head-tracker, IMAvatar, BEAT2 (EMAGE), folders of frames, plain names."""
 
 from __future__ import annotations
 

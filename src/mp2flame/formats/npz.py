@@ -17,6 +17,11 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+try:
+    import lzma
+except ImportError:  # pragma: no cover - a Python without LZMA cannot meet its errors
+    lzma = None  # type: ignore[assignment]
+
 from mp2flame.errors import FormatError, Mp2FlameError, plain
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -25,9 +30,10 @@ _LARGEST: Final = 1 << 28
 """Bytes that the arrays of a small file may unpack to."""
 _RATIO: Final = 50
 """Beyond that, how many times larger than the file its arrays may be; parameters compress to a third or a tenth."""
-_DAMAGE: Final = (
+_DAMAGE: Final[tuple[type[Exception], ...]] = (
     *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, OSError, EOFError, ValueError, TypeError, SyntaxError),
     *(OverflowError, NotImplementedError, RuntimeError, MemoryError),
+    *((lzma.LZMAError,) if lzma else ()),
 )
 """What the readers of zip archives and array headers raise for damaged files."""
 
@@ -39,17 +45,8 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield archive
     except Mp2FlameError:
         raise
-    except (*_DAMAGE, *_lzma_errors()) as error:
+    except _DAMAGE as error:
         raise FormatError(f"{path} is truncated, damaged or no .npz file: {plain(error)}") from error
-
-
-def _lzma_errors() -> tuple[type[Exception], ...]:
-    # A Python without LZMA cannot meet its errors.
-    try:
-        from lzma import LZMAError
-    except ImportError:
-        return ()
-    return (LZMAError,)
 
 
 def load_arrays(path: Path, *, skip: frozenset[str] = frozenset()) -> dict[str, NDArray[Any]]:

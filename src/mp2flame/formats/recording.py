@@ -10,7 +10,7 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -160,9 +160,8 @@ def _read_header(line: bytes, path: Path) -> RecordingHeader:
         raise _no_frames(path)
     try:
         header = _object(line)
-        check_header(
-            {**header, "format_version": header.get("version")}, expected=FORMAT, newest=VERSION, source="its first line"
-        )
+        named = {"format": header.get("format"), "format_version": header.get("version")}
+        check_header(named, expected=FORMAT, newest=VERSION, source="its first line")
         head = header.get("head") or {}
         return RecordingHeader(
             scores=_names(header.get("scores")),
@@ -260,7 +259,7 @@ class RecordingSink(Sink):
         self.name = str(path)
         self.n_frames = 0
         """Number of frames that were written."""
-        self._head = {"version": "unknown", "hash": ""} if head is None else {"version": head.version, "hash": head.hash}
+        self._head = ("unknown", "") if head is None else (head.version, head.hash)
         self._landmarks = landmarks
         self._image_size: list[int] | None = None
         self._temporary = AtomicFile(self.path)
@@ -347,7 +346,7 @@ class RecordingSink(Sink):
             "format": FORMAT,
             "version": VERSION,
             "scores": list(MEDIAPIPE),
-            "head": self._head,
+            "head": dict(zip(("version", "hash"), self._head, strict=True)),
             "image_size": self._image_size,
             "shape": None if shape is None else shape.tolist(),
         }

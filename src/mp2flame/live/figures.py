@@ -12,7 +12,7 @@ from mp2flame.live.page import Page
 from mp2flame.live.playback import Playback
 from mp2flame.live.recorder import Recorder
 from mp2flame.pipeline import Pipeline
-from mp2flame.pipeline.timing import RoomTime
+from mp2flame.pipeline.timing import StageTiming
 
 __all__ = ["DETECTION", "ROAD", "end_recording", "losses", "rooms_to_show", "show_figures", "show_progress"]
 
@@ -22,7 +22,7 @@ _ARRIVAL = "arrival to "
 _HIDDEN = "neutral"
 
 
-def rooms_to_show(summary: Mapping[str, RoomTime]) -> dict[str, RoomTime]:
+def rooms_to_show(summary: Mapping[str, StageTiming]) -> dict[str, StageTiming]:
     """Rooms in the order of the road, under names that people know; the whole road last."""
     sinks = [room for room in summary if f"{_ARRIVAL}{room}" in summary]
     order = [DETECTION, "mapping", "filters", "head", *sinks, ROAD]

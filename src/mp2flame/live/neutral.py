@@ -17,8 +17,7 @@ from platformdirs import user_data_path
 from mp2flame.data import Frame, HeadLike, Observation, concatenate
 from mp2flame.errors import InputError, Mp2FlameError, SinkError
 from mp2flame.files import AtomicFile
-from mp2flame.formats.recording import read_recording
-from mp2flame.formats.recording_writer import RecordingWriter
+from mp2flame.formats.recording import RecordingSink, read_recording
 from mp2flame.mapping.neutral import find_neutral_frames
 from mp2flame.pipeline import Pipeline
 from mp2flame.sinks.base import Sink
@@ -61,9 +60,9 @@ def save_neutral(path: Path, frames: list[Observation], head: HeadLike) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         part = AtomicFile(path)
         try:
-            with closing(RecordingWriter(part.temporary, head_version=head.version, head_hash=head.hash)) as writer:
+            with closing(RecordingSink(part.temporary, head=head)) as writer:
                 for frame in frames:
-                    writer.write(frame, None)
+                    writer.append(frame)
             part.publish()
         finally:
             part.discard()

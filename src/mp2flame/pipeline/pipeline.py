@@ -9,31 +9,31 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
-from itertools import chain, count, groupby, islice
-from typing import Final, Literal, TypeAlias
+from itertools import count, groupby, islice
+from pathlib import Path
+from typing import Final, Literal
 
+from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from mp2flame.data import Frame, Observation, concatenate
-from mp2flame.errors import FormatError, Mp2FlameError, SinkError, SourceError
-from mp2flame.filters.base import Filter
-from mp2flame.head import FlameHead
-from mp2flame.mapping import check_head
-from mp2flame.mapping.base import Mapping
-from mp2flame.mapping.rest import REST_SECONDS, calm_frames
+from mp2flame.errors import FormatError, InputError, Mp2FlameError, SinkError, SourceError
+from mp2flame.files import check_outputs
+from mp2flame.filters import Filter, default_filters
+from mp2flame.formats import load_params
+from mp2flame.head import FlameHead, load_head
+from mp2flame.mapping import BlendshapeMapping, HeadPoseTarget, Person, check_compatible, load_mapping
+from mp2flame.pipeline.neutral import TimedObservation, load_neutral, take_neutral_prefix
 from mp2flame.pipeline.timing import StageTiming, Stopwatch, low_latency_interpreter
 from mp2flame.pipeline.workers import BoundedQueue, SinkWorker, make_worker
-from mp2flame.sinks.base import Sink
-from mp2flame.sources.base import Source
+from mp2flame.sinks import Sink, open_sinks
+from mp2flame.sources import Source, open_source
 
 _QUEUE_FILE, _QUEUE_LIVE = 8, 4
 _BATCH: Final = 8
 """Frames of a file that are mapped together: eight cost little more than one."""
-
-TimedObservation: TypeAlias = tuple[float, Observation]
-"""When a frame left the source (`time.perf_counter` seconds), and the frame."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,8 +74,9 @@ class Pipeline:
         head: what is posed for sinks that need vertices; None if none does.
         sinks: where frames go; closed by the run.
         filters: parameters along time, or None.
-        rest: `"auto"` looks for a neutral first second; an `Observation` is the neutral face; None leaves the mapping.
-        any_head: do not check that the mapping was made for this head.
+        neutral: a person or frames of the neutral face; `"auto"` takes the first second of the source where the face
+            is neutral; None leaves the mapping as it is.
+        allow_head_mismatch: do not check that the mapping was made for this head.
         on_frame: called in the caller's thread after each frame, for progress.
 
     Raises:
@@ -85,29 +86,23 @@ class Pipeline:
     def __init__(
         self,
         source: Source,
-        mapping: Mapping,
+        mapping: BlendshapeMapping,
         head: FlameHead | None,
         sinks: Sequence[Sink] = (),
         *,
         filters: Filter | None = None,
-        rest: Observation | Literal["auto"] | None = None,
-        any_head: bool = False,
+        neutral: Observation | Person | Literal["auto"] | None = None,
+        allow_head_mismatch: bool = False,
         on_frame: Callable[[Frame], None] | None = None,
     ) -> None:
         if head is not None:
-            check_head(
-                mapping,
-                head_hash=head.hash,
-                head_version=head.version,
-                n_expression=head.n_expression,
-                any_head=any_head,
-            )
+            check_compatible(mapping, head, allow_mismatch=allow_head_mismatch)
         self.source = source
-        self.mapping = mapping if not isinstance(rest, Observation) else mapping.for_person(rest)
+        self.mapping = mapping.for_person(neutral) if isinstance(neutral, Observation | Person) else mapping
         self.filters = filters
         self.head = head
         self.stopwatch = Stopwatch()
-        self._take_neutral = rest == "auto"
+        self._take_neutral = neutral == "auto"
         self._on_frame = on_frame
         self._stopping = threading.Event()
         self._workers: list[SinkWorker] = []
@@ -190,7 +185,7 @@ class Pipeline:
         try:
             items: Iterable[TimedObservation] = self._queue
             # Beside a detector that uses every core, threads of matrix products wait for each other.
-            with threadpool_limits(limits=1, user_api="blas"), self._latency():
+            with threadpool_limits(limits=1, user_api="blas"), low_latency_interpreter(enabled=self.source.live):
                 if self._take_neutral:
                     neutral_taken, items = self._use_neutral()
                 self._process(items)
@@ -212,9 +207,6 @@ class Pipeline:
             interrupted=interrupted,
             warnings=(*self.source.warnings, *self._warnings),
         )
-
-    def _latency(self) -> Generator[None, None, None] | nullcontext[None]:
-        return low_latency_interpreter() if self.source.live else nullcontext()  # type: ignore[return-value]
 
     def _read(self) -> None:
         observations: Iterator[Observation] = iter(())
@@ -360,61 +352,95 @@ def _joinable(item: TimedObservation) -> tuple[object, ...]:
     return bool(observation.found[0]), size, *(array is None for array in optional)
 
 
-def take_neutral_prefix(
-    items: Iterable[TimedObservation], *, seconds: float = REST_SECONDS
-) -> tuple[Observation | None, Iterator[TimedObservation]]:
-    """The neutral first second of a stream, and the whole stream again with that second in front.
-
-    Args:
-        items: single frames in rising time.
-        seconds: how much of the stream is examined, counted from the first frame with a face.
-
-    Returns:
-        The frames of that second in which the face is neutral, or None where it is not; and every item.
-    """
-    stream = iter(items)
-    held: list[TimedObservation] = []
-    begin: float | None = None
-    for arrival, observation in stream:
-        held.append((arrival, observation))
-        now = float(observation.time[0])
-        if begin is None and observation.found[0]:
-            begin = now
-        if begin is not None and now - begin >= seconds:
-            break
-        # A source that shows no face for long must not be held back until its end.
-        if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
-            break
-    seen = [observation for _, observation in held if observation.found[0]]
-    neutral = calm_frames(concatenate(seen)) if seen else None
-    frames = None if neutral is None else concatenate(seen[number] for number in neutral)
-    return frames, chain(held, stream)
-
-
 def drive(
-    source: Source,
-    mapping: Mapping,
-    head: FlameHead | None,
-    sinks: Sequence[Sink],
+    source: str | Path | int | Source,
+    outputs: str | Path | Iterable[str | Path] = (),
+    mapping: str | Path | BlendshapeMapping = "builtin",
+    head: str | Path | FlameHead | None = "builtin",
+    sinks: Sequence[Sink] = (),
     *,
-    filters: Filter | None = None,
-    rest: Observation | Literal["auto"] | None = None,
-    any_head: bool = False,
+    filters: Filter | Literal["default"] | None = "default",
+    neutral: str | Path | Person | Observation | None = "auto",
+    head_pose: HeadPoseTarget = "global_orient",
+    identity: str | Path | ArrayLike | None = None,
+    landmarker: str | Path | None = None,
+    mirror: bool = False,
+    fps: float | None = None,
+    order: str | None = None,
+    allow_head_mismatch: bool = False,
     on_frame: Callable[[Frame], None] | None = None,
 ) -> Report:
-    """Drive a head from a source into sinks, until the source ends. Arguments as for `Pipeline`.
+    """Drive a head from a source into outputs, until the source ends; what the command `mp2flame drive` does.
 
-    The sinks are closed in every case; a head that is refused leaves nothing behind in them.
+        mp2flame.drive("me.mp4", "out.mp4")
+        mp2flame.drive(0, ["take.jsonl", "vmc://localhost:39539"], head="mine.pkl", mapping="mine.safetensors")
+
+    Args:
+        source: what `open_source` takes, or an open source, which the caller closes.
+        outputs: files and addresses, as `open_sink` takes them.
+        mapping: what `load_mapping` takes, or a mapping, which is used as it is.
+        head: what `load_head` takes, or a head; None where nothing needs its vertices.
+        sinks: open sinks besides the outputs; they are closed in every case.
+        filters: parameters along time; `"default"` for `default_filters()`, None for none.
+        neutral: the person's neutral face: `"auto"` for the first second of the source if it is neutral, `"none"` or
+            None for an average person's, an image, video, recording or person file, frames of it, or a person.
+        head_pose: the joint that takes the head's rotation, of a mapping that is given by name.
+        identity: identity coefficients of the head, or a parameter file that holds them.
+        landmarker: MediaPipe's face_landmarker.task; by default it is found or downloaded.
+        mirror: the camera's image is mirrored.
+        fps: frames per second of a folder of images.
+        order: the order of blendshapes in files that do not name them.
+        allow_head_mismatch: use the mapping although it was made for another head.
+        on_frame: called after each frame, for progress.
 
     Raises:
-        HeadMismatchError, SourceError, SinkError: as `Pipeline` and `Pipeline.run` do.
+        InputError: an output is an input, or another output, or no format has its suffix.
+        HeadMismatchError: the mapping was made for another head.
+        SourceError, FormatError, SinkError: as `Pipeline.run` does.
     """
-    try:
-        pipeline = Pipeline(
-            source, mapping, head, sinks, filters=filters, rest=rest, any_head=any_head, on_frame=on_frame
-        )
-    except Exception:
+    outputs = [outputs] if isinstance(outputs, str | Path) else list(outputs)
+    with ExitStack() as stack:
+        undo = stack.enter_context(ExitStack())
         for sink in sinks:
-            sink.abort()
-        raise
-    return pipeline.run()
+            undo.callback(sink.abort)
+        named = [item for item in (source, mapping, head, neutral, identity) if isinstance(item, str | Path)]
+        check_outputs(outputs, named)
+        loaded_head = load_head(head) if isinstance(head, str | Path) else head
+        if identity is not None:
+            if loaded_head is None:
+                raise InputError("an identity needs a head; got head=None")
+            loaded_head = loaded_head.with_shape(_identity(identity))
+        if not isinstance(mapping, BlendshapeMapping):
+            mapping = load_mapping(mapping, head_pose=head_pose)
+        if not isinstance(source, Source):
+            spec = str(source) if isinstance(source, int) else source
+            opened = open_source(spec, landmarker=landmarker, mirror=mirror, fps=fps, order=order)
+            source = stack.enter_context(opened)
+        if isinstance(neutral, str | Path):
+            neutral = load_neutral(neutral, landmarker=landmarker, mirror=mirror)
+        if outputs and loaded_head is None:
+            raise InputError("outputs need the head that is driven; got head=None")
+        opened_sinks = [] if loaded_head is None else open_sinks(outputs, head=loaded_head)
+        for sink in opened_sinks:
+            undo.callback(sink.abort)
+        pipeline = Pipeline(
+            source,
+            mapping,
+            loaded_head,
+            [*opened_sinks, *sinks],
+            filters=default_filters() if filters == "default" else filters,
+            neutral=neutral,
+            allow_head_mismatch=allow_head_mismatch,
+            on_frame=on_frame,
+        )
+        undo.pop_all()
+        return pipeline.run()
+
+
+def _identity(identity: str | Path | ArrayLike) -> ArrayLike:
+    if not isinstance(identity, str | Path):
+        return identity
+    shape = load_params(identity).shape
+    if shape is None:
+        raise InputError(f"{identity} holds no identity coefficients: expected a parameter file with `shape`")
+    return shape

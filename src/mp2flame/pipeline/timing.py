@@ -59,11 +59,14 @@ class _LowLatency:
 
 
 @contextmanager
-def low_latency_interpreter() -> Iterator[None]:
+def low_latency_interpreter(*, enabled: bool = True) -> Iterator[None]:
     """Set a short switch interval between threads, and freeze the garbage collector's heap, for the whole process.
 
     Objects that exist already are left out of the search for cycles, which would stop a frame for all of them.
     """
+    if not enabled:
+        yield
+        return
     with _LowLatency.lock:
         if _LowLatency.users == 0:
             _LowLatency.switch_interval = sys.getswitchinterval()

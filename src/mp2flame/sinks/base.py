@@ -15,7 +15,7 @@ from typing_extensions import override
 
 from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import SinkError
-from mp2flame.files import writing
+from mp2flame.files import write_errors
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -96,7 +96,7 @@ class FileSink(Sink):
         if not self._open:
             raise SinkError(f"cannot write {self.path}: it is closed")
         try:
-            with writing(self.path, self._lost()):
+            with write_errors(self.path, self._lost()):
                 yield
         except SinkError:
             self.abort()
@@ -110,7 +110,7 @@ class FileSink(Sink):
         try:
             if self.n_frames == 0:
                 raise SinkError(f"{self.path} was not made: there was no frame to write")
-            with writing(self.path, self._lost()):
+            with write_errors(self.path, self._lost()):
                 self._publish()
         finally:
             self.abort()

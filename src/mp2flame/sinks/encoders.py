@@ -159,7 +159,7 @@ class GifEncoder(Encoder):
         self._size = size
         self._due = 0.0
         self._waiting: list[av.VideoFrame] = []
-        self._graph: tuple[Any, Any] | None = None
+        self._graph: tuple[Graph, Any, Any] | None = None
         self._last, self._duration = 0, round(_GIF_TICKS / _GIF_RATE)
         self._container = av.open(str(path), "w", format="gif", options={"loop": "0"})
         self._stream = self._container.add_stream("gif", rate=_GIF_TICKS)
@@ -212,7 +212,8 @@ class GifEncoder(Encoder):
         palette.pts, palette.time_base = 0, Fraction(1, _GIF_TICKS)
         colors.push(palette)
         colors.push(None)
-        self._graph = images, sink
+        # PyAV frees a graph that nothing refers to, while its ends are in use.
+        self._graph = graph, images, sink
         for frame in self._waiting:
             self._encode(frame)
         self._waiting.clear()
@@ -227,7 +228,7 @@ class GifEncoder(Encoder):
 
     def _encode(self, frame: av.VideoFrame | None) -> None:
         assert self._graph is not None
-        images, sink = self._graph
+        _, images, sink = self._graph
         images.push(frame)
         for colored in _ready(sink):
             self._duration, self._last = colored.pts - self._last or self._duration, colored.pts

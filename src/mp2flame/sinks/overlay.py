@@ -58,11 +58,11 @@ class OverlaySink(VideoSinkBase):
         self._renderer = MeshRenderer(
             self._head.faces, vertex_colors=tint, size=(columns, rows), view_angle=angle, background=_BACKGROUND
         )
-        return Mp4Encoder(self._part.temporary, (columns, rows))
+        return Mp4Encoder(self._file.temporary, (columns, rows))
 
     @override
     def _compose(self, frame: Frame) -> Pixels:
-        canvas = _cropped_image(frame).copy()
+        canvas: Pixels = _cropped_image(frame).copy()
         if frame.vertices is not None and np.isfinite(frame.vertices).all():
             self._draw_mesh(canvas, frame.vertices)
         return canvas
@@ -83,4 +83,5 @@ def _cropped_image(frame: Frame) -> Pixels:
     if image is None:
         raise InputError("an overlay needs the image; got None")
     rows, columns = (size - size % 2 for size in image.shape[:2])
-    return image[:rows, :columns]
+    cropped: Pixels = image[:rows, :columns]
+    return cropped

@@ -70,8 +70,8 @@ def open_sink(target: str | Path, *, head: HeadLike, **options: Any) -> Sink:
         raise InputError(
             f"expected an output {_listed(FILES)}, or an address {_listed(ADDRESSES, '://')}; got {path.name}"
         )
-    sink = sink_class(path, head=head, **options)
-    return sink
+    file_sink: Sink = sink_class(path, head=head, **options)
+    return file_sink
 
 
 def open_sinks(targets: Iterable[str | Path], *, head: HeadLike) -> list[Sink]:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from mp2flame.data import Frame, HeadLike
 from mp2flame.errors import InputError, MissingExtraError
-from mp2flame.files import PartFile
+from mp2flame.files import AtomicFile
 from mp2flame.sinks.base import FileSink
 
 try:
@@ -64,7 +64,7 @@ class VideoSinkBase(FileSink):
         self._suffix = self.path.suffix.lower()
         if self._suffix not in self.suffixes:
             raise InputError(f"expected a video {' or '.join(self.suffixes)}; got {self.path.name}")
-        self._part = PartFile(self.path)
+        self._file = AtomicFile(self.path)
         self._first_time = 0.0
         # Made by the first frame, in the thread that writes: a render window belongs to one thread.
         self._renderer: MeshRenderer | None = None
@@ -99,7 +99,7 @@ class VideoSinkBase(FileSink):
         assert self._encoder is not None
         self._encoder.close()
         self._encoder = None
-        self._part.publish()
+        self._file.publish()
 
     @override
     def _discard(self) -> None:
@@ -107,7 +107,7 @@ class VideoSinkBase(FileSink):
             self._encoder.abort()
         if self._renderer is not None:
             self._renderer.close()
-        self._part.discard()
+        self._file.discard()
 
 
 class VideoSink(VideoSinkBase):
@@ -167,7 +167,7 @@ class VideoSink(VideoSinkBase):
         self._renderer.look((neutral.min(axis=0) + neutral.max(axis=0)) / 2, distance=head_distance(neutral))
         self._mark = _no_face_mark(height)
         encoder = GifEncoder if self._suffix == ".gif" else Mp4Encoder
-        return encoder(self._part.part, (self._image_width + height, height))
+        return encoder(self._file.temporary, (self._image_width + height, height))
 
     @override
     def _compose(self, frame: Frame) -> Pixels:

@@ -34,7 +34,7 @@ STREAMS: Final = {
 FILES: Final = {
     ".csv": "mp2flame.sources.tables:LiveLinkCsvSource",
     ".json": "mp2flame.sources.tables:BlendshapeJsonSource",
-    ".jsonl": "mp2flame.sources.recording:RecordingSource",
+    ".jsonl": "mp2flame.formats.recording:RecordingSource",
 }
 """Suffix of a file without pixels to "module:Class", likewise."""
 

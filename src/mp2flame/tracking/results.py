@@ -17,12 +17,12 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams, Frame, Observation
+from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError
 from mp2flame.files import AtomicFolder, check_outputs, check_writable, write_atomic
 from mp2flame.formats.tracked_person import OVERLAY, PERSON_FILE, RESIDUALS, TrackedVideo, person_json
 from mp2flame.head import FlameHead
-from mp2flame.sinks import open_sink
+from mp2flame.sinks import open_sink, write_frames
 from mp2flame.sinks.base import Sink
 from mp2flame.tracking.people import Tracked
 
@@ -78,26 +78,20 @@ def save_files(
     person = head.with_shape(np.zeros(0) if tracked.params.shape is None else tracked.params.shape)
     middle = _middle(tracked)
     with ExitStack() as stack:
-        overlays: list[Sink] = []
-        others: list[Sink] = []
+        sinks: list[Sink] = []
         for target in targets:
             if target.name.endswith(RESIDUALS):
                 write_atomic(target, residual_table(tracked).encode("ascii"))
             elif target.name.endswith(OVERLAY):
                 from mp2flame.sinks.overlay import OverlaySink
 
-                overlays.append(stack.enter_context(OverlaySink(target, head=person, focal=tracked.lens.focal)))
+                sinks.append(stack.enter_context(OverlaySink(target, head=person, focal=tracked.lens.focal)))
             else:
-                others.append(stack.enter_context(open_sink(target, head=person)))
-        posed = any(sink.needs_vertices for sink in (*overlays, *others))
-        shown = pictures() if any(sink.needs_image for sink in (*overlays, *others)) else None
-        for seen, params in _frames(tracked, shown):
-            vertices = person(params)[0] if posed else None
-            for sink in overlays:
-                sink.write(Frame(seen, params, vertices))
-            for sink in others:
-                # A film stands still in front of the place where the head mostly is.
-                sink.write(Frame(seen, params, None if vertices is None else vertices - middle))
+                # A video stands still in front of the place where the head mostly is.
+                options = {"origin": middle} if target.suffix.lower() in (".mp4", ".gif") else {}
+                sinks.append(stack.enter_context(open_sink(target, head=person, **options)))
+        images = pictures() if any(sink.needs_image for sink in sinks) else None
+        write_frames(sinks, _frames(tracked, images), head=person)
 
 
 def _middle(tracked: Tracked) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError
-from mp2flame.formats.arrays import load_arrays
+from mp2flame.formats.npz import load_arrays
 
 __all__ = ["FOUR_ARRAYS", "read_four_arrays", "read_named_npz"]
 

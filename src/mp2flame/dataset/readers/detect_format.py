@@ -17,8 +17,8 @@ from mp2flame.dataset.readers.trackers import (
     read_vhap_track,
 )
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.formats.arrays import member_names
-from mp2flame.formats.frames import numbered_files
+from mp2flame.formats.foreign import numbered_files
+from mp2flame.formats.npz import member_names
 from mp2flame.formats.tracked_person import PERSON_FILE
 
 __all__ = ["EXPECTED", "read_input"]

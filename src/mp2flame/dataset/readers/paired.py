@@ -13,7 +13,7 @@ from mp2flame.data import FlameParams, Observation, concatenate
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError
 from mp2flame.formats import load_params
-from mp2flame.formats.recording import read_recording
+from mp2flame.formats.recording import RecordingSource
 from mp2flame.sources.tables import BlendshapeJsonSource
 
 __all__ = ["read_own_recording", "read_speech"]
@@ -63,8 +63,8 @@ def read_own_recording(path: Path) -> Iterator[TrackedSequence]:
     Raises:
         FormatError: it is damaged, or holds no parameters.
     """
-    recording = read_recording(path)
-    frames = [(seen.without_picture(), params) for seen, params in recording if params is not None]
+    recording = RecordingSource(path)
+    frames = [(seen.without_picture(), params) for seen, params in recording.frames() if params is not None]
     if not frames:
         raise FormatError(f"{path} holds no parameters: only recordings of driven or tracked heads can be learned from")
     seen = concatenate(_uniform([observation for observation, _ in frames]))

@@ -16,7 +16,7 @@ from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.images import stacked, trailing_number, with_pictures, with_suffix
 from mp2flame.errors import FormatError
 from mp2flame.formats import load_params
-from mp2flame.formats.frames import numbered_files
+from mp2flame.formats.foreign import numbered_files
 
 __all__ = ["read_head_tracker_folder", "read_imavatar", "read_nerf_export", "read_vhap_track"]
 
