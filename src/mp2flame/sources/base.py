@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import Observation
+from mp2flame.errors import SourceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -83,6 +84,11 @@ class Source(StreamInfo, ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def closed_error() -> SourceError:
+    """What iterating a closed source raises."""
+    return SourceError("this source is closed: open it again to read it again")
 
 
 class FrameReader(StreamInfo, ABC):

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from mp2flame.data import Observation
-from mp2flame.errors import SourceError
-from mp2flame.sources.base import FrameReader, Source
+from mp2flame.sources.base import FrameReader, Source, closed_error
 from mp2flame.sources.images import mirror_image, to_rgb
 
 _Item = TypeVar("_Item")
@@ -74,7 +73,7 @@ class DetectedSource(Source):
     @override
     def __iter__(self) -> Generator[Observation, None, None]:
         if self._closed.is_set():
-            raise SourceError("this source is closed: open it again to read it again")
+            raise closed_error()
         self._end_iteration()
         iteration = self._observe()
         self._iteration = weakref.ref(iteration)
@@ -133,37 +132,14 @@ def prefetch(
     # One more item waits outside the queue until there is room.
     ready: queue.Queue[_Item | _End] = queue.Queue(maxsize=size - 1)
     stopping = threading.Event()
-
-    def make() -> None:
-        error: Exception | None = None
-        try:
-            for item in items:
-                ready.put(item)
-                if stopping.is_set():
-                    break
-        except Exception as caught:  # noqa: BLE001 - raised again where the items are taken
-            error = caught
-        finally:
-            items.close()
-            if not stopping.is_set():
-                ready.put(_End(error))
-
     # A daemon: an iteration that nobody ends must not keep the program from ending.
-    thread = threading.Thread(target=make, name="mp2flame-prefetch", daemon=True)
+    thread = threading.Thread(target=_make, args=(items, ready, stopping), name="mp2flame-prefetch", daemon=True)
     thread.start()
     try:
-        while True:
-            try:
-                item = ready.get(timeout=_POLL_SECONDS)
-            except queue.Empty:
-                if stop is not None and stop.is_set():
-                    return
-                continue
-            if isinstance(item, _End):
-                if item.error is not None:
-                    raise item.error
-                return
+        while not isinstance(item := _take(ready, stop), _End):
             yield item
+        if item.error is not None:
+            raise item.error
     finally:
         stopping.set()
         # Makes room for the item that may wait.
@@ -172,3 +148,25 @@ def prefetch(
                 ready.get_nowait()
         if thread is not threading.current_thread():
             thread.join(_STOP_SECONDS)
+
+
+def _make(items: Generator[_Item, None, None], ready: queue.Queue[_Item | _End], stopping: threading.Event) -> None:
+    error: Exception | None = None
+    try:
+        for item in items:
+            ready.put(item)
+            if stopping.is_set():
+                break
+    except Exception as caught:  # noqa: BLE001 - raised again where the items are taken
+        error = caught
+    finally:
+        items.close()
+        if not stopping.is_set():
+            ready.put(_End(error))
+
+
+def _take(ready: queue.Queue[_Item | _End], stop: threading.Event | None) -> _Item | _End:
+    while stop is None or not stop.is_set():
+        with suppress(queue.Empty):
+            return ready.get(timeout=_POLL_SECONDS)
+    return _End(None)

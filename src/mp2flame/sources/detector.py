@@ -277,7 +277,9 @@ def _read_search_model(landmarker: Path) -> bytes:
     try:
         check_regular(landmarker, "face landmarker bundle", limit=8 * _MAX_MODEL_BYTES)
     except MissingFileError as error:
-        raise MissingFileError(f"no landmarker file {plain(landmarker)}: `mp2flame fetch landmarker` gets it") from error
+        raise MissingFileError(
+            f"no landmarker file {plain(landmarker)}: `mp2flame fetch landmarker` gets it"
+        ) from error
     try:
         with zipfile.ZipFile(landmarker) as bundle, bundle.open(_DETECTOR) as model:
             return model.read(_MAX_MODEL_BYTES)

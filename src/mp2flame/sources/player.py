@@ -12,8 +12,7 @@ import numpy as np
 from typing_extensions import override
 
 from mp2flame.data import Observation, replace_unchecked
-from mp2flame.errors import SourceError
-from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, StreamInfo, TimedImage
+from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, StreamInfo, TimedImage, closed_error
 from mp2flame.sources.detection import DetectedSource
 
 _DEFAULT_STEP: Final = 1 / 30
@@ -247,7 +246,7 @@ class SourcePlayer(_Played, Source):
     @override
     def __iter__(self) -> Generator[Observation, None, None]:
         if self._closed:
-            raise SourceError("this source is closed: open it again to play it again")
+            raise closed_error()
         return self._player.frames(self._begin, _time_of, _with_time)
 
     def _begin(self, _: float) -> Generator[Observation, None, None]:

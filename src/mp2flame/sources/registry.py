@@ -128,7 +128,9 @@ def _construct(make: Any, spec: str | Path, **options: object) -> Source:
 def _refuse(options: dict[str, object], source: str) -> None:
     for name, value in options.items():
         if value is not None:
-            raise InputError(f"the option {name} does not apply to {source}; got {name}={plain(repr(value))}: remove it")
+            raise InputError(
+                f"the option {name} does not apply to {source}; got {name}={plain(repr(value))}: remove it"
+            )
 
 
 def _locate(path: Path) -> Path:

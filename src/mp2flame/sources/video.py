@@ -1,4 +1,4 @@
-"""Video files by PyAV (FFmpeg's libraries): true times, variable rate, rotation, and what a damaged file still holds."""
+"""Video files by PyAV (FFmpeg's libraries): true times, variable rate, rotation, damaged files as far as readable."""
 
 from __future__ import annotations
 
@@ -87,10 +87,11 @@ class VideoReader(FrameReader):
         if n_read == 0:
             raise FormatError(f"the video {plain(self._path)} holds no frames that can be read{errors.reason()}")
         if self._duration is not None and self._duration - end > 1.5 * step and not times.n_gaps:
-            self._warnings += (
+            cut_off = (
                 f"the video ends after {end:.2f} s of the {self._duration:.2f} s that its header promises: it is cut "
-                f"off; the {n_read} frames that are there were read",
+                f"off; the {n_read} frames that are there were read"
             )
+            self._warnings = (*self._warnings, cut_off)
 
     @override
     def begin_at(self, seconds: float) -> Generator[TimedImage, None, None]:
@@ -281,12 +282,12 @@ class _Decoder:
         if self._matrix is None:
             self._matrix = _display_matrix(frame)
         width = self._check_size(frame)
-        image: Image = self._reformatter.reformat(frame, width=width, format="rgb24").to_ndarray()
+        image: Any = self._reformatter.reformat(frame, width=width, format="rgb24").to_ndarray()
         return _turn_upright(image, self._matrix)
 
     def _check_size(self, frame: Any) -> int:
         """The width with square pixels."""
-        width = max(round(frame.width * self._aspect) if self._aspect > 0 else frame.width, 1)
+        width: int = max(round(frame.width * self._aspect) if self._aspect > 0 else frame.width, 1)
         check_image_size(max(width, frame.width), frame.height, self._path, FormatError)
         return width
 
