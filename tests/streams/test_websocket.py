@@ -193,15 +193,17 @@ def _frozen_client(port: int) -> socket.socket:
 
 def test_who_takes_nothing_for_long_is_disconnected() -> None:
     message = bytes(600_000)
-    with closing(Broadcaster("127.0.0.1", 0, origins=(), mesh=bytes, send_timeout=0.3)) as server:
-        with _frozen_client(server.port):
-            assert eventually(lambda: server.clients == 1)
+    with (
+        closing(Broadcaster("127.0.0.1", 0, origins=(), mesh=bytes, send_timeout=0.3)) as server,
+        _frozen_client(server.port),
+    ):
+        assert eventually(lambda: server.clients == 1)
 
-            def published() -> bool:
-                server.publish("hello", message)
-                return server.clients == 0
+        def published() -> bool:
+            server.publish("hello", message)
+            return server.clients == 0
 
-            assert eventually(published)
+        assert eventually(published)
 
 
 def test_hostile_handshakes_end_alone() -> None:
