@@ -15,12 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame import FlameHead, FlameParams, load_head, load_mapping
+from mp2flame import FlameHead, FlameParams, load_head
 from mp2flame.evaluation.metrics import compare
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.tracking.model import study_head
-from mp2flame.tracking.people import Tracked
-from mp2flame.tracking.track import track
+from mp2flame.tracking.model import fit_tracker_model
+from mp2flame.tracking.track import TrackOptions, TrackResult, track_videos
 
 
 def read_truth(path: Path) -> FlameParams:
@@ -57,7 +56,7 @@ def _centred(vertices: NDArray[np.float32]) -> NDArray[np.float64]:
     return centred
 
 
-def report(head: FlameHead, tracked: Tracked, truth: FlameParams) -> None:
+def report(head: FlameHead, tracked: TrackResult, truth: FlameParams) -> None:
     """Print how close it is."""
     figures = compare(head, tracked.params, truth)
     regions = ", ".join(f"{name} {figure.relative:.3f}" for name, figure in figures.regions.items())
@@ -68,7 +67,7 @@ def report(head: FlameHead, tracked: Tracked, truth: FlameParams) -> None:
     )
     own, scaled, usual = identity_errors(head, tracked.params, truth)
     print(f"identity {own:.2f} mm, {scaled:.2f} with the size taken out; the mean identity {usual:.2f}")
-    print(f"focal length {tracked.lens.focal:.0f} pixels")
+    print(f"focal length {tracked.camera.focal:.0f} pixels")
 
 
 def main() -> None:
@@ -78,20 +77,17 @@ def main() -> None:
     parser.add_argument("--head", required=True)
     parser.add_argument("--landmarker", type=Path, required=True)
     parser.add_argument("--truth", type=Path)
-    parser.add_argument("--mapping")
     parser.add_argument("--focal", type=float)
     parser.add_argument("--ipd", type=float, help="millimetres between the pupils")
     options = parser.parse_args()
     head = load_head(options.head)
     started = time.perf_counter()
-    study = study_head(head, options.landmarker)
+    model = fit_tracker_model(head, options.landmarker)
     print(f"the head was learned in {time.perf_counter() - started:.1f} s (next to nothing where it is in the cache)")
-    mapping = None if options.mapping is None else load_mapping(options.mapping)
     started = time.perf_counter()
     ipd = None if options.ipd is None else options.ipd / 1000
-    (tracked,) = track(
-        options.film, study, landmarker=options.landmarker, focal=options.focal, ipd=ipd, mapping=mapping
-    )
+    settings = TrackOptions(focal=options.focal, ipd=ipd)
+    (tracked,) = track_videos([options.film], model, settings, landmarker=options.landmarker)
     seconds = time.perf_counter() - started
     frames = len(tracked.params)
     print(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.1f} fps, MediaPipe included (at least 15)")

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mp2flame.pipeline import Pipeline, Report, drive
     from mp2flame.sinks import open_sink
     from mp2flame.sources import open_source
+    from mp2flame.tracking.track import track
 
 __version__ = "0.1.0"
 
@@ -44,6 +45,7 @@ __all__ = [
     "load_params",
     "open_sink",
     "open_source",
+    "track",
 ]
 
 _HOMES = {
@@ -58,6 +60,7 @@ _HOMES = {
     "load_params": "formats",
     "open_sink": "sinks",
     "open_source": "sources",
+    "track": "tracking.track",
 }
 
 

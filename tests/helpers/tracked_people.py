@@ -1,4 +1,4 @@
-"""People to track whose landmarks are made up: where the head has them, but for errors that the test chooses."""
+"""People to track with synthetic landmarks: those of the head, with errors that the test chooses."""
 
 from __future__ import annotations
 
@@ -14,9 +14,8 @@ from mp2flame.geometry.skinned_points import n_active_expression, n_estimated_id
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.error_model import LandmarkErrorModel, LowRankCovariance
-from mp2flame.tracking.equations import Lens
-from mp2flame.tracking.model import Study
-from mp2flame.tracking.video import Footage
+from mp2flame.tracking.model import TrackerModel
+from mp2flame.tracking.video import VideoDetections
 
 Float64 = NDArray[np.float64]
 
@@ -32,14 +31,14 @@ SCRIPT = (
 )
 
 
-def made_up_study() -> Study:
-    """The built-in head, and a MediaPipe that misses landmarks by half a millimetre each on its own."""
+def synthetic_model() -> TrackerModel:
+    """The built-in head, and a MediaPipe whose landmarks have independent errors of half a millimetre."""
     head = load_head("builtin")
     embedding = _spread_over(head)
     n = 3 * len(embedding)
     face = n_active_expression(head) + 9
     common = LowRankCovariance(np.zeros((1, n)), np.full(n, 5e-4))
-    return Study(
+    return TrackerModel(
         head, embedding, LandmarkErrorModel(np.zeros((3 + face + n_estimated_identity(head), n)), common, common, face)
     )
 
@@ -66,8 +65,18 @@ def _spread_over(head: FlameHead) -> LandmarkEmbedding:
     )
 
 
+def random_embedding(head: FlameHead, k: int) -> LandmarkEmbedding:
+    """K landmarks anywhere on a head."""
+    rng = np.random.default_rng(1)
+    return LandmarkEmbedding(
+        landmark_index=np.arange(k),
+        face_index=rng.integers(0, len(head.faces), k),
+        barycentric=rng.dirichlet(np.ones(3), k),
+    )
+
+
 def performance(head: FlameHead, *, fps: float = 15.0, seed: int = 5) -> FlameParams:
-    """Somebody who rests for a second, smiles, opens the mouth and looks aside, in front of a camera."""
+    """Somebody who is neutral for a second, smiles, opens the mouth and looks aside, in front of a camera."""
     params, _ = perform(head.blendshapes(), fps=fps, script=SCRIPT)
     shape = np.zeros(head.n_shape, dtype=np.float32)
     shape[:10] = np.random.default_rng(seed).normal(scale=0.8, size=10)
@@ -75,9 +84,9 @@ def performance(head: FlameHead, *, fps: float = 15.0, seed: int = 5) -> FlamePa
     return replace(params, shape=shape, translation=place.astype(np.float32))
 
 
-def seen_points(study: Study, params: FlameParams) -> Float64:
+def camera_points(model: TrackerModel, params: FlameParams) -> Float64:
     """(N, K, 3) metres in the camera's frame."""
-    return study.embedding.positions(study.head(params), study.head.faces)
+    return model.embedding.positions(model.head(params), model.head.faces)
 
 
 def landmarks_of(points: Float64, size: tuple[int, int] = SIZE, focal: float = FOCAL) -> NDArray[np.float32]:
@@ -89,17 +98,17 @@ def landmarks_of(points: Float64, size: tuple[int, int] = SIZE, focal: float = F
     return np.stack([x, y, z * focal / size[0]], axis=-1).astype(np.float32)
 
 
-def footage(
-    study: Study,
+def detections(
+    model: TrackerModel,
     params: FlameParams,
     *,
     noise: float = 5e-4,
     seed: int = 0,
     landmarks: NDArray[np.float32] | None = None,
-) -> Footage:
-    """What a MediaPipe without prejudice sees of a performance; scores are nought at rest and restless after it."""
+) -> VideoDetections:
+    """What an unbiased MediaPipe detects of a performance; scores are zero while it is neutral and noise after it."""
     rng = np.random.default_rng(seed)
-    points = seen_points(study, params)
+    points = camera_points(model, params)
     n = len(params)
     moving = np.abs(params.expression).max(axis=1) > 1e-6
     scores = np.where(moving[:, None], rng.uniform(0, 0.9, size=(n, N_SCORES)), 0.01)
@@ -109,7 +118,7 @@ def footage(
     transform[:, :3, :3] = rotations.matrix(params.global_orient)
     if landmarks is None:
         landmarks = landmarks_of(points + rng.normal(scale=noise, size=points.shape))
-    seen = Observation(
+    observation = Observation(
         time=params.time,
         found=params.found,
         scores=scores.astype(np.float32),
@@ -117,9 +126,4 @@ def footage(
         head_transform=transform.astype(np.float32),
         image_size=np.array(SIZE),
     )
-    return Footage(seen, np.zeros(n, dtype=np.int64), ())
-
-
-def lens() -> Lens:
-    """The camera's."""
-    return Lens(FOCAL, SIZE)
+    return VideoDetections(observation, np.zeros(n, dtype=np.int64), ())

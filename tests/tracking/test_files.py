@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
+import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -17,45 +22,44 @@ import mp2flame
 from mp2flame.cli import main
 from mp2flame.dataset.build import build
 from mp2flame.dataset.readers.detect_format import read_input
-from mp2flame.errors import InputError, MissingFileError
+from mp2flame.errors import InputError, MissingFileError, SinkError
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.tracked_person import PERSON_FILE
-from mp2flame.tracking import batch
-from mp2flame.tracking import track as tracking
-from mp2flame.tracking.batch import Setting, jobs_of, run_jobs
-from mp2flame.tracking.model import Study
-from mp2flame.tracking.people import Tracked, track_person
+from mp2flame.head import FlameHead
+from mp2flame.tracking.batch import BatchOptions, jobs_of, track_people
+from mp2flame.tracking.model import TrackerModel, stored_model
 from mp2flame.tracking.results import check_targets, save_files, save_person
-from mp2flame.tracking.video import Footage
-from tests.helpers.tracked_people import FOCAL, SIZE, footage, made_up_study, performance
+from mp2flame.tracking.track import TrackOptions, TrackResult, track_person, track_videos
+from mp2flame.tracking.video import VideoDetections
+from tests.helpers.tracked_people import FOCAL, SIZE, detections, performance, synthetic_model
 
 
 @pytest.fixture(scope="module")
-def study() -> Study:
-    return made_up_study()
+def model() -> TrackerModel:
+    return synthetic_model()
 
 
 @pytest.fixture(scope="module")
-def seen(study: Study) -> Footage:
-    params = performance(study.head)
+def video(model: TrackerModel) -> VideoDetections:
+    params = performance(model.head)
     found = np.ones(len(params), dtype=np.bool_)
     found[20:22] = False
-    return footage(study, replace(params, found=found))
+    return detections(model, replace(params, found=found))
 
 
 @pytest.fixture(scope="module")
-def tracked(study: Study, seen: Footage) -> Tracked:
-    return track_person(study, [seen], focal=FOCAL)[0]
+def tracked(model: TrackerModel, video: VideoDetections) -> TrackResult:
+    return track_person(model, [video], TrackOptions(focal=FOCAL))[0]
 
 
-def _pictures(tracked: Tracked) -> Iterator[NDArray[np.uint8] | None]:
+def _images(tracked: TrackResult) -> Iterator[NDArray[np.uint8] | None]:
     for _ in range(len(tracked.params)):
         yield np.full((SIZE[1], SIZE[0], 3), 90, dtype=np.uint8)
 
 
-def test_parameter_files_hold_what_was_tracked(study: Study, tracked: Tracked, tmp_path: Path) -> None:
+def test_parameter_files_hold_what_was_tracked(model: TrackerModel, tracked: TrackResult, tmp_path: Path) -> None:
     targets = [tmp_path / name for name in ("a.npz", "a.csv", "a.jsonl", "a.residuals.csv")]
-    save_files(tracked, study.head, targets, lambda: _pictures(tracked))
+    save_files(tracked, model.head, targets, lambda: _images(tracked))
     found = tracked.params.found
     for target in targets[:3]:
         loaded = mp2flame.load_params(target)
@@ -65,30 +69,33 @@ def test_parameter_files_hold_what_was_tracked(study: Study, tracked: Tracked, t
     rows = list(csv.DictReader(targets[3].read_text().splitlines()))
     assert len(rows) == len(found)
     assert [row["found"] == "1" for row in rows] == found.tolist()
-    assert float(rows[3]["misfit"]) == pytest.approx(float(tracked.misfit[3]), rel=1e-3)
+    assert float(rows[3]["misfit"]) == pytest.approx(float(tracked.residual[3]), rel=1e-3)
     assert rows[20]["misfit"] == ""
 
 
-def test_films_show_the_mesh(study: Study, tracked: Tracked, tmp_path: Path) -> None:
+def test_rendered_videos_show_the_mesh(model: TrackerModel, tracked: TrackResult, tmp_path: Path) -> None:
     pytest.importorskip("pyvista")
     av = pytest.importorskip("av")
     few = _first(tracked, 3)
-    save_files(few, study.head, [tmp_path / "a.overlay.mp4", tmp_path / "a.mp4"], lambda: _pictures(few))
-    with av.open(str(tmp_path / "a.overlay.mp4")) as film:
-        pictures = [frame.to_ndarray(format="rgb24") for frame in film.decode(video=0)]
-    assert len(pictures) == 3
-    assert pictures[0].shape == (SIZE[1], SIZE[0], 3)
-    # Where the landmarks were seen, the grey picture is tinted.
-    assert tracked.seen.landmarks is not None
-    columns, rows = (tracked.seen.landmarks[0, :468, :2] * SIZE).astype(int).T
-    inside = np.abs(pictures[0][rows, columns].astype(int) - 90).max(axis=1) > 12
+    save_files(few, model.head, [tmp_path / "a.overlay.mp4", tmp_path / "a.mp4"], lambda: _images(few))
+    with av.open(str(tmp_path / "a.overlay.mp4")) as file:
+        images = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert len(images) == 3
+    assert images[0].shape == (SIZE[1], SIZE[0], 3)
+    # Where the landmarks were detected, the gray image is tinted.
+    assert tracked.observation.landmarks is not None
+    columns, rows = (tracked.observation.landmarks[0, :468, :2] * SIZE).astype(int).T
+    inside = np.abs(images[0][rows, columns].astype(int) - 90).max(axis=1) > 12
     assert inside.mean() > 0.95
-    assert np.abs(pictures[0][:20, :20].astype(int) - 90).max() < 8
+    assert np.abs(images[0][:20, :20].astype(int) - 90).max() < 8
     assert (tmp_path / "a.mp4").is_file()
 
 
-def _first(tracked: Tracked, n: int) -> Tracked:
-    parts = {name: getattr(tracked, name)[:n] for name in ("params", "seen", "rest", "misfit", "pixels", "believed")}
+def _first(tracked: TrackResult, n: int) -> TrackResult:
+    parts = {
+        name: getattr(tracked, name)[:n]
+        for name in ("params", "observation", "neutral", "residual", "pixels", "inlier_ratio")
+    }
     return replace(tracked, **parts)
 
 
@@ -102,23 +109,23 @@ def test_outputs_that_cannot_be_written_are_refused_before_any_work(tmp_path: Pa
         check_targets([tmp_path / "a.npz", tmp_path / "a.npz"])
 
 
-def test_a_persons_folder_is_read_as_a_data_set(study: Study, tracked: Tracked, tmp_path: Path) -> None:
+def test_a_persons_folder_is_read_as_a_data_set(model: TrackerModel, tracked: TrackResult, tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    worse = replace(tracked, misfit=np.where(np.arange(len(tracked.misfit)) == 25, 9.0, tracked.misfit))
+    worse = replace(tracked, residual=np.where(np.arange(len(tracked.residual)) == 25, 9.0, tracked.residual))
     for person in ("anna", "bert"):
         results = {"first": worse, "second": worse}
         save_person(
-            out / person, results, study.head, suffixes=[".npz"], pictures=lambda _: _pictures(tracked), made_from={}
+            out / person, results, model.head, suffixes=[".npz"], images=lambda _: _images(tracked), made_from={}
         )
     sequences = list(read_input(out))
     assert [(s.subject, s.name) for s in sequences] == [(p, v) for p in ("anna", "bert") for v in ("first", "second")]
-    told = sequences[0]
-    assert told.neutral is not None
-    assert told.neutral.sum() == tracked.rest.sum()
+    anna = sequences[0]
+    assert anna.neutral is not None
+    assert anna.neutral.sum() == tracked.neutral.sum()
     # Two frames have no face and are not in the recording; the one that fits badly is there, but not to learn from.
-    assert len(told.params) == len(tracked.params) - 2
-    assert told.params.time[~told.params.found].tolist() == [tracked.params.time[25]]
+    assert len(anna.params) == len(tracked.params) - 2
+    assert anna.params.time[~anna.params.found].tolist() == [tracked.params.time[25]]
     # Times are joined by the nearest frame, not as equal floating-point numbers.
     document = json.loads((out / "anna" / PERSON_FILE).read_text())
     for video in document["videos"].values():
@@ -126,80 +133,115 @@ def test_a_persons_folder_is_read_as_a_data_set(study: Study, tracked: Tracked, 
         video["bad_times"] = [round(time, 3) for time in video["bad_times"]]
     (out / "anna" / PERSON_FILE).write_text(json.dumps(document))
     rounded = next(iter(read_input(out)))
-    np.testing.assert_array_equal(rounded.neutral, told.neutral)
-    np.testing.assert_array_equal(rounded.params.found, told.params.found)
+    np.testing.assert_array_equal(rounded.neutral, anna.neutral)
+    np.testing.assert_array_equal(rounded.params.found, anna.params.found)
     pytest.importorskip("pyarrow")
-    data, report = build([out], tmp_path / "data", head=study.head)
+    data, report = build([out], tmp_path / "data", head=model.head)
     assert data.subjects == ("anna", "bert")
-    assert report.neutral == 4 * tracked.rest.sum()
+    assert report.neutral == 4 * tracked.neutral.sum()
     assert report.frames == 4 * (len(tracked.params) - 3)
     assert data.has_column("landmarks")
 
 
 @pytest.fixture
-def watched(study: Study, seen: Footage, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Videos of any name show the made-up person, and the head is learned already; gives who was looked at."""
-    looked: list[str] = []
+def detected(model: TrackerModel, video: VideoDetections, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Files of any name show the synthetic person, and the head is learned already; gives the names of the files."""
+    names: list[str] = []
 
-    def look(path: Path, landmarker: Path, **_: Any) -> Footage:
-        looked.append(path.name)
+    def detect(path: Path, landmarker: Path, **_: Any) -> VideoDetections:
+        names.append(path.name)
         if path.name.startswith("nobody"):
             raise InputError(f"{path}: expected a face; MediaPipe finds none")
-        return seen
+        return video
 
-    monkeypatch.setattr(tracking, "look_at", look)
-    monkeypatch.setattr(batch, "study_head", lambda *_, **__: study)
-    monkeypatch.setattr("mp2flame.tracking.model.study_head", lambda *_, **__: study)
-    monkeypatch.setattr(tracking, "study_head", lambda *_, **__: study)
-    monkeypatch.setattr(tracking, "landmarker_path", lambda path: path)
+    monkeypatch.setattr("mp2flame.tracking.track.detect_file", detect)
+    monkeypatch.setattr("mp2flame.tracking.batch.fit_tracker_model", lambda *_, **__: model)
+    monkeypatch.setattr("mp2flame.tracking.model.fit_tracker_model", lambda *_, **__: model)
+    monkeypatch.setattr("mp2flame.tracking.track.landmarker_path", lambda path: path)
     monkeypatch.setattr("mp2flame.downloads.landmarker_path", lambda path: Path("none"))
-    batch._studied.clear()
-    return looked
+    return names
 
 
 def _videos(folder: Path, *names: str) -> list[Path]:
     for name in names:
-        (folder / name).write_bytes(b"film")
+        (folder / name).write_bytes(b"video")
     return [folder / name for name in names]
 
 
-_SETTING = Setting("builtin", None, Path("none"), "global_orient", FOCAL, None, None, False, ())
+_OPTIONS = BatchOptions("builtin", Path("none"), Path("none"), track=TrackOptions(focal=FOCAL))
 
 
-def test_who_is_finished_is_not_tracked_again(watched: list[str], tmp_path: Path) -> None:
+def test_a_finished_person_is_not_tracked_again(detected: list[str], tmp_path: Path) -> None:
     videos = _videos(tmp_path, "anna.mp4", "bert.mp4")
     out = tmp_path / "out"
     out.mkdir()
     # A kill left the beginnings of bert.
     (out / ".bert.123-abc.part").mkdir()
-    first = dict(run_jobs(jobs_of(videos[:1]), out, _SETTING))
-    assert [outcome.error for outcome in first.values()] == [""]
-    again = [outcome for _, outcome in run_jobs(jobs_of(videos), out, _SETTING)]
-    assert watched == ["anna.mp4", "bert.mp4"]
+    first = dict(track_people(jobs_of(videos[:1]), out, _OPTIONS))
+    assert [result.error for result in first.values()] == [""]
+    again = [result for _, result in track_people(jobs_of(videos), out, _OPTIONS)]
+    assert detected == ["anna.mp4", "bert.mp4"]
     assert again[0].summary == "finished before, left as it is"
     assert json.loads((out / "bert" / PERSON_FILE).read_text())["videos"]["bert"]["focal"] == FOCAL
-    other = [outcome for _, outcome in run_jobs(jobs_of(videos[:1]), out, replace(_SETTING, head_pose="neck_pose"))]
-    assert "from other videos or settings" in other[0].error
+    by_neck = replace(_OPTIONS, track=replace(_OPTIONS.track, head_pose="neck_pose"))
+    other = [result for _, result in track_people(jobs_of(videos[:1]), out, by_neck)]
+    assert "from other videos or options" in other[0].error
 
 
-def test_a_run_that_breaks_off_leaves_no_half_person(
-    watched: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_person_file_is_reported(detected: list[str], tmp_path: Path) -> None:
+    videos = _videos(tmp_path, "anna.mp4")
+    (tmp_path / "anna").mkdir()
+    for content in (b"", b"[]", b"{", b"[" * 100_000):
+        (tmp_path / "anna" / PERSON_FILE).write_bytes(content)
+        ((_, result),) = track_people(jobs_of(videos), tmp_path, _OPTIONS)
+        assert "is damaged" in result.error
+        assert detected == []
+
+
+def test_a_process_that_dies_loses_its_own_person_only(detected: list[str], tmp_path: Path) -> None:
+    videos = _videos(tmp_path, "anna.mp4", "bert.mp4")
+    jobs = jobs_of(videos)
+    assert len(list(track_people(jobs, tmp_path, _OPTIONS))) == 2
+
+    def kill() -> None:
+        deadline = time.monotonic() + 60
+        while not active_children() and time.monotonic() < deadline:
+            time.sleep(0.001)
+        # While it starts, before its work.
+        pid = active_children()[0].pid
+        assert pid is not None
+        os.kill(pid, signal.SIGKILL)
+
+    killer = Thread(target=kill)
+    killer.start()
+    results = {job.person: result for job, result in track_people(jobs, tmp_path, _OPTIONS, processes=2)}
+    killer.join()
+    errors = {person: result.error for person, result in results.items() if result.error}
+    assert set(results) == {"anna", "bert"}
+    assert len(errors) == 1
+    ((person, error),) = errors.items()
+    assert f"worked on {person} was killed" in error
+    assert all((tmp_path / name / PERSON_FILE).is_file() for name in ("anna", "bert"))
+
+
+def test_an_interrupted_run_leaves_no_half_person(
+    detected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(*_: Any, **__: Any) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mp2flame.tracking.results.write_atomic", killed)
+    monkeypatch.setattr("mp2flame.tracking.results.write_atomic", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        list(run_jobs(jobs_of(_videos(tmp_path, "anna.mp4")), tmp_path, _SETTING))
+        list(track_people(jobs_of(_videos(tmp_path, "anna.mp4")), tmp_path, _OPTIONS))
     assert not (tmp_path / "anna").exists()
 
 
-def test_one_person_who_cannot_be_tracked_does_not_keep_others_from_it(
-    watched: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_person_who_cannot_be_tracked_does_not_stop_the_others(
+    detected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     videos = [str(path) for path in _videos(tmp_path, "nobody.mp4", "anna.mp4")]
     out = tmp_path / "out"
-    assert main(["track", *videos, "-o", str(out), "--kinds", "npz", "csv", "--processes", "1"]) == 1
+    assert main(["track", *videos, "-o", str(out), "--formats", "npz", "csv", "--processes", "1"]) == 1
     printed = capsys.readouterr()
     assert "MediaPipe finds none" in printed.err
     assert "1 of 2 people" in printed.out
@@ -207,7 +249,7 @@ def test_one_person_who_cannot_be_tracked_does_not_keep_others_from_it(
 
 
 def test_the_command_writes_single_files(
-    watched: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    detected: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (video,) = _videos(tmp_path, "anna.mp4")
     target = tmp_path / "face.npz"
@@ -222,33 +264,88 @@ def test_the_command_writes_single_files(
 def videos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "folder").mkdir()
     _videos(tmp_path, "a.mp4", "b.mp4", "folder/a.mp4")
+    (tmp_path / "link.npz").hardlink_to(tmp_path / "a.mp4")
     monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (["-o", "x.npz"], "expected at least one video"),
         (["a.mp4", "b.mp4", "-o", "x.npz"], "expected a folder to write to for more than one video"),
         (["missing.mp4", "-o", "x.npz"], "no video missing.mp4"),
         (["a.mp4", "-o", "x.obj"], "expected an output"),
         (["a.mp4", "folder/a.mp4", "-o", "out"], "comes more than once"),
         (["a.mp4", "b.mp4", "-o", "out", "--ipd", "63"], "--ipd is one person's, and these are 2"),
         (["a.mp4", "-o", "x.npz", "--ipd", "0.063"], "expected 40 to 85 mm between a person's pupils; got 0.063 mm"),
+        (["a.mp4", "-o", "a.mp4"], "is the input a.mp4"),
+        (["a.mp4", "-o", "folder/../a.mp4"], "is the input a.mp4"),
+        (["a.mp4", "-o", "link.npz"], "is the input a.mp4"),
+        (["a.mp4", "-o", "x.npz", "-o", "folder/../x.npz"], "expected different outputs"),
+        (["a.mp4", "-o", "x.npz", "-o", "nowhere/x.npz"], "the folder nowhere does not exist"),
+        (["a.mp4", "-o", "nowhere/out"], "the folder nowhere does not exist"),
     ],
 )
-def test_bad_words_are_explained(
+def test_wrong_arguments_are_refused_before_any_work(
     words: list[str],
     message: str,
-    watched: list[str],
+    detected: list[str],
     videos_here: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["track", *words]) == 1
     assert message in " ".join(capsys.readouterr().err.split())
-    assert watched == []
+    assert detected == []
+    assert Path("a.mp4").read_bytes() == b"video"
 
 
-def test_people_are_told_apart_by_their_videos(tmp_path: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that nobody can write to")
+@pytest.mark.parametrize("target", ["/proc/face.npz", "/proc/out"])
+def test_targets_that_cannot_be_written_are_refused_before_any_work(
+    target: str, detected: list[str], videos_here: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["track", "a.mp4", "-o", target]) == 1
+    assert f"cannot write {target}" in " ".join(capsys.readouterr().err.split())
+    assert detected == []
+
+
+def test_a_cache_that_cannot_be_written_is_a_warning(
+    model: TrackerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders: list[Path] = []
+
+    def fit(head: FlameHead, landmarker: Path, *, folder: Path, on_image: Any) -> TrackerModel:
+        folders.append(folder)
+        folder.mkdir(exist_ok=True)
+        if not (folder / "learned").exists():
+            (folder / "learned").touch()
+            on_image()
+        return model
+
+    monkeypatch.setattr("mp2flame.tracking.model.fit_tracker_model", fit)
+    cache = tmp_path / "cache"
+    cache.write_bytes(b"a file")
+    monkeypatch.setenv("MP2FLAME_CACHE", str(cache))
+    with stored_model(model.head, Path("none"), on_image=lambda: None) as stored:
+        (warning,) = stored.warnings
+        assert stored.folder.is_dir()
+    assert "MP2FLAME_CACHE" in warning
+    assert str(cache) in warning
+    assert not stored.folder.exists()
+
+    # A folder that is complete is read wherever it cannot be written.
+    def refuse(path: Path, **_: Any) -> None:
+        raise SinkError(f"cannot write {path}")
+
+    cache.unlink()
+    (cache / "heads").mkdir(parents=True)
+    (cache / "heads" / "learned").touch()
+    monkeypatch.setattr("mp2flame.tracking.model.check_writable", refuse)
+    with stored_model(model.head, Path("none"), on_image=lambda: None) as stored:
+        assert stored.warnings == ()
+
+
+def test_people_are_named_after_their_videos(tmp_path: Path) -> None:
     (tmp_path / "carl").mkdir()
     (tmp_path / "dora").mkdir()
     _videos(tmp_path, "anna.mp4", "carl/a.mp4", "carl/b.mov", "dora/1.png", "dora/2.png")
@@ -257,3 +354,21 @@ def test_people_are_told_apart_by_their_videos(tmp_path: Path) -> None:
     (one,) = jobs_of([tmp_path / "anna.mp4", tmp_path / "carl" / "a.mp4"], same_person=True)
     assert one.person == "anna"
     assert len(one.videos) == 2
+
+
+def test_the_short_way_gives_parameters_and_warnings(
+    model: TrackerModel, video: VideoDetections, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moving = VideoDetections(video.observation[22:], video.shot[22:], ("the video is truncated",))
+    monkeypatch.setattr("mp2flame.tracking.track.detect_file", lambda *_, **__: moving)
+    monkeypatch.setattr("mp2flame.tracking.track.landmarker_path", lambda path: path)
+    with pytest.warns(UserWarning, match="video") as warnings:
+        params = mp2flame.track("me.mp4", model, focal=FOCAL)
+    texts = [str(warning.message) for warning in warnings]
+    assert "the video is truncated" in texts
+    assert any("begin the video with a neutral second" in text for text in texts)
+    assert params.found.all()
+    (result,) = track_videos(["me.mp4"], model, TrackOptions(focal=FOCAL))
+    np.testing.assert_array_equal(result.params.expression, params.expression)
+    assert np.isfinite(result.residual).all()
+    assert set(texts) == set(result.warnings)

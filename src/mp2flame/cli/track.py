@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,18 +17,19 @@ from mp2flame.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
-    from mp2flame.tracking.batch import Job, Outcome, Setting
+    from mp2flame.tracking.model import StoredModel
+    from mp2flame.tracking.track import TrackOptions
 
 __all__ = ["Track"]
 
-Kind = Literal["npz", "csv", "mp4", "gif", "overlay"]
+Format = Literal["npz", "csv", "mp4", "gif", "overlay"]
 
 
 @dataclass(frozen=True)
 class Track:
     """Estimate a FLAME head's parameters from videos: one identity for each person, and every frame's face and pose.
 
-    One video goes to files (-o face.npz -o film.mp4 -o check.overlay.mp4), any number of them to a folder (-o DIR),
+    One video goes to files (-o face.npz -o face.mp4 -o check.overlay.mp4), any number of them to a folder (-o DIR),
     which gets one folder for each person and is what `mp2flame dataset build` takes. Started again after a kill, a
     folder goes on with the people that are not finished.
     """
@@ -33,140 +37,113 @@ class Track:
     videos: tyro.conf.Positional[list[Path]]
     """Videos, each of another person; a folder of videos is one person's."""
     output: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=("-o",)), tyro.conf.UseAppendAction]
-    """A folder, or files: .npz, .jsonl, .csv, .mp4, .gif, .overlay.mp4 (mesh over the picture), .residuals.csv."""
+    """A folder, or files: .npz, .jsonl, .csv, .mp4, .gif, .overlay.mp4 (mesh over the image), .residuals.csv."""
     head: str = "builtin"
     """The head to track with: a FLAME file (.pkl, .npz, .safetensors) of yours, or the built-in one."""
-    kinds: tuple[Kind, ...] = ("npz",)
-    """In a folder: what to write for each video besides the recording (.jsonl) and the residuals."""
+    formats: tuple[Format, ...] = ("npz",)
+    """In a folder: the files for each video besides the recording (.jsonl) and the residuals."""
     same_person: bool = False
     """All videos show the same person: they share the identity."""
     head_pose: Literal["global_orient", "neck_pose", "none"] = "global_orient"
-    """Which joint the head's rotation goes to; none leaves the head in its own place."""
+    """The parameter that takes the head's rotation; none leaves the head unrotated at its own place."""
     focal: float | None = None
     """Focal length of the camera in pixels; estimated if not given."""
     ipd: float | None = None
-    """Millimetres between the person's pupils, as on a prescription for glasses: no picture tells a head's size."""
-    mapping: str | None = None
-    """A mapping for this head (see `mp2flame calibrate`) to look for faces near what it says."""
+    """Millimetres between the person's pupils, as on a prescription for glasses: no image tells a head's size."""
     n_shape: int | None = None
-    """How many of the head's shape directions are identity, for heads that are not as wide as FLAME."""
+    """How many of the head's shape components are identity, for heads that are not as wide as FLAME."""
     landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, where it is not to be fetched."""
+    """MediaPipe's face_landmarker.task, where it is not to be downloaded."""
     mirror: bool = False
-    """The pictures are mirrored."""
+    """The images are mirrored."""
     processes: int | None = None
     """People tracked at a time; by default one for each processor."""
 
     def run(self) -> int:
-        """Learn the head if it is new, track everybody, and say what became of whom."""
+        """Learn the head if it is new, track everybody, and print the result of each person."""
         from mp2flame.head import load_head
-        from mp2flame.tracking.people import check_ipd
+        from mp2flame.tracking.results import check_targets
 
-        check_ipd(self._metres)
-        files = self._files()
+        if not self.videos:
+            raise InputError("expected at least one video; got none")
+        if not self.output:
+            raise InputError("expected an output: -o DIR for a folder, or -o face.npz and so on for one video")
         for video in self.videos:
             if not video.exists():
                 raise MissingFileError(f"no video {video}")
-        head = load_head(self.head, n_shape=self.n_shape)
-        return self._to_files(head, files) if files else self._to_folder(head)
-
-    def _files(self) -> tuple[Path, ...]:
-        """The outputs, if they are files; none if there is one and it is a folder."""
-        if not self.output:
-            raise InputError("expected an output: -o DIR for a folder, or -o face.npz and so on for one video")
-        if len(self.output) == 1 and not self.output[0].suffix:
-            return ()
-        if len(self.videos) > 1 or self.videos[0].is_dir():
+        to_folder = len(self.output) == 1 and not self.output[0].suffix
+        if not to_folder and (len(self.videos) > 1 or self.videos[0].is_dir()):
             raise InputError("expected a folder to write to for more than one video: -o DIR")
-        return self.output
+        _ = self._options
+        check_targets(self.output, [*self.videos, Path(self.head), *filter(None, [self.landmarker])], folder=to_folder)
+        head = load_head(self.head, n_shape=self.n_shape)
+        return self._to_folder(head) if to_folder else self._to_files(head)
 
-    @property
-    def _metres(self) -> float | None:
-        return None if self.ipd is None else self.ipd / 1000
+    @cached_property
+    def _options(self) -> TrackOptions:
+        from mp2flame.tracking.track import TrackOptions
 
-    def _study(self, head: FlameHead, bundle: Path) -> None:
+        ipd = None if self.ipd is None else self.ipd / 1000
+        return TrackOptions(head_pose=self.head_pose, focal=self.focal, ipd=ipd, mirror=self.mirror)
+
+    @contextmanager
+    def _model(self, head: FlameHead, bundle: Path) -> Iterator[StoredModel]:
         """Learn the head now, with a progress bar, so that every process finds it learned."""
-        from mp2flame.tracking.model import study_head
+        from mp2flame.tracking.model import stored_model
 
-        with progress(f"learning how MediaPipe sees {head.version} (once)", None) as bar:
-            study_head(head, bundle, on_picture=bar.advance)
+        with ExitStack() as stack:
+            with progress(f"learning how MediaPipe sees {head.version} (once)", None) as bar:
+                stored = stack.enter_context(stored_model(head, bundle, on_image=bar.advance))
+            for warning in stored.warnings:
+                _warn(warning)
+            yield stored
 
-    def _to_files(self, head: FlameHead, files: tuple[Path, ...]) -> int:
+    def _to_files(self, head: FlameHead) -> int:
         from mp2flame.downloads import landmarker_path
-        from mp2flame.mapping import load_mapping
-        from mp2flame.tracking.batch import video_pictures
-        from mp2flame.tracking.results import check_targets, save_files
-        from mp2flame.tracking.track import track
+        from mp2flame.tracking.results import save_files
+        from mp2flame.tracking.track import track_videos
+        from mp2flame.tracking.video import read_images
 
-        check_targets(files)
-        bundle, video = landmarker_path(self.landmarker), self.videos[0]
-        self._study(head, bundle)
-        with progress("watching, then solving", None) as bar:
-            tracked = track(
-                video,
-                head,
-                landmarker=bundle,
-                head_pose=self.head_pose,
-                focal=self.focal,
-                ipd=self._metres,
-                mapping=None if self.mapping is None else load_mapping(self.mapping),
-                mirror=self.mirror,
-                on_frame=bar.advance,
-            )[0]
-        save_files(tracked, head, files, lambda: video_pictures(video, bundle, mirror=self.mirror))
-        for warning in tracked.warnings:
-            err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
-        out.print(f"{len(tracked.params)} frames, {int(tracked.params.found.sum())} of them with the face")
-        for file in files:
-            out.print(f"wrote {file}", soft_wrap=True)
+        bundle = landmarker_path(self.landmarker)
+        with self._model(head, bundle) as stored, progress("detecting, then solving", None) as bar:
+            (result,) = track_videos(self.videos, stored.model, self._options, landmarker=bundle, on_frame=bar.advance)
+        save_files(result, head, self.output, lambda: read_images(self.videos[0], bundle, mirror=self.mirror))
+        for warning in result.warnings:
+            _warn(warning)
+        out.print(f"{len(result.params)} frames, {int(result.params.found.sum())} of them with the face")
+        for file in self.output:
+            out.print(f"wrote {file}", soft_wrap=True, markup=False)
         return 0
 
     def _to_folder(self, head: FlameHead) -> int:
         from mp2flame.downloads import landmarker_path
-        from mp2flame.tracking.batch import jobs_of, run_jobs
+        from mp2flame.tracking.batch import BatchOptions, jobs_of, track_people
 
-        folder = self.output[0]
-        if not folder.parent.is_dir():
-            raise MissingFileError(f"cannot write {folder}: the folder {folder.parent} does not exist; make it first")
+        folder, failed = self.output[0], 0
         jobs = jobs_of(self.videos, same_person=self.same_person)
         if self.ipd is not None and len(jobs) > 1:
             raise InputError(
                 f"--ipd is one person's, and these are {len(jobs)}: track them one by one, or --same-person"
             )
         bundle = landmarker_path(self.landmarker)
-        self._study(head, bundle)
-        folder.mkdir(exist_ok=True)
-        setting = self._setting(bundle)
-        failed = 0
-        with progress("tracking people", len(jobs)) as bar:
-            for job, outcome in run_jobs(jobs, folder, setting, processes=self.processes or os.cpu_count() or 1):
+        with self._model(head, bundle) as stored, progress("tracking people", len(jobs)) as bar:
+            folder.mkdir(exist_ok=True)
+            suffixes = tuple(".overlay.mp4" if name == "overlay" else f".{name}" for name in self.formats)
+            options = BatchOptions(self.head, bundle, stored.folder, self.n_shape, suffixes, self._options)
+            for job, result in track_people(jobs, folder, options, processes=self.processes or os.cpu_count() or 1):
                 bar.advance()
-                failed += not _told(job, outcome)
-        out.print(f"wrote {folder}: {len(jobs) - failed} of {len(jobs)} people", soft_wrap=True)
+                failed += bool(result.error)
+                if result.error:
+                    err.print("[bold red]error:[/] ", end="")
+                    err.print(f"{job.person}: {result.error}", soft_wrap=True, markup=False)
+                else:
+                    out.print(f"{job.person}: {result.summary}", soft_wrap=True, markup=False)
+                for warning in result.warnings:
+                    _warn(f"{job.person}: {warning}")
+        out.print(f"wrote {folder}: {len(jobs) - failed} of {len(jobs)} people", soft_wrap=True, markup=False)
         return 1 if failed else 0
 
-    def _setting(self, bundle: Path) -> Setting:
-        from mp2flame.tracking.batch import Setting
 
-        return Setting(
-            head_source=self.head,
-            n_shape=self.n_shape,
-            landmarker=bundle,
-            head_pose=self.head_pose,
-            focal=self.focal,
-            ipd=self._metres,
-            mapping=self.mapping,
-            mirror=self.mirror,
-            suffixes=tuple(".overlay.mp4" if kind == "overlay" else f".{kind}" for kind in self.kinds),
-        )
-
-
-def _told(job: Job, outcome: Outcome) -> bool:
-    """Print what became of a person; whether it is there."""
-    if outcome.error:
-        err.print(f"[bold red]error:[/] {job.person}: {outcome.error}", soft_wrap=True, markup=True)
-        return False
-    out.print(f"{job.person}: {outcome.summary}", soft_wrap=True)
-    for warning in outcome.warnings:
-        err.print(f"[yellow]note:[/] {job.person}: {warning}", soft_wrap=True)
-    return True
+def _warn(warning: str) -> None:
+    err.print("[yellow]note:[/] ", end="")
+    err.print(warning, soft_wrap=True, markup=False)

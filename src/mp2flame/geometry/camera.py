@@ -11,9 +11,37 @@ from numpy.typing import ArrayLike, NDArray
 if TYPE_CHECKING:
     from mp2flame.render import MeshRenderer
 
-__all__ = ["Camera"]
+__all__ = ["Camera", "Intrinsics"]
 
 Float64 = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Intrinsics:
+    """A pinhole camera without a place: pixels from points in its own coordinates, and back.
+
+    Pixels and camera coordinates are those of `Camera`; the principal point is the center of the image.
+    """
+
+    focal: float
+    """Focal length, pixels."""
+    size: tuple[int, int]
+    """Width and height of the image, pixels."""
+
+    @property
+    def center(self) -> Float64:
+        """(2,) the principal point, pixels."""
+        return np.array(self.size) / 2.0
+
+    def project(self, points: Float64) -> Float64:
+        """Pixels (..., 2) of points (..., 3) in camera coordinates."""
+        across, up = (self.focal * points[..., i] / -points[..., 2] for i in (0, 1))
+        return np.stack([across, -up], axis=-1) + self.center
+
+    def slopes(self, pixels: Float64) -> Float64:
+        """(..., 2) metres right and up for each metre of depth, of pixels (..., 2)."""
+        slopes: Float64 = (pixels - self.center) * (1.0, -1.0) / self.focal
+        return slopes
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +86,7 @@ class Camera:
 
     def aim(self, renderer: MeshRenderer) -> None:
         """Make a renderer of this size and view angle look as this camera does."""
-        renderer.set_camera(self.target, distance=self.distance, yaw=self.yaw, pitch=self.pitch)
+        renderer.look(self.target, distance=self.distance, yaw=self.yaw, pitch=self.pitch)
 
     def to_camera(self, points: ArrayLike) -> Float64:
         """World points (..., 3) in camera coordinates."""

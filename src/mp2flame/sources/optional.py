@@ -1,4 +1,4 @@
-"""Errors for packages of the extra `track` that are absent or cannot be loaded."""
+"""What is said when a package of the extra `track` is absent, or cannot be loaded."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mp2flame.errors import MissingExtraError, SourceError
 
 
 @contextmanager
-def require(package: str, purpose: str) -> Iterator[None]:
-    """Translate the errors of an import.
+def importing(package: str, purpose: str) -> Iterator[None]:
+    """Translate what goes wrong while a package is imported.
 
     Args:
-        package: name as imported.
+        package: the name as imported.
         purpose: what it is needed for, as the end of "... is needed to".
 
     Raises:
-        MissingExtraError: the package, or one that it needs, is not installed.
-        SourceError: it is installed, but a library of the system is missing.
+        MissingExtraError: it, or something that it needs, is not installed.
+        SourceError: it is installed, but the system lacks a library that it needs.
     """
     try:
         yield
@@ -26,5 +26,6 @@ def require(package: str, purpose: str) -> Iterator[None]:
         raise MissingExtraError(error.name or package, "track", purpose) from error
     except (ImportError, OSError) as error:
         raise SourceError(
-            f"{package} is installed but cannot be loaded ({error}); `mp2flame doctor` names the missing library"
+            f"{package} is installed but cannot be loaded ({error}); "
+            "`mp2flame doctor` says which system library is missing"
         ) from error

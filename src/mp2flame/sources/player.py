@@ -1,30 +1,28 @@
-"""Plays files in real time as if they were cameras: play, pause, loop and seek."""
+"""Files played at their own pace, as the stand-in of a camera: play, pause, loop and scrub."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
-import numpy as np
-from typing_extensions import override
-
-from mp2flame.data import Observation, replace_unchecked
-from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, StreamInfo, TimedImage, closed_error
+from mp2flame.data import Observation
+from mp2flame.errors import SourceError
+from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, TimedImage
 from mp2flame.sources.detection import DetectedSource
 
-_DEFAULT_STEP: Final = 1 / 30
-_MAX_SECONDS_WITHOUT_FRAME: Final = 0.2
-"""Late frames are skipped, but not for longer than this."""
+_DEFAULT_STEP = 1 / 30
+_SHOWN_AT_LEAST_EVERY = 0.2
+"""Seconds: late frames are left out, but not for longer than this."""
 
 _Item = TypeVar("_Item")
 
 
 @dataclass
-class _Pass:
-    """One pass through a file, from its beginning or from the position of a seek."""
+class _Run:
+    """One way through a file, from the start, or from where it was scrubbed to."""
 
     first: float | None = None
     """The file's time of the first frame."""
@@ -32,7 +30,7 @@ class _Pass:
     """The file's time of the latest frame."""
     step: float = _DEFAULT_STEP
     due: float = field(default_factory=time.monotonic)
-    """When to show the latest frame."""
+    """When the latest frame should be shown."""
     shown: float = field(default_factory=time.monotonic)
     """When a frame was shown last."""
 
@@ -41,31 +39,24 @@ class _Pass:
         """Seconds from the first frame to the latest."""
         return 0.0 if self.first is None else self.last - self.first
 
-    def is_late(self, tolerance: float) -> bool:
-        """Whether the latest frame should be skipped."""
-        now = time.monotonic()
-        return now - self.due > max(self.step, tolerance) and now - self.shown < _MAX_SECONDS_WITHOUT_FRAME
-
 
 class Player:
-    """The controls and the position of a playback; may be used from any thread.
+    """The buttons of a player, and where it is; may be used from any thread.
 
     Args:
-        loop: start again at the end.
-        duration: seconds, where it is known beforehand; otherwise it is known once the end was reached.
-        tolerance: seconds that a frame may be late without being skipped.
+        loop: begin again at the end.
+        duration: seconds, where it is known beforehand; else it is known once the end was reached.
     """
 
-    def __init__(self, *, loop: bool = True, duration: float | None = None, tolerance: float = _DEFAULT_STEP) -> None:
+    def __init__(self, *, loop: bool = True, duration: float | None = None) -> None:
         self.loop = loop
         self.duration = duration
         self.position = 0.0
         """Seconds into the file of the frame shown last."""
         self.skipped = 0
         """Frames left out because they came too late."""
-        self._tolerance = tolerance
         self._playing = True
-        self._target: float | None = None
+        self._wanted: float | None = None
         self._closed = False
         self._changed = threading.Condition()
 
@@ -75,7 +66,7 @@ class Player:
         return self._playing
 
     def play(self) -> None:
-        """Continue from the current position; at the end of a file that does not loop, from its beginning."""
+        """Go on from where it is; at the end of a file that does not loop, from its beginning."""
         with self._changed:
             self._playing = True
             self._changed.notify_all()
@@ -84,16 +75,15 @@ class Player:
         """Stay at the frame that is shown."""
         with self._changed:
             self._playing = False
-            self._changed.notify_all()
 
     def seek(self, seconds: float) -> None:
-        """Show the first frame at or after a moment of the file, and continue from there if it plays."""
+        """Show the first frame at or after a moment of the file, and go on from there if it plays."""
         with self._changed:
-            self._target = max(0.0, seconds)
+            self._wanted = max(0.0, seconds)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """End the playback."""
+        """Wake who waits, and end what plays."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -102,78 +92,78 @@ class Player:
         self,
         begin: Callable[[float], Generator[_Item, None, None]],
         time_of: Callable[[_Item], float],
-        with_time: Callable[[_Item, float], _Item],
+        retimed: Callable[[_Item, float], _Item],
     ) -> Generator[_Item, None, None]:
-        """Items in real time, until `close` (a file that does not loop waits at its end).
+        """Items in their own pace, endlessly if it loops, until `close`.
 
         Args:
-            begin: starts the items at a moment of the file, or before it.
+            begin: starts at a moment of the file, or before it.
             time_of: an item's time in the file, seconds, rising from 0.
-            with_time: the item with another time; these times rise through loops and seeks.
+            retimed: the item with another time; times rise without end, whatever is repeated or skipped.
         """
-        offset = start = 0.0
+        out = start = 0.0
         while True:
-            current = _Pass()
+            run = _Run()
             items = begin(start)
             try:
                 for item in items:
                     now = time_of(item)
                     if now < start - TIME_TOLERANCE:
                         continue
-                    if not self._wait_until_due(current, now):
+                    if not self._turn(run, now):
                         break
-                    if current.is_late(self._tolerance):
+                    if self._late(run):
                         self.skipped += 1
                         continue
                     self.position = now
-                    current.shown = time.monotonic()
-                    yield with_time(item, offset + current.elapsed)
-                    self._yield_processor(current)
+                    run.shown = time.monotonic()
+                    yield retimed(item, out + run.elapsed)
+                    self._make_way(run)
                 else:
-                    self._wait_at_end(current)
+                    self._at_end(run)
             finally:
                 items.close()
-            offset += current.elapsed + current.step
+            out += run.elapsed + run.step
             with self._changed:
                 if self._closed:
                     return
-                start, self._target = self._target or 0.0, None
+                start, self._wanted = self._wanted or 0.0, None
 
-    def _wait_until_due(self, current: _Pass, now: float) -> bool:
-        """Wait until the frame of the file's time `now` is due; False if there is a seek or an end instead."""
-        if current.first is None:
-            current.first = current.last = now
-            current.due = time.monotonic()
+    def _turn(self, run: _Run, now: float) -> bool:
+        """Wait until a frame of the file's time `now` is due; False if there is a jump or an end instead."""
+        if run.first is None:
+            run.first = run.last = now
+            run.due = time.monotonic()
             return True
-        current.step = max(now - current.last, 1e-4)
-        current.last = now
-        current.due += current.step
-        paused = self._wait(current.due)
-        current.due += paused or 0.0
+        run.step = max(now - run.last, 1e-4)
+        run.last = now
+        run.due += run.step
+        paused = self._wait(run.due)
+        run.due += paused or 0.0
         return paused is not None
 
-    def _yield_processor(self, current: _Pass) -> None:
-        """Sleep for part of the spare time, so that downstream work does not compete with decoding."""
-        spare = current.due + current.step - time.monotonic()
+    def _make_way(self, run: _Run) -> None:
+        """Leave the processor to what is done with a frame, where there is time, before the next one is decoded."""
+        spare = run.due + run.step - time.monotonic()
         with self._changed:
-            if spare > 0 and self._target is None and not self._closed:
+            if spare > 0 and self._wanted is None and not self._closed:
                 self._changed.wait(spare / 3)
 
-    def _wait_at_end(self, current: _Pass) -> None:
-        if current.first is None:
+    def _at_end(self, run: _Run) -> None:
+        if run.first is None:
             # An empty file must not spin.
-            self._wait(time.monotonic() + _MAX_SECONDS_WITHOUT_FRAME)
+            time.sleep(_SHOWN_AT_LEAST_EVERY)
             return
-        self.duration = current.last + current.step
-        if not self.loop and self._target is None:
+        self.duration = run.last + run.step
+        if not self.loop and self._wanted is None:
             self.pause()
-        self._wait(current.due + current.step)
+        self._wait(run.due + run.step)
 
     def _wait(self, due: float) -> float | None:
-        """Wait until a moment, longer while paused: the seconds spent paused, or None if there is a seek or an end."""
+        """Wait until a moment, longer while paused: the seconds spent paused, or None if there is a jump or an end."""
         paused = 0.0
         with self._changed:
-            while not self._closed and self._target is None:
+            while not self._closed and self._wanted is None:
                 if not self._playing:
                     began = time.monotonic()
                     self._changed.wait()
@@ -185,81 +175,95 @@ class Player:
                 self._changed.wait(left)
             return None
 
-
-class _Played(StreamInfo):
-    """Metadata of a file that is played."""
-
-    live = True
-
-    def __init__(self, file: StreamInfo) -> None:
-        self._file = file
-
-    @property
-    @override
-    def fps(self) -> float | None:
-        return self._file.fps
-
-    @property
-    @override
-    def warnings(self) -> tuple[str, ...]:
-        return self._file.warnings
+    @staticmethod
+    def _late(run: _Run) -> bool:
+        now = time.monotonic()
+        return now - run.due > max(run.step, _DEFAULT_STEP) and now - run.shown < _SHOWN_AT_LEAST_EVERY
 
 
-class ReaderPlayer(_Played, FrameReader):
-    """The images of a file as a camera would deliver them.
+class ReaderPlayer(FrameReader):
+    """The pictures of a file as a camera would give them.
 
     Args:
         reader: the file.
-        player: its controls.
+        transport: plays it.
     """
 
-    def __init__(self, reader: FrameReader, player: Player) -> None:
-        super().__init__(reader)
+    live = True
+
+    def __init__(self, reader: FrameReader, transport: Player) -> None:
         self._reader = reader
-        self._player = player
+        self._transport = transport
         self.mode = reader.mode
 
-    @override
-    def __iter__(self) -> Generator[TimedImage, None, None]:
-        return self._player.frames(self._reader.begin_at, lambda item: item[0], lambda item, moment: (moment, item[1]))
+    @property
+    def fps(self) -> float | None:
+        """Frames per second on average, where the file knows it."""
+        return self._reader.fps
 
-    @override
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the file's reader has to say."""
+        return self._reader.warnings
+
+    def __iter__(self) -> Generator[TimedImage, None, None]:
+        """Timed pictures, until it is closed."""
+        return self._transport.frames(
+            self._reader.begin_at, lambda item: item[0], lambda item, moment: (moment, item[1])
+        )
+
     def close(self) -> None:
-        self._player.close()
+        """End the iteration."""
+        self._transport.close()
         self._reader.close()
 
 
-class SourcePlayer(_Played, Source):
-    """A file without images, such as a recording, in real time.
+class SourcePlayer(Source):
+    """A file without pixels, such as a recording, in its own pace.
 
     Args:
         source: the file.
-        player: its controls.
+        transport: plays it.
     """
 
-    def __init__(self, source: Source, player: Player) -> None:
-        super().__init__(source)
+    live = True
+
+    def __init__(self, source: Source, transport: Player) -> None:
         self._source = source
-        self._player = player
+        self._transport = transport
         self._closed = False
 
-    @override
+    @property
+    def fps(self) -> float | None:
+        """Frames per second on average, where the file knows it."""
+        return self._source.fps
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What the file's source has to say."""
+        return self._source.warnings
+
     def __iter__(self) -> Generator[Observation, None, None]:
+        """Observations, until it is closed.
+
+        Raises:
+            SourceError: it is closed.
+        """
         if self._closed:
-            raise closed_error()
-        return self._player.frames(self._begin, _time_of, _with_time)
+            raise SourceError("this source is closed: open it again to play it again")
+        return self._transport.frames(self._begin, _time_of, _retimed)
 
     def _begin(self, _: float) -> Generator[Observation, None, None]:
         start: float | None = None
         for observation in self._source:
             if start is None:
                 start = _time_of(observation)
-            yield _with_time(observation, _time_of(observation) - start)
+            yield _retimed(observation, _time_of(observation) - start)
 
-    @override
     def close(self) -> None:
+        """End the iteration and free the file; safe to call twice."""
         self._closed = True
-        self._player.close()
+        self._transport.close()
         self._source.close()
 
 
@@ -267,19 +271,18 @@ def _time_of(observation: Observation) -> float:
     return float(observation.time[0])
 
 
-def _with_time(observation: Observation, moment: float) -> Observation:
-    time_ = np.array([moment])
-    time_.flags.writeable = False
-    return replace_unchecked(observation, time=time_)
+def _retimed(observation: Observation, moment: float) -> Observation:
+    return replace(observation, time=observation.time * 0 + moment)
 
 
 def play_in_real_time(source: Source) -> tuple[Source, Player | None]:
-    """A file as a live source with its player; a source that is live already, unchanged, without one."""
+    """A file as a live source with its transport; a source that is live already, as it is, without one."""
     if source.live:
         return source, None
-    duration = source.n_frames / source.fps if source.n_frames is not None and source.fps else None
-    player = Player(duration=duration)
+    rate = source.fps
+    duration = source.n_frames / rate if source.n_frames is not None and rate else None
+    transport = Player(duration=duration)
     if isinstance(source, DetectedSource):
-        reader = ReaderPlayer(source.reader, player)
-        return DetectedSource(reader, source.detector, mirror=source.mirror), player
-    return SourcePlayer(source, player), player
+        reader = ReaderPlayer(source.reader, transport)
+        return DetectedSource(reader, source.detector, mirror=source.mirror), transport
+    return SourcePlayer(source, transport), transport

@@ -1,18 +1,22 @@
-"""What tracking has to know of a head, learned once from renders of it and kept by the head's hash."""
+"""What tracking has to know of a head, learned once from renders of it and stored by the head's hash."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from mp2flame import __version__
 from mp2flame.downloads import cache_folder
-from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError
+from mp2flame.files import check_writable
 from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns, n_active_expression
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
@@ -21,56 +25,53 @@ from mp2flame.landmark_model.error_model import LandmarkErrorModel, fit_error_mo
 from mp2flame.landmark_model.error_samples import Script, rehearse
 from mp2flame.synthesis.landmark_samples import Plan
 
-__all__ = ["Study", "study_head"]
-
-_EDITION: Final = 1
-"""Goes up when the method changes, so that what was learned before is learned again."""
-
 
 @dataclass(frozen=True, eq=False)
-class Study:
+class TrackerModel:
     """A head that can be tracked with."""
 
     head: FlameHead
     """At its mean identity."""
     embedding: LandmarkEmbedding
     """Where MediaPipe's landmarks lie on it."""
-    response: LandmarkErrorModel
-    """How they answer to what it does."""
+    error_model: LandmarkErrorModel
+    """How MediaPipe's landmarks deviate from them."""
 
     @cached_property
     def points(self) -> SkinnedPoints:
-        """The landmarks of the mean identity; the coefficients that are estimated move them."""
-        return SkinnedPoints.at_landmarks(self.head, self.embedding).select_coefficients(estimated_columns(self.head))
+        """The landmarks of the mean identity; identity (S'), then expression (E) moves them."""
+        points = SkinnedPoints.at_landmarks(self.head, self.embedding)
+        return points.select_coefficients(estimated_columns(self.head))
 
     @cached_property
-    def usual_points(self) -> SkinnedPoints:
-        """The same with the mean identity fixed; expression moves them."""
-        return self.points.with_fixed(np.zeros(len(self.response.identity_response)))
+    def mean_points(self) -> SkinnedPoints:
+        """The landmarks of the mean identity; expression moves them."""
+        return self.points.with_fixed(np.zeros(len(self.error_model.identity_response)))
 
 
-def study_head(
+def fit_tracker_model(
     head: FlameHead,
     landmarker: Path,
     *,
     plan: Plan | None = None,
     script: Script | None = None,
     folder: Path | None = None,
-    on_picture: Callable[[], None] | None = None,
-) -> Study:
-    """Find a head's landmarks and learn how MediaPipe sees it; what was learned before is read from the folder.
+    on_image: Callable[[], None] | None = None,
+) -> TrackerModel:
+    """Find a head's landmarks and learn their errors; what was learned before is read from the folder.
 
     Args:
         head: the head; the identity that it carries is not used.
         landmarker: MediaPipe's face landmarker file.
-        plan: pictures to find the landmarks in; None is the default one.
-        script: pictures to learn the response from; None is the default one.
-        folder: where to keep it; None is `heads` in mp2flame's cache folder.
-        on_picture: called after each picture; not called for what was learned before.
+        plan: images to find the landmarks in; None is the default.
+        script: images to learn their errors from; None is the default.
+        folder: where to store it; None is `heads` in mp2flame's cache folder.
+        on_image: called after each image; not called for what was learned before.
 
     Raises:
-        InputError: the head has no expression, or MediaPipe does not see its face; that error names a picture of it.
+        InputError: the head has no expression, or MediaPipe does not see its face; that error names an image of it.
         MissingExtraError: PyVista or MediaPipe is not installed.
+        SinkError: the folder cannot be written; see `stored_model`.
     """
     head, script = head.with_shape(np.zeros(0)), script or Script()
     if not n_active_expression(head):
@@ -78,21 +79,73 @@ def study_head(
             f"expected a head with expression components; {head.version} has none that move it, so there is nothing to "
             "track but jaw and eyes: load the head with its expression (a FLAME file has 50 or 100 components)"
         )
-    place = cache_folder() / "heads" if folder is None else folder
-    prepared = prepare_head(head, landmarker, plan=plan, folder=place, on_picture=on_picture)
+    place = _default_folder() if folder is None else folder
+    prepared = prepare_head(head, landmarker, plan=plan, folder=place, on_picture=on_image)
     file = place / f"{head.hash[:12]}-{_fingerprint(head, landmarker, script, plan)}.response.npz"
     try:
-        return Study(head, prepared.embedding, load_error_model(file))
+        return TrackerModel(head, prepared.embedding, load_error_model(file))
     except (MissingFileError, FormatError):
         # Not learned yet, or damaged since: learned now.
         place.mkdir(parents=True, exist_ok=True)
-    rehearsal = rehearse(head, prepared.embedding, landmarker, script, on_picture=on_picture)
-    response = fit_error_model(rehearsal)
-    response.save(file)
-    return Study(head, prepared.embedding, response)
+    samples = rehearse(head, prepared.embedding, landmarker, script, on_picture=on_image)
+    error_model = fit_error_model(samples)
+    error_model.save(file)
+    return TrackerModel(head, prepared.embedding, error_model)
 
 
 def _fingerprint(head: FlameHead, landmarker: Path, script: Script, plan: Plan | None) -> str:
-    model = hashlib.sha256(landmarker.read_bytes()).hexdigest()
-    what = f"{_EDITION} {head.hash} {head.vertex_colors is not None} {model} {script} {plan or Plan()}"
+    """Of everything that the error model depends on."""
+    network = hashlib.sha256(landmarker.read_bytes()).hexdigest()
+    what = f"{__version__} {head.hash} {head.vertex_colors is not None} {network} {script} {plan or Plan()}"
     return hashlib.sha256(what.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """A head's model and where it is stored."""
+
+    model: TrackerModel
+    folder: Path
+    """For `fit_tracker_model` in other processes."""
+    warnings: tuple[str, ...] = ()
+    """That the model is not kept."""
+
+
+@contextmanager
+def stored_model(
+    head: FlameHead, landmarker: Path, *, on_image: Callable[[], None] | None = None
+) -> Iterator[StoredModel]:
+    """Fit a head's model in the cache folder, or in a temporary copy of it for the block where it cannot be written.
+
+    Arguments and errors are those of `fit_tracker_model`.
+    """
+    place, n_images = _default_folder(), 0
+
+    def count() -> None:
+        nonlocal n_images
+        n_images += 1
+        if on_image is not None:
+            on_image()
+
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        check_writable(place / "model")
+    except (OSError, Mp2FlameError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    else:
+        yield StoredModel(fit_tracker_model(head, landmarker, folder=place, on_image=on_image), place)
+        return
+    with TemporaryDirectory(prefix="mp2flame-") as temporary:
+        copy = Path(temporary) / "heads"
+        if place.is_dir():
+            shutil.copytree(place, copy)
+        model = fit_tracker_model(head, landmarker, folder=copy, on_image=count)
+        warning = (
+            f"what was learned of the head is not kept and will be learned again: cannot write {place} ({reason}); set "
+            "MP2FLAME_CACHE to a folder that can be written"
+        )
+        yield StoredModel(model, copy, (warning,) if n_images else ())
+
+
+def _default_folder() -> Path:
+    return cache_folder() / "heads"

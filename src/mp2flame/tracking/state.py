@@ -1,109 +1,107 @@
-"""In which order the solver keeps a frame's unknowns.
+"""The state vector of a frame: what is estimated, in which order.
 
-A frame is one row: E expression coefficients, jaw (3), left eye (3), right eye (3), the head's rotation (3), all
-axis-angle in radians, and the head's translation (3), metres.
+Letters: N frames, E expression coefficients, D = E + 15.
+
+A state is one row: E expression coefficients, jaw (3), left eye (3), right eye (3), head rotation (3), all axis-angle
+in radians, and head translation (3), metres. The first E + 9 entries are the face's, the last six the head pose.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.data import FlameParams
-from mp2flame.mapping.linear import N_ROTATIONS
-
-__all__ = ["EYES", "Layout", "chunks", "face_rows", "params_of"]
+from mp2flame.data import FACE_POSES, FlameParams
 
 Float64 = NDArray[np.float64]
+HeadPose = Literal["global_orient", "neck_pose", "none"]
+"""The parameter that takes the head's rotation; `none` leaves the head unrotated at its own place."""
 
 JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
 """Joints of every FLAME head."""
-EYES: Final = (LEFT_EYE, RIGHT_EYE)
-_JAW: Final = (0.2, 0.03, 0.02)
-_EYE: Final = (0.25, 0.25, 0.02)
-"""Radians."""
+_JAW_STD_RAD: Final = (0.2, 0.03, 0.02)
+_EYE_STD_RAD: Final = (0.25, 0.25, 0.02)
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Columns of a row for a head with E expression coefficients whose rotation goes to one joint."""
+class StateLayout:
+    """The columns of a state, for a head with E expression coefficients."""
 
     n_expression: int
-    """E."""
-    joint: int = 0
-    """The joint that turns the head: 0 the root, 1 the neck."""
+    """E, the coefficients that are estimated."""
+    head_joint: int = 0
+    """The joint that takes the head's rotation: 0 the root, 1 the neck."""
 
     @property
     def width(self) -> int:
-        """Unknowns of a frame."""
+        """D."""
         return self.n_face + 6
 
     @property
     def n_face(self) -> int:
-        """Unknowns that are the face's own: expression, jaw and eyes."""
-        return self.n_expression + N_ROTATIONS
+        """E + 9."""
+        return self.n_expression + 9
 
     @property
     def eyes(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The columns of the left eye's axis-angle, and of the right one's."""
+        """The columns of the left eye's rotation, and of the right eye's."""
         left = self.n_expression + 3 + np.arange(3)
         return left, left + 3
 
     @property
-    def moving(self) -> tuple[int, ...]:
-        """The joints that turn, in the order of the columns."""
-        return (JAW, LEFT_EYE, RIGHT_EYE, self.joint)
+    def joints(self) -> tuple[int, ...]:
+        """The joints whose rotations are estimated, in the order of the columns."""
+        return JAW, LEFT_EYE, RIGHT_EYE, self.head_joint
 
     @property
-    def face_deviation(self) -> Float64:
-        """(E + 9,) standard deviation of a face's numbers in lively faces: one for each coefficient, by definition."""
-        return np.concatenate([np.ones(self.n_expression), _JAW, _EYE, _EYE])
+    def face_std(self) -> Float64:
+        """(E + 9,) standard deviation of each entry of a lively face; 1 for the coefficients, by their definition."""
+        return np.concatenate([np.ones(self.n_expression), _JAW_STD_RAD, _EYE_STD_RAD, _EYE_STD_RAD])
 
-    def poses(self, rows: Float64) -> Float64:
-        """(N, 5, 3) every joint's axis-angle of rows (N, D)."""
-        e = self.n_expression
-        poses = np.zeros((len(rows), 5, 3))
-        for place, joint in enumerate(self.moving):
-            poses[:, joint] = rows[:, e + 3 * place : e + 3 * place + 3]
-        return poses
+    def arguments(self, states: Float64) -> tuple[Float64, Float64, Float64]:
+        """States (N, D) as the arguments of `SkinnedPoints.pose`: (N, E), (N, 5, 3) and (N, 3)."""
+        poses = np.zeros((len(states), 5, 3))
+        poses[:, self.joints] = states[:, self.n_expression : -3].reshape(len(states), 4, 3)
+        return states[:, : self.n_expression], poses, states[:, -3:]
 
-    def turn(self, rows: Float64) -> Float64:
+    def face(self, states: Float64) -> Float64:
+        """(N, E + 9) expression, jaw and eyes."""
+        return states[:, : self.n_face]
+
+    def rotation(self, states: Float64) -> Float64:
         """(N, 3) the head's rotation."""
-        return rows[:, self.n_face : self.n_face + 3]
+        return states[:, self.n_face : self.n_face + 3]
 
-    def translation(self, rows: Float64) -> Float64:
-        """(N, 3) the head's translation."""
-        return rows[:, self.n_face + 3 :]
+    def params(
+        self,
+        states: NDArray[np.floating],
+        n_expression: int,
+        *,
+        head_pose: HeadPose | None = None,
+        time: NDArray[np.float64] | None = None,
+        shape: NDArray[np.floating] | None = None,
+    ) -> FlameParams:
+        """The parameters of states (N, D); frames whose state is NaN have no face.
+
+        Args:
+            states: (N, D).
+            n_expression: the expression coefficients of the head, E or more.
+            head_pose: the parameter that takes the head's rotation; None is that of `head_joint`.
+            time: (N,) seconds; None is 0.
+            shape: identity coefficients.
+        """
+        rotation = head_pose or ("neck_pose" if self.head_joint else "global_orient")
+        vectors = (*FACE_POSES, rotation, "translation") if rotation != "none" else FACE_POSES
+        e, last = self.n_expression, self.n_expression + 3 * len(vectors)
+        found = np.isfinite(states[:, 0])
+        padding = np.where(found[:, None], 0.0, np.nan).repeat(n_expression - e, axis=1)
+        rows = np.concatenate([states[:, :e], padding, states[:, e:last]], axis=1)
+        return FlameParams.from_rows(rows, vectors, time=time, found=found, shape=shape)
 
 
 def chunks(n: int, size: int) -> list[slice]:
-    """N rows in slices of some rows."""
+    """Slices of `size` frames that cover N frames."""
     return [slice(start, min(start + size, n)) for start in range(0, n, size)]
-
-
-def face_rows(params: FlameParams) -> Float64:
-    """(N, E + 9) expression, jaw, left eye, right eye."""
-    parts = (params.expression, params.jaw_pose, params.leye_pose, params.reye_pose)
-    return np.concatenate(parts, axis=1).astype(np.float64)
-
-
-def params_of(layout: Layout, rows: Float64, n_expression: int) -> FlameParams:
-    """The parameters of rows (N, D) of the mean identity, with as many expression coefficients as the head has."""
-    n, e = rows.shape[0], layout.n_expression
-    expression = np.zeros((n, n_expression), dtype=np.float32)
-    expression[:, :e] = rows[:, :e]
-    jaw, left, right, turn, place = np.split(rows[:, e:].astype(np.float32), 5, axis=1)
-    turned = {"global_orient" if layout.joint == 0 else "neck_pose": turn}
-    return FlameParams(
-        time=np.zeros(n),
-        found=np.ones(n, dtype=np.bool_),
-        expression=expression,
-        jaw_pose=jaw,
-        leye_pose=left,
-        reye_pose=right,
-        translation=place,
-        **turned,
-    )

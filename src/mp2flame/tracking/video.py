@@ -1,55 +1,175 @@
-"""A video as MediaPipe sees it, cut where the picture changes at once, with the frames at rest told.
+"""A video as MediaPipe detects it: landmarks, shots, face crops, and the frames of the neutral face.
 
-Letters: N frames.
+Letters: N frames, K landmarks.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame import rotations
 from mp2flame.data import Observation, concatenate
 from mp2flame.errors import InputError
 from mp2flame.mapping.neutral import NEUTRAL_SECONDS, find_neutral_frames, neutral_candidates, select_neutral
+from mp2flame.sources import open_source
 from mp2flame.sources.base import Source
-from mp2flame.tracking.album import Album
+from mp2flame.sources.detection import DetectedSource
+from mp2flame.sources.images import mirror_image, to_rgb
 
-__all__ = ["Footage", "find_rest", "watch"]
+Float64 = NDArray[np.float64]
 
-_THUMBNAIL: Final = 24
-_CUT: Final = 24.0
-"""Mean change of a small grey picture, of 255, from one frame to the next, in a cut at least this large."""
-_CUT_AGAINST: Final = 6.0
-"""And so many times as large as the changes around it."""
-_AROUND: Final = 15
-_JUMP: Final = 0.5
-"""A face that moves by this many of its own widths from one frame to the next is another one."""
+_CROP_HEIGHT_PX: Final = 240.0
+"""From forehead to chin, at most: a larger face is made smaller."""
+_CROP_MARGIN: Final = 0.25
+"""On every side, as a fraction of the face's size: jaws open, and landmarks are off."""
+_JPEG_QUALITY: Final = 95
+_THUMBNAIL_PX: Final = 24
+_CUT_CHANGE: Final = 24.0
+"""Least mean change of the thumbnail's gray values, of 255, at a cut."""
+_CUT_RATIO: Final = 6.0
+"""And so many times the median change of the frames around it."""
+_CUT_NEIGHBORS: Final = 15
+_FACE_JUMP: Final = 0.5
+"""A face that moves by this fraction of its width from one frame to the next is another one."""
 
 
 @dataclass(frozen=True, eq=False)
-class Footage:
-    """A video's frames."""
+class FaceCrop:
+    """A gray image of the face and its surroundings in one frame."""
 
-    seen: Observation
-    """N frames without pictures."""
+    gray: NDArray[np.uint8]
+    """(h, w)"""
+    corner: Float64
+    """(2,) where the center of its first pixel is in the frame, pixels right and down."""
+    scale: Float64
+    """(2,) its pixels for each pixel of the frame, across and down."""
+
+    def from_frame(self, positions: NDArray[np.number]) -> NDArray[np.float32]:
+        """(..., 2) positions in the crop, of positions in the frame, pixels right and down."""
+        # Fields of positions are large, and as exact in single precision.
+        exact = np.result_type(positions, np.float32)
+        corner, scale = (x.astype(exact) for x in (self.corner, self.scale))
+        return np.asarray((positions - corner) * scale, dtype=np.float32)
+
+    def in_frame(self, positions: NDArray[np.floating]) -> Float64:
+        """The inverse of `from_frame`."""
+        return np.asarray(positions / self.scale + self.corner, dtype=np.float64)
+
+
+class FaceCropStore:
+    """The face crops of a video in the order of its frames, compressed: some 10 kB each."""
+
+    def __init__(self) -> None:
+        self._stored: list[tuple[NDArray[np.uint8], Float64, Float64] | None] = []
+
+    def __len__(self) -> int:
+        return len(self._stored)
+
+    def add(self, image: NDArray[np.uint8], landmarks: NDArray[np.floating] | None) -> None:
+        """Store the crop of the next frame.
+
+        Args:
+            image: (H, W, 3) RGB.
+            landmarks: (K, 3) normalised; None where there is no face, and nothing to store.
+        """
+        import cv2
+
+        box = None if landmarks is None else _surroundings(image.shape[:2], landmarks)
+        if box is None:
+            self._stored.append(None)
+            return
+        rows, columns, scale = box
+        gray = cv2.cvtColor(np.ascontiguousarray(image[rows, columns]), cv2.COLOR_RGB2GRAY)
+        whole = np.array(gray.shape[::-1])
+        if scale < 1:
+            size = np.maximum(1, (whole * scale).round().astype(int))
+            gray = cv2.resize(gray, size.tolist(), interpolation=cv2.INTER_AREA)
+        exact = np.array(gray.shape[::-1]) / whole
+        _, packed = cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
+        self._stored.append((packed, np.array([columns.start, rows.start]) + 0.5 / exact, exact))
+
+    def crop(self, frame: int) -> FaceCrop | None:
+        """The crop of a frame; None where there is none."""
+        import cv2
+
+        stored = self._stored[frame]
+        if stored is None:
+            return None
+        packed, corner, scale = stored
+        return FaceCrop(np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), dtype=np.uint8), corner, scale)
+
+
+def _surroundings(size: tuple[int, int], landmarks: NDArray[np.floating]) -> tuple[slice, slice, float] | None:
+    """Rows and columns around a face, and the scale of its crop; None where the face is outside the image."""
+    height, width = size
+    positions = landmarks[:, :2] * (width, height)
+    low, high = positions.min(axis=0), positions.max(axis=0)
+    margin = _CROP_MARGIN * (high - low).max()
+    left, top = np.maximum(np.floor(low - margin), 0).astype(int)
+    right, bottom = np.minimum(np.ceil(high + margin), (width, height)).astype(int)
+    if right - left < 2 or bottom - top < 2:
+        return None
+    # A face that is near the camera and cut off has a scale as if it were whole.
+    scale = min(1.0, _CROP_HEIGHT_PX / float((high - low).max()))
+    return slice(int(top), int(bottom)), slice(int(left), int(right)), scale
+
+
+@dataclass(frozen=True, eq=False)
+class VideoDetections:
+    """What was detected in the N frames of a video."""
+
+    observation: Observation
+    """N frames without images."""
     shot: NDArray[np.int64]
-    """(N,) the number of the shot that each frame belongs to; a new one begins at a cut."""
+    """(N,) the number of the shot that each frame belongs to; a new shot begins at a cut."""
     warnings: tuple[str, ...]
-    """What the source says of them."""
-    album: Album = field(default_factory=Album)
-    """N glimpses of the face; none where no pictures were kept."""
+    """Of the source."""
+    crops: FaceCropStore = field(default_factory=FaceCropStore)
+    """N crops; empty where no images were kept."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the images, pixels."""
+        assert self.observation.image_size is not None
+        return int(self.observation.image_size[0]), int(self.observation.image_size[1])
+
+    def landmarks(self, frames: NDArray[np.intp], which: slice | NDArray[np.integer]) -> NDArray[np.floating]:
+        """(frames, K, 3) normalised, some of MediaPipe's landmarks."""
+        assert self.observation.landmarks is not None
+        return self.observation.landmarks[frames][:, which]
+
+    def head_rotations(self, frames: NDArray[np.intp]) -> Float64:
+        """(frames, 3, 3) the head's rotations by MediaPipe."""
+        assert self.observation.head_transform is not None
+        return rotations.nearest_rotation(self.observation.head_transform[frames, :3, :3])
 
 
-def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Footage:
-    """Look at all frames of a video or of pictures.
+def detect_file(
+    path: str | Path, landmarker: Path, *, mirror: bool = False, on_frame: Callable[[], None] | None = None
+) -> VideoDetections:
+    """Detect the face in all frames of a video, of an image or of a folder of images.
 
-    Args:
-        source: of pixels.
-        on_frame: called after each frame.
+    Raises:
+        InputError: it shows no face, or is live.
+        MissingFileError: it does not exist.
+    """
+    with open_source(path, landmarker=landmarker, mirror=mirror) as source:
+        if source.live or not hasattr(source, "detector"):
+            raise InputError(f"expected a video or images to track; got {path}: drive a head with it instead")
+        try:
+            return detect_video(source, on_frame=on_frame)
+        except InputError as error:
+            raise InputError(f"{path}: {error}") from error
+
+
+def detect_video(source: Source, *, on_frame: Callable[[], None] | None = None) -> VideoDetections:
+    """Detect the face in all frames of a source of images.
 
     Raises:
         InputError: there is no frame, or no face in any.
@@ -58,12 +178,13 @@ def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Foot
     source.keep_image = True
     frames: list[Observation] = []
     thumbnails: list[NDArray[np.float32]] = []
-    album = Album()
-    for seen in source:
-        assert seen.picture is not None
-        frames.append(seen.without_picture())
-        thumbnails.append(_thumbnail(seen.picture))
-        album.add(seen.picture, None if seen.landmarks is None or not seen.found[0] else seen.landmarks[0])
+    crops = FaceCropStore()
+    for observation in source:
+        assert observation.picture is not None
+        frames.append(observation.without_picture())
+        thumbnails.append(_thumbnail(observation.picture))
+        visible = observation.landmarks is not None and observation.found[0]
+        crops.add(observation.picture, observation.landmarks[0] if visible else None)  # type: ignore[index]
         if on_frame is not None:
             on_frame()
     if not frames:
@@ -71,59 +192,113 @@ def watch(source: Source, *, on_frame: Callable[[], None] | None = None) -> Foot
     if not any(frame.found[0] for frame in frames):
         raise InputError(f"expected a face; MediaPipe finds none in any of the {len(frames)} frames")
     joined = concatenate(frames)
-    return Footage(joined, _shots(joined, np.stack(thumbnails)), source.warnings, album)
+    return VideoDetections(joined, _shots(joined, np.stack(thumbnails)), source.warnings, crops)
 
 
-def _thumbnail(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """A small grey picture."""
-    # Comes with MediaPipe, without which there are no pictures.
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
     import cv2
 
-    small = cv2.resize(picture, (_THUMBNAIL, _THUMBNAIL), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(image, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
     return np.asarray(small.mean(axis=2), dtype=np.float32)
 
 
-def _shots(seen: Observation, thumbnails: NDArray[np.float32]) -> NDArray[np.int64]:
-    n = len(seen)
+def _shots(observation: Observation, thumbnails: NDArray[np.float32]) -> NDArray[np.int64]:
+    """(N,) numbers of shots: a cut is a sudden change of the image, or a jump of the face."""
+    n = len(observation)
     change = np.zeros(n)
     change[1:] = np.abs(np.diff(thumbnails, axis=0)).mean(axis=(1, 2))
     cut = np.zeros(n, dtype=np.bool_)
-    for i in np.flatnonzero(change > _CUT):
-        around = np.delete(change[max(1, i - _AROUND) : i + _AROUND], min(i - 1, _AROUND))
-        cut[i] = not len(around) or change[i] > _CUT_AGAINST * np.median(around)
-    cut |= _jumps(seen)
+    for i in np.flatnonzero(change > _CUT_CHANGE):
+        around = np.delete(change[max(1, i - _CUT_NEIGHBORS) : i + _CUT_NEIGHBORS], min(i - 1, _CUT_NEIGHBORS))
+        cut[i] = not len(around) or change[i] > _CUT_RATIO * np.median(around)
+    if observation.landmarks is not None:
+        both = np.flatnonzero(observation.found[1:] & observation.found[:-1]) + 1
+        positions = observation.landmarks[..., :2]
+        jump = np.linalg.norm(positions[both] - positions[both - 1], axis=2).mean(axis=1)
+        cut[both] |= jump > _FACE_JUMP * np.ptp(positions[both, :, 0], axis=1)
     return np.cumsum(cut)
 
 
-def _jumps(seen: Observation) -> NDArray[np.bool_]:
-    """(N,) where the face is elsewhere than in the frame before."""
-    jumps = np.zeros(len(seen), dtype=np.bool_)
-    if seen.landmarks is None:
-        return jumps
-    both = np.flatnonzero(seen.found[1:] & seen.found[:-1]) + 1
-    places = seen.landmarks[..., :2]
-    width = np.ptp(places[both, :, 0], axis=1)
-    jumps[both] = np.linalg.norm(places[both] - places[both - 1], axis=2).mean(axis=1) > _JUMP * width
-    return jumps
-
-
-def find_rest(footage: Footage) -> NDArray[np.intp] | None:
-    """The frames of a calm second: the first second if that is calm, else the earliest one as usual as any.
+def find_neutral(video: VideoDetections) -> NDArray[np.intp] | None:
+    """The frames of a neutral second: the first second if that is neutral, else the earliest that is as good as any.
 
     Returns:
-        Their numbers, or None where no second is calm.
+        Their numbers, or None where no second of one shot is neutral.
     """
-    rows: NDArray[np.intp] = np.flatnonzero(footage.seen.found)
-    if not len(rows):
+    frames = np.flatnonzero(video.observation.found)
+    if not len(frames):
         return None
-    time = footage.seen.time[rows]
-    first: NDArray[np.intp] = rows[time < time[0] + NEUTRAL_SECONDS]
-    calm = find_neutral_frames(footage.seen[first])
-    if calm is not None and _in_one_shot(footage, first):
-        return first[calm]
-    seconds = [second for second in neutral_candidates(footage.seen[rows]) if _in_one_shot(footage, rows[second.rows])]
-    return rows[select_neutral(seconds).rows] if seconds else None
+
+    def in_one_shot(some: NDArray[np.intp]) -> bool:
+        return len(np.unique(video.shot[some])) == 1
+
+    time = video.observation.time[frames]
+    first = frames[time < time[0] + NEUTRAL_SECONDS]
+    neutral = find_neutral_frames(video.observation[first])
+    if neutral is not None and in_one_shot(first):
+        return np.asarray(first[neutral])
+    seconds = [x for x in neutral_candidates(video.observation[frames]) if in_one_shot(frames[x.rows])]
+    return np.asarray(frames[select_neutral(seconds).rows]) if seconds else None
 
 
-def _in_one_shot(footage: Footage, rows: NDArray[np.intp]) -> bool:
-    return len(set(footage.shot[rows])) == 1
+@dataclass(frozen=True, eq=False)
+class PersonVideo:
+    """One of a person's videos: the frames with a face, the neutral ones among them, and the person's shot."""
+
+    number: int
+    """Of the video among the person's."""
+    detections: VideoDetections
+    frames: NDArray[np.intp]
+    """(N,) the frames with a face; only these are solved."""
+    main_shot: int
+    """The number of the shot that shows the person: that of the neutral frames, else the one with most faces."""
+    neutral: NDArray[np.intp] | None
+    """The neutral frames; None where there are none."""
+    keyframes: NDArray[np.intp] | None = None
+    """Where there are no neutral frames: those that are nearest to one, from which the identity is estimated."""
+    neutral_rejected: bool = False
+    """There was a motionless second, but it does not show the neutral face."""
+
+    @classmethod
+    def of(cls, number: int, detections: VideoDetections) -> PersonVideo:
+        """Prepare a video.
+
+        Raises:
+            InputError: it has no face.
+        """
+        found = detections.observation.found
+        if detections.observation.landmarks is None or not found.any():
+            raise InputError("expected videos with a face; MediaPipe finds none in one of them")
+        neutral = find_neutral(detections)
+        shots = detections.shot[found if neutral is None else neutral]
+        return cls(number, detections, np.flatnonzero(found), int(np.bincount(shots).argmax()), neutral)
+
+    @property
+    def time(self) -> Float64:
+        """(N,) seconds."""
+        return self.detections.observation.time[self.frames]
+
+    @property
+    def shot(self) -> NDArray[np.int64]:
+        """(N,) numbers of the shots."""
+        return self.detections.shot[self.frames]
+
+    def neutral_view(self, which: NDArray[np.integer]) -> tuple[NDArray[np.floating], Float64]:
+        """Median landmarks (1, K, 3) and the middle head rotation (1, 3, 3) of the neutral frames."""
+        assert self.neutral is not None
+        landmarks = np.median(self.detections.landmarks(self.neutral, which), axis=0)[None]
+        return landmarks, self.detections.head_rotations(self.neutral)[len(self.neutral) // 2][None]
+
+    def crop(self, i: int) -> FaceCrop | None:
+        """The face crop of the i-th frame with a face; None where no images were kept."""
+        crops = self.detections.crops
+        return crops.crop(int(self.frames[i])) if len(crops) else None
+
+
+def read_images(path: Path, landmarker: Path, *, mirror: bool = False) -> Iterator[NDArray[np.uint8] | None]:
+    """The images of a video once more, as they were detected in; None for one that cannot be read."""
+    with open_source(path, landmarker=landmarker, mirror=mirror) as source:
+        assert isinstance(source, DetectedSource)
+        for _, image in source.reader:
+            rgb = None if image is None else to_rgb(image)
+            yield mirror_image(rgb) if mirror and rgb is not None else rgb

@@ -1,0 +1,1 @@
+"""The terms of the tracking objective; see `mp2flame.tracking.objective` for their sum."""
