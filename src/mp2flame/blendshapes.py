@@ -25,19 +25,6 @@ from numpy.typing import ArrayLike, NDArray
 from mp2flame.errors import InputError
 from mp2flame.validation import check_array
 
-__all__ = [
-    "ARKIT",
-    "MEDIAPIPE",
-    "ORDERS",
-    "canonical_name",
-    "mirror_name",
-    "mirror_permutation",
-    "order_names",
-    "reorder",
-    "scores_from_names",
-    "to_mediapipe",
-]
-
 # Apple's ARFaceAnchor.BlendShapeLocation in the order of its documentation; every other list follows from this one.
 ARKIT: Final[tuple[str, ...]] = (
     *(f"eye{part}Left" for part in ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")),

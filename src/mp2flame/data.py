@@ -22,21 +22,6 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 from mp2flame.validation import check_array, check_number
 
-__all__ = [
-    "FACE_POSES",
-    "N_LANDMARKS",
-    "N_SCORES",
-    "POSES",
-    "SCORE_LIMIT",
-    "VECTORS",
-    "FlameParams",
-    "Frame",
-    "HeadLike",
-    "Observation",
-    "concatenate",
-    "replace_unchecked",
-]
-
 N_SCORES: Final = len(MEDIAPIPE)
 N_LANDMARKS: Final = 478
 

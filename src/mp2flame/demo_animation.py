@@ -18,8 +18,6 @@ from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 
-__all__ = ["SCRIPT", "KeyPose", "perform", "sides", "weights_at"]
-
 
 @dataclass(frozen=True)
 class KeyPose:

@@ -1,13 +1,11 @@
 """Downloads with a pinned sha256, through `pooch`: MediaPipe's landmarker and the mappings that others published.
 
-A room of its own, because sources and mappings both need it: it imports `errors` only, and `pooch` when it downloads.
-Files go to a cache folder (`MP2FLAME_CACHE`, else the system's own); only whole files with the right hash get there. A
-machine without network is told which file to put where.
+Files go to a cache folder (`MP2FLAME_CACHE`, else the system's own); only whole files with the right hash get there.
+Where a download fails, the message says which file to put where.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import zipfile
@@ -17,33 +15,21 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Final
 
-from mp2flame.errors import FetchError, FormatError, InputError, MissingFileError
+from mp2flame.errors import FetchError, FormatError, InputError, MissingFileError, plain
+from mp2flame.files import check_regular, file_sha256
 
-__all__ = [
-    "LANDMARKER",
-    "PUBLISHED",
-    "PublishedMapping",
-    "RemoteFile",
-    "cache_folder",
-    "fetch_landmarker",
-    "fetch_mapping",
-    "find_landmarker",
-    "landmarker_path",
-    "published_folder",
-]
-
-_TIMEOUT = (10, 60)
+_TIMEOUT: Final = (10, 60)
 """Seconds to wait for a connection, and for the next bytes."""
 
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """One file somewhere else, known by its hash."""
+    """One file to download."""
 
     name: str
-    """File name, here and there."""
+    """File name, on the server and in the cache."""
     base_url: str
-    """Where it is, without the name, ending in a slash."""
+    """Address of its folder, ending in a slash."""
     sha256: str
     """Hexadecimal."""
 
@@ -65,26 +51,22 @@ _LANDMARKER_PARTS = {"face_detector.tflite", "face_landmarks_detector.tflite", "
 
 @dataclass(frozen=True)
 class PublishedMapping:
-    """A mapping that somebody else published, which is not ours to ship."""
+    """A mapping that somebody else published under a licence of its own; it is downloaded and not shipped."""
 
     name: str
-    """What it is called here."""
     head_version: str
     """The head that it was made for."""
     n_expression: int
-    """Expression coefficients."""
     repository: str
-    """Where it comes from, for people."""
+    """Address for people."""
     commit: str
-    """Which state of the repository."""
     hashes: Mapping[str, str]
     """sha256 by file name."""
     licence: str = "research and education only, not for commercial use"
-    """In a few words."""
 
     @property
     def licence_text(self) -> str:
-        """What somebody must know before fetching it; shown before anything is downloaded."""
+        """Terms of use, shown before anything is downloaded."""
         return (
             f"{self.name} was made and published by Peizhi Yan: {self.repository}\n"
             f"Its author provides it for {self.licence}, as it is and without any warranty; parts of the data behind "
@@ -94,7 +76,7 @@ class PublishedMapping:
         )
 
     def files(self, base_url: str | None = None) -> tuple[RemoteFile, ...]:
-        """The files to download, from `base_url` instead of the original place where that is given."""
+        """The files to download, from `base_url` or else from the original repository."""
         path = self.repository.removeprefix("https://github.com/")
         base = base_url or f"https://raw.githubusercontent.com/{path}/{self.commit}/mappings/"
         return tuple(RemoteFile(name, base, sha256) for name, sha256 in self.hashes.items())
@@ -147,10 +129,7 @@ def cache_folder() -> Path:
 
 
 def _has_hash(path: Path, sha256: str) -> bool:
-    if not path.is_file():
-        return False
-    with path.open("rb") as file:
-        return hashlib.sha256(file.read()).hexdigest() == sha256
+    return path.is_file() and file_sha256(path) == sha256
 
 
 def _fetch(remote: RemoteFile, folder: Path) -> Path:
@@ -181,17 +160,17 @@ def _fetch(remote: RemoteFile, folder: Path) -> Path:
 
 def _reason(error: Exception) -> str:
     if type(error) is ValueError:
-        return "it came with another sha256"
+        return "checksum mismatch"
     kind = type(error).__name__
-    # What requests says of a lost connection is a page long and ends in the same.
-    return "the host cannot be reached" if kind in ("ConnectionError", "ConnectTimeout") else f"{kind}: {error}"
+    # The text of requests for a lost connection is a page long and says no more.
+    return "the host cannot be reached" if kind in ("ConnectionError", "ConnectTimeout") else f"{kind}: {plain(error)}"
 
 
 def fetch_landmarker(*, base_url: str | None = None) -> Path:
     """MediaPipe's landmarker from the cache, downloaded if need be.
 
     Args:
-        base_url: another place that has the same file, ending in a slash.
+        base_url: address of another folder with the same file, ending in a slash.
 
     Raises:
         FetchError: it cannot be downloaded or has the wrong hash; says which file to put where.
@@ -231,11 +210,10 @@ def find_landmarker() -> Path | None:
 
 
 def _checked_bundle(path: Path, origin: str) -> Path:
-    if not path.is_file():
-        raise MissingFileError(
-            f"expected MediaPipe's {LANDMARKER.name} at {path}{origin}; there is no such file: "
-            "mp2flame fetch landmarker downloads it"
-        )
+    try:
+        check_regular(path, "MediaPipe landmarker")
+    except MissingFileError as error:
+        raise MissingFileError(f"{error}{origin}: mp2flame fetch landmarker downloads it") from error
     try:
         with zipfile.ZipFile(path) as bundle:
             parts = set(bundle.namelist())
@@ -251,28 +229,21 @@ def _checked_bundle(path: Path, origin: str) -> Path:
     return path
 
 
-def _published(name: str) -> PublishedMapping:
-    if name not in PUBLISHED:
-        raise InputError(f"expected the name of a published mapping ({', '.join(PUBLISHED)}); got {name!r}")
-    return PUBLISHED[name]
-
-
 def fetch_mapping(name: str, *, accept_licence: bool, base_url: str | None = None) -> Path:
     """The folder of a published mapping in the cache, downloaded if need be.
 
     Args:
         name: one of `PUBLISHED`.
         accept_licence: the user has read `PUBLISHED[name].licence_text` and agrees.
-        base_url: another place that has the same files, ending in a slash.
+        base_url: address of another folder with the same files, ending in a slash.
 
     Raises:
         InputError: no mapping of that name, or the licence is not accepted; nothing is downloaded then.
         FetchError: a file cannot be downloaded or has the wrong hash; says which file to put where.
     """
-    mapping = _published(name)
+    mapping, folder = _find_published(name)
     if not accept_licence:
         raise InputError(f"{name} is for {mapping.licence}: accept its terms first (--accept-licence)")
-    folder = _folder(mapping)
     for remote in mapping.files(base_url):
         _fetch(remote, folder)
     return folder
@@ -285,8 +256,7 @@ def published_folder(name: str) -> Path:
         InputError: no mapping of that name.
         MissingFileError: it was not fetched yet, or a file in the cache is damaged.
     """
-    mapping = _published(name)
-    folder = _folder(mapping)
+    mapping, folder = _find_published(name)
     for remote in mapping.files():
         if not _has_hash(folder / remote.name, remote.sha256):
             raise MissingFileError(
@@ -296,5 +266,7 @@ def published_folder(name: str) -> Path:
     return folder
 
 
-def _folder(mapping: PublishedMapping) -> Path:
-    return cache_folder() / "mappings" / mapping.name
+def _find_published(name: str) -> tuple[PublishedMapping, Path]:
+    if name not in PUBLISHED:
+        raise InputError(f"expected the name of a published mapping ({', '.join(PUBLISHED)}); got {name!r}")
+    return PUBLISHED[name], cache_folder() / "mappings" / name

@@ -30,24 +30,6 @@ from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameE
 if TYPE_CHECKING:
     pass
 
-__all__ = [
-    "Arrays",
-    "AtomicFile",
-    "AtomicFolder",
-    "check_outputs",
-    "check_regular",
-    "check_writable",
-    "encode_safetensors",
-    "exclusive_lock",
-    "file_sha256",
-    "read_bounded",
-    "read_npz",
-    "read_safetensors",
-    "read_zip_member",
-    "write_atomic",
-    "write_errors",
-]
-
 Arrays = dict[str, NDArray[Any]]
 
 # So much of a name goes into that of its temporary sibling, which must stay within 255 bytes.

@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 from mp2flame.errors import InputError
 
-__all__ = ["compose", "from_matrix", "inverse", "matrix", "nearest_axis_angle", "nearest_rotation"]
-
 _Float = NDArray[np.float64]
 
 _IDENTITY = np.eye(3)

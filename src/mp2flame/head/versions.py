@@ -13,8 +13,6 @@ from typing import Final
 
 from mp2flame.errors import InputError
 
-__all__ = ["FLAME_VERTICES", "OFFICIAL_FILES", "name_version"]
-
 FLAME_VERTICES: Final = 5023
 
 OFFICIAL_FILES: Final[Mapping[str, str]] = MappingProxyType(
