@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -143,12 +144,70 @@ def test_bare_import_loads_no_extra() -> None:
     assert loaded == "[]"
 
 
-@pytest.mark.parametrize("name", ["load_head", "load_mapping", "open_source", "drive", "load_params", "Observation"])
+PUBLIC = [
+    "BlendshapeMapping",
+    "FetchError",
+    "Filter",
+    "FlameHead",
+    "FlameParams",
+    "FormatError",
+    "Frame",
+    "HeadLike",
+    "HeadMismatchError",
+    "InputError",
+    "LandmarkEmbedding",
+    "MissingExtraError",
+    "MissingFileError",
+    "Mp2FlameError",
+    "Observation",
+    "Person",
+    "Pipeline",
+    "Report",
+    "Sink",
+    "SinkError",
+    "Source",
+    "SourceError",
+    "UnsafePickleError",
+    "WorkerError",
+    "__version__",
+    "concatenate",
+    "default_filters",
+    "drive",
+    "load_embedding",
+    "load_head",
+    "load_mapping",
+    "load_params",
+    "load_person",
+    "open_sink",
+    "open_source",
+    "track",
+]
+
+
+def test_the_public_names_are_these_and_in_this_order() -> None:
+    assert mp2flame.__all__ == PUBLIC
+    assert dir(mp2flame) == sorted(PUBLIC)
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_public_names_resolve(name: str) -> None:
-    assert callable(getattr(mp2flame, name))
-    assert name in mp2flame.__all__
+    assert getattr(mp2flame, name) is getattr(mp2flame, name)
+
+
+def test_type_checkers_see_the_same_public_names() -> None:
+    """What `__init__` imports for type checkers is what it imports at run time, and all of it is public."""
+    tree = ast.parse(Path(mp2flame.__file__).read_text(encoding="utf-8"))
+    imported = {
+        alias.name: node.module
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("mp2flame")
+        for alias in node.names
+    }
+    assert {*imported, "__version__"} == set(PUBLIC)
+    for name, module in imported.items():
+        assert getattr(mp2flame, name) is getattr(importlib.import_module(module), name)
 
 
 def test_unknown_public_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'load_haed'"):
-        _ = mp2flame.load_haed
+        _ = mp2flame.load_haed  # type: ignore[attr-defined]
