@@ -84,7 +84,7 @@ class Studio:
     ) -> NDArray[np.uint8]:
         """One picture (size, size, 3)."""
         head = self.head if shape is None else self.head.with_shape(shape)
-        self._renderer.look((0.0, 0.012, 0.0), distance=distance, yaw=yaw, pitch=2.0)
+        self._renderer.set_camera((0.0, 0.012, 0.0), distance=distance, yaw=yaw, pitch=2.0)
         return self._renderer.render(head(self.params(weights))[0])
 
 

@@ -70,7 +70,7 @@ def _measured(head: FlameHead, landmarker: Path) -> tuple[Float64, Float64]:
     renderer = MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=(_SIZE, _SIZE), view_angle=_VIEW_ANGLE)
     with renderer:
         for yaw, pitch in _VIEWS:
-            renderer.look(middle, distance=_DISTANCE, yaw=yaw, pitch=pitch)
+            renderer.set_camera(middle, distance=_DISTANCE, yaw=yaw, pitch=pitch)
             seen = detector.detect(renderer.render(vertices), 0.0)
             if not seen.found[0]:
                 continue

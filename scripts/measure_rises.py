@@ -78,7 +78,7 @@ class Judge:
         self._renderer = MeshRenderer(
             head.faces, vertex_colors=head.vertex_colors, view_angle=30.0, background=(128, 130, 134)
         )
-        self._renderer.look((0.0, 0.0, 0.0), distance=0.6)
+        self._renderer.set_camera((0.0, 0.0, 0.0), distance=0.6)
 
     def __enter__(self) -> Judge:
         return self

@@ -196,7 +196,7 @@ def test_a_rendered_head_is_found_as_mediapipe_sees_it(landmarker: Path) -> None
     with render.MeshRenderer(
         head.faces, vertex_colors=head.vertex_colors, size=(512, 512), view_angle=view_angle
     ) as renderer:
-        renderer.look(middle, distance=0.5)
+        renderer.set_camera(middle, distance=0.5)
         watcher = detector.FaceDetector(landmarker, mode="image")
         for turn in turns:
             orient = turn[None].astype(np.float32)

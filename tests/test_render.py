@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -23,7 +27,7 @@ def test_size_background_and_colour() -> None:
     with MeshRenderer(
         _FACES, vertex_colors=_coloured((220, 20, 20)), size=(96, 64), background=(10, 200, 30)
     ) as renderer:
-        renderer.look((0, 0, 0), distance=1.0)
+        renderer.set_camera((0, 0, 0), distance=1.0)
         picture = renderer.render(_SQUARE)
     assert picture.shape == (64, 96, 3)
     assert picture.dtype == np.uint8
@@ -36,7 +40,7 @@ def test_left_and_up_are_where_they_should_be() -> None:
     with MeshRenderer(
         _FACES, vertex_colors=_coloured((255, 255, 255)), size=(64, 64), background=(0, 0, 0)
     ) as renderer:
-        renderer.look((0, 0, 0), distance=1.0)
+        renderer.set_camera((0, 0, 0), distance=1.0)
         # +X is the subject's left: right in the picture of someone who faces the camera.
         right = renderer.render(_SQUARE + np.array([0.1, 0, 0], dtype=np.float32)).sum(axis=2)
         up = renderer.render(_SQUARE + np.array([0, 0.1, 0], dtype=np.float32)).sum(axis=2)
@@ -49,7 +53,7 @@ def test_camera_goes_round_to_the_subjects_left() -> None:
     faces = [*_FACES, *(np.array(_FACES) + 4).tolist()]
     colors = np.vstack([_coloured((255, 0, 0)), _coloured((0, 0, 255))])
     with MeshRenderer(faces, vertex_colors=colors, size=(64, 64), background=(0, 0, 0)) as renderer:
-        renderer.look((0, 0, 0), distance=1.0, yaw=60)
+        renderer.set_camera((0, 0, 0), distance=1.0, yaw=60)
         picture = renderer.render(step).astype(int)
     # Seen from +X, what is nearer to +Z lies to the left.
     columns = np.arange(64)
@@ -61,18 +65,18 @@ def test_shading_follows_moved_points() -> None:
     turned = _SQUARE.copy()
     turned[:, 2] = turned[:, 0] * 3
     with MeshRenderer(_FACES, size=(32, 32)) as first:
-        first.look((0, 0, 0), distance=1.0)
+        first.set_camera((0, 0, 0), distance=1.0)
         flat = first.render(_SQUARE)
         moved = first.render(turned)
     with MeshRenderer(_FACES, size=(32, 32)) as fresh:
-        fresh.look((0, 0, 0), distance=1.0)
+        fresh.set_camera((0, 0, 0), distance=1.0)
         np.testing.assert_array_equal(moved, fresh.render(turned))
     assert np.abs(moved[16, 16].astype(int) - flat[16, 16]).max() > 10
 
 
 def test_new_colours_and_lights_take_effect() -> None:
     with MeshRenderer(_FACES, vertex_colors=_coloured((200, 200, 200)), size=(32, 32)) as renderer:
-        renderer.look((0, 0, 0), distance=1.0)
+        renderer.set_camera((0, 0, 0), distance=1.0)
         bright = renderer.render(_SQUARE)
         green = renderer.render(_SQUARE, _coloured((0, 200, 0)))
         renderer.set_lights(((0.0, 0.0, 1.0), 0.2))
@@ -83,7 +87,54 @@ def test_new_colours_and_lights_take_effect() -> None:
 
 
 def test_wrong_shapes_are_named() -> None:
-    with pytest.raises(InputError, match=r"faces \(F, 3\).*\(1, 4\)"):
+    with pytest.raises(InputError, match=r"faces must have shape \(F, 3\); got \(1, 4\)"):
         MeshRenderer([[0, 1, 2, 3]])
-    with MeshRenderer(_FACES) as renderer, pytest.raises(InputError, match=r"one frame \(V, 3\); got \(1, 4, 3\)"):
+    with (
+        MeshRenderer(_FACES) as renderer,
+        pytest.raises(InputError, match=r"vertices must have shape \(V, 3\); got \(1, 4, 3\)"),
+    ):
         renderer.render(_SQUARE[None])
+
+
+def _in_a_fresh_process(code: str) -> str:
+    environment = os.environ | {"PYTHONWARNINGS": "ignore"}
+    process = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120, env=environment
+    )
+    return process.stdout.strip()
+
+
+def test_two_threads_can_draw_their_first_image_at_the_same_time() -> None:
+    code = """
+import threading
+from mp2flame.render import MeshRenderer
+start, drawn = threading.Barrier(2), []
+def draw():
+    start.wait()
+    with MeshRenderer([[0, 1, 2]], size=(32, 32)) as renderer:
+        renderer.set_camera((0, 0, 0), distance=1.0)
+        drawn.append(renderer.render([[0, 0, 0], [1, 0, 0], [0, 1, 0]]).shape)
+threads = [threading.Thread(target=draw) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(drawn)
+"""
+    assert _in_a_fresh_process(code) == "[(32, 32, 3), (32, 32, 3)]"
+
+
+@pytest.mark.parametrize("module", ["pyvista", "pyvista.plotting", "vtkmodules"])
+def test_an_interrupt_waits_until_vtk_is_imported(module: str) -> None:
+    code = f"""
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+try:
+    import mp2flame.render
+except KeyboardInterrupt:
+    print("interrupted", hasattr(sys.modules.get("pyvista.plotting"), "Plotter"))
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+"""
+    assert _in_a_fresh_process(code) == "interrupted True"

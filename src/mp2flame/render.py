@@ -1,38 +1,61 @@
-"""Vertices to pictures, off screen, by PyVista. The one place that imports it for still pictures and films."""
+"""Meshes to images, off screen, by PyVista: the one place that draws still images and videos."""
 
 from __future__ import annotations
 
 import os
-from types import TracebackType
-from typing import TYPE_CHECKING
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mp2flame.errors import InputError, MissingExtraError
+from mp2flame.errors import MissingExtraError
+from mp2flame.validation import check_array
+
+
+@contextmanager
+def _interrupt_later() -> Iterator[None]:
+    """Hold Ctrl-C back until the end of the block: a half imported VTK crashes the process when it exits."""
+    if threading.current_thread() is not threading.main_thread() or signal.getsignal(signal.SIGINT) is None:
+        yield
+        return
+    interrupts: list[int] = []
+
+    def remember(number: int, _: FrameType | None) -> None:
+        interrupts.append(number)
+
+    before = signal.signal(signal.SIGINT, remember)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        if interrupts:
+            signal.raise_signal(signal.SIGINT)
+
 
 try:
-    import pyvista
-    import vtk
+    with _interrupt_later():
+        # PyVista would import its plotting when it is first used: at the same time in the threads of several sinks.
+        import pyvista
+        import pyvista.plotting
+        from vtkmodules.vtkCommonCore import vtkLogger, vtkObject
+        from vtkmodules.vtkFiltersCore import vtkPolyDataNormals
 except ImportError as error:  # pragma: no cover - exercised by the bare-install test
     raise MissingExtraError("pyvista", "render", "draw heads") from error
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["NEUTRAL_COLOR", "MeshRenderer"]
+NEUTRAL_COLOR: Final = (205, 190, 180)
+"""RGB of a head without vertex colors, such as a FLAME file."""
 
-NEUTRAL_COLOR = (205, 190, 180)
-"""RGB of a head that brings no vertex colours, such as a FLAME file."""
-
-_BACKGROUND = (236, 238, 241)
-
-
-def _quiet_vtk() -> None:
-    # Without a display VTK tries X first, says so on stderr, then takes EGL or OSMesa, which works.
-    if not os.environ.get("DISPLAY"):
-        vtk.vtkObject.GlobalWarningDisplayOff()
-        vtk.vtkLogger.SetStderrVerbosity(vtk.vtkLogger.VERBOSITY_OFF)
+_BACKGROUND: Final = (236, 238, 241)
+# Key from the upper left, a soft fill from the right, a little from below so that sockets do not go black.
+_STUDIO: Final = (((-0.5, 0.6, 1.0), 0.75), ((0.8, 0.2, 0.8), 0.35), ((0.0, -0.6, 0.8), 0.15))
 
 
 class MeshRenderer:
@@ -41,7 +64,7 @@ class MeshRenderer:
     Args:
         faces: (F, 3) vertex indices.
         vertex_colors: (V, 3) uint8 RGB, or None for a neutral material.
-        size: width and height of the pictures in pixels.
+        size: width and height of the images in pixels.
         view_angle: vertical opening angle in degrees.
         background: RGB, 0..255.
         smooth_edges: sample edges several times, which takes four times as long without a graphics card.
@@ -61,10 +84,11 @@ class MeshRenderer:
         background: tuple[int, int, int] = _BACKGROUND,
         smooth_edges: bool = True,
     ) -> None:
-        triangles = np.asarray(faces, dtype=np.int64)
-        if triangles.ndim != 2 or triangles.shape[1] != 3:
-            raise InputError(f"expected faces (F, 3) of vertex indices; got {triangles.shape}")
-        _quiet_vtk()
+        triangles = check_array("faces", faces, ("F", 3), np.int64)
+        if not os.environ.get("DISPLAY"):
+            # Without a display VTK tries X first, says so on stderr, then takes EGL or OSMesa, which works.
+            vtkObject.GlobalWarningDisplayOff()
+            vtkLogger.SetStderrVerbosity(vtkLogger.VERBOSITY_OFF)
         self._cells = np.hstack([np.full((len(triangles), 1), 3), triangles]).ravel()
         self._colors = vertex_colors
         self._plotter = pyvista.Plotter(off_screen=True, window_size=list(size), lighting="none")
@@ -78,9 +102,9 @@ class MeshRenderer:
         self.set_lights()
 
     def set_lights(self, *lights: tuple[tuple[float, float, float], float]) -> None:
-        """Replace the lights: (direction from which it shines, brightness) each; none given is a studio set-up.
+        """Replace the lights: (direction from which it shines, brightness) each; by default a studio set-up.
 
-        Directions are in the camera's frame: +X right in the picture, +Y up, +Z towards the viewer.
+        Directions are in the camera's frame: +X right in the image, +Y up, +Z towards the viewer.
         """
         self._plotter.remove_all_lights()
         for direction, brightness in lights or _STUDIO:
@@ -93,41 +117,39 @@ class MeshRenderer:
         """Replace the background by this RGB, 0..255."""
         self._plotter.set_background([channel / 255 for channel in color])
 
-    def look(
+    def set_camera(
         self, target: ArrayLike, *, distance: float, yaw: float = 0.0, pitch: float = 0.0, roll: float = 0.0
     ) -> None:
         """Place the camera.
 
         Args:
-            target: (3,) metres, the point in the middle of the picture.
+            target: (3,) metres, the point in the middle of the image.
             distance: metres from the target.
             yaw: degrees; positive goes round to the subject's left (+X).
             pitch: degrees; positive goes up.
-            roll: degrees; positive tilts the head to the left of the picture.
+            roll: degrees; positive tilts the head to the left of the image.
         """
         turn, rise = np.radians([yaw, pitch])
         away = np.array([np.sin(turn) * np.cos(rise), np.sin(rise), np.cos(turn) * np.cos(rise)])
-        centre = np.asarray(target, dtype=np.float64)
+        center = np.asarray(target, dtype=np.float64)
         camera = self._plotter.camera
-        camera.focal_point = centre
-        camera.position = centre + distance * away
+        camera.focal_point = center
+        camera.position = center + distance * away
         camera.up = (0.0, 1.0, 0.0)
         camera.roll += roll
         camera.clipping_range = (max(distance - 1.0, 0.01), distance + 1.0)
 
     def render(self, vertices: ArrayLike, vertex_colors: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-        """The mesh as a picture.
+        """The mesh as an image.
 
         Args:
             vertices: (V, 3) metres.
-            vertex_colors: (V, 3) uint8 RGB to use from now on, or None to keep the colours.
+            vertex_colors: (V, 3) uint8 RGB to use from now on, or None to keep the colors.
 
         Returns:
             (H, W, 3) uint8 RGB.
         """
-        points = np.asarray(vertices, dtype=np.float32)
-        if points.ndim != 2 or points.shape[1] != 3:
-            raise InputError(f"expected the vertices of one frame (V, 3); got {points.shape}")
+        points = check_array("vertices", vertices, ("V", 3), np.float32)
         if self._mesh is None:
             self._mesh = self._add_mesh(points, vertex_colors)
         else:
@@ -145,7 +167,7 @@ class MeshRenderer:
             np.tile(np.array(NEUTRAL_COLOR, dtype=np.uint8), (len(points), 1)) if colors is None else colors
         )
         # Normals are a filter in the pipeline, so that they follow when the points move.
-        normals = vtk.vtkPolyDataNormals()
+        normals = vtkPolyDataNormals()
         normals.SetInputData(mesh)
         normals.SplittingOff()
         normals.ConsistencyOff()
@@ -173,11 +195,3 @@ class MeshRenderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-
-
-# Key from the upper left, a soft fill from the right, a little from below so that sockets do not go black.
-_STUDIO: tuple[tuple[tuple[float, float, float], float], ...] = (
-    ((-0.5, 0.6, 1.0), 0.75),
-    ((0.8, 0.2, 0.8), 0.35),
-    ((0.0, -0.6, 0.8), 0.15),
-)

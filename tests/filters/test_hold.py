@@ -1,4 +1,4 @@
-"""A lost face: hold, ease to rest, return without a jump."""
+"""A lost face: hold, ease to neutral, return without a jump."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ def _sequence(found: list[bool], value: float = 1.0, rate: float = 30) -> FlameP
     )
 
 
-def test_holds_then_eases_to_rest_and_stays_there() -> None:
+def test_holds_then_eases_to_neutral_and_stays_there() -> None:
     params = _sequence([True] * 3 + [False] * 60)
     got = Hold(hold_seconds=0.3, ease_seconds=0.7)(params)
     lost_for = params.time - params.time[2]
     held = (lost_for >= 0) & (lost_for <= 0.3)
     np.testing.assert_array_equal(got.expression[held], 1.0)
-    rest = lost_for >= 1.0
+    neutral = lost_for >= 1.0
     for name in ("expression", "jaw_pose", "leye_pose", "reye_pose", "global_orient"):
-        np.testing.assert_array_equal(getattr(got, name)[rest], 0.0)
+        np.testing.assert_array_equal(getattr(got, name)[neutral], 0.0)
     easing = got.expression[(lost_for > 0.3) & (lost_for < 1.0), 0]
     assert (np.diff(easing) < 0).all()
     assert np.abs(np.diff(got.expression[:, 0])).max() < 0.1
@@ -44,7 +44,7 @@ def test_holds_then_eases_to_rest_and_stays_there() -> None:
     np.testing.assert_array_equal(got.found, params.found)
 
 
-def test_before_any_face_it_shows_rest_and_then_comes_in_smoothly() -> None:
+def test_before_any_face_it_shows_neutral_and_then_comes_in_smoothly() -> None:
     params = _sequence([False] * 5 + [True] * 20)
     got = Hold(return_seconds=0.25)(params)
     np.testing.assert_array_equal(got.expression[:5], 0.0)
@@ -88,7 +88,7 @@ def test_without_durations_it_switches(seconds: float) -> None:
 @pytest.mark.parametrize("name", ["hold_seconds", "ease_seconds", "return_seconds"])
 def test_hold_settings_are_checked(name: str) -> None:
     for value in (-0.1, float("nan"), float("inf")):
-        with pytest.raises(InputError, match=f"expected {name} to be zero or a positive number"):
+        with pytest.raises(InputError, match=f"{name} must be a finite number at least 0"):
             Hold(**{name: value})
 
 
@@ -116,7 +116,7 @@ def test_limits_clip_jaw_and_eyes_only() -> None:
 @pytest.mark.parametrize("name", ["jaw_open", "jaw_side", "gaze_vertical", "gaze_horizontal"])
 def test_limits_settings_are_checked(name: str) -> None:
     for value in (0.0, -1.0, float("nan")):
-        with pytest.raises(InputError, match=f"expected {name} to be a positive number"):
+        with pytest.raises(InputError, match=f"{name} must be a finite number above 0"):
             Limits(**{name: value})
 
 

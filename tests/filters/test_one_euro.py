@@ -135,7 +135,7 @@ def test_a_single_nan_in_a_row_without_a_face_is_no_value() -> None:
 def test_after_a_long_gap_it_starts_anew() -> None:
     values = np.zeros((4, _E))
     values[2:] = 1
-    got = OneEuro(forget_seconds=0.25)(_params(np.array([0, 0.03, 0.5, 0.53]), values)).expression
+    got = OneEuro(max_gap=0.25)(_params(np.array([0, 0.03, 0.5, 0.53]), values)).expression
     np.testing.assert_array_equal(got, values)
 
 
@@ -158,10 +158,10 @@ def test_the_output_stays_between_old_and_new() -> None:
     assert ((got[1:] >= low - slack) & (got[1:] <= high + slack)).all()
 
 
-@pytest.mark.parametrize("name", ["cutoff", "expression_speed", "rotation_speed", "speed_cutoff", "forget_seconds"])
+@pytest.mark.parametrize("name", ["cutoff", "expression_speed", "rotation_speed", "speed_cutoff", "max_gap"])
 @pytest.mark.parametrize("value", [0.0, -1.0, math.nan, math.inf])
 def test_settings_are_checked(name: str, value: float) -> None:
-    with pytest.raises(InputError, match=f"expected {name} to be a positive number"):
+    with pytest.raises(InputError, match=f"{name} must be a finite number above 0"):
         OneEuro(**{name: value})
 
 

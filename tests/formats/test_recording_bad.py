@@ -83,7 +83,7 @@ BAD_LINES = {
     "transform": (_line(head_transform=[0.0] * 9), r"head_transform must have shape \(16,\)"),
     "params is a list": (_line(params=[1]), "expected params as a JSON object"),
     "no expression": (_line(params={"jaw_pose": [0, 0, 0]}), "expression must be an array of float32"),
-    "jaw of 2": (_line(params={"expression": [0.0], "jaw_pose": [0, 0]}), r"jaw_pose must have shape \(3,\)"),
+    "jaw of 2": (_line(params={"expression": [0.0], "jaw_pose": [0, 0]}), r"jaw_pose must have shape \(1, 3\)"),
     "time runs back": (_line(time=0.25), "expected rising times; got 0.25 after 0.5"),
     "deep": (b'{"a":' + b"[" * 100_000 + b"\n", "damaged"),
     "endless": (b" " * (1 << 20) + b"\n", "damaged"),

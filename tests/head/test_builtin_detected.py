@@ -30,7 +30,7 @@ def test_face_is_found_from_the_front_and_turned(landmarker: Path, yaw: float) -
     head = mp2flame.load_head("builtin")
     detector = FaceDetector(landmarker, mode="image")
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors) as renderer:
-        renderer.look((0.0, 0.0, 0.0), distance=0.6, yaw=yaw)
+        renderer.set_camera((0.0, 0.0, 0.0), distance=0.6, yaw=yaw)
         seen = detector.detect(renderer.render(head.neutral_vertices), 0.0)
     detector.close()
     assert seen.found[0]

@@ -34,7 +34,7 @@ def see_a_blink(head: FlameHead, landmarker: Path, *, still: int = STILL) -> Obs
 
     def pictures() -> Iterable[NDArray[np.uint8]]:
         with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=(512, 512)) as renderer:
-            renderer.look(head.joints()[3:5].mean(axis=0) - (0, 0.03, 0), distance=0.75)
+            renderer.set_camera(head.joints()[3:5].mean(axis=0) - (0, 0.03, 0), distance=0.75)
             for weight in weights:
                 found = np.ones(1, dtype=np.bool_)
                 params = FlameParams(time=np.zeros(1), found=found, expression=(weight * closed)[None])

@@ -16,7 +16,7 @@ from mp2flame.formats.recording import read_recording
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession
 from mp2flame.live.takes import FORMATS, Take, export
-from mp2flame.sinks import registry
+from mp2flame.sinks.registry import FILES
 from tests.helpers.fakes import ListSink, observation
 from tests.helpers.live import running, settings, wait_for
 
@@ -52,7 +52,7 @@ def test_a_recording_holds_every_frame_and_becomes_every_format_that_drive_write
 
 
 def test_every_format_of_drive_is_offered() -> None:
-    assert set(FORMATS) == set(registry.FILES)
+    assert set(FORMATS) == set(FILES)
 
 
 def test_a_disk_that_fills_ends_the_take_and_not_the_session(

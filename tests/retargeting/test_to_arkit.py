@@ -16,7 +16,7 @@ from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.head import FlameHead
 from mp2flame.mapping import LinearMapping
 from mp2flame.retargeting import ArkitSolver, arkit_shapes
-from mp2flame.sources.tables import LiveLinkCsvSource
+from mp2flame.sources.tables import BlendshapeCsvSource
 from tests.helpers.heads import load_arrays, random_arrays
 
 
@@ -154,7 +154,7 @@ def test_the_command_writes_what_phones_would_have_said(
     with open_source(tmp_path / "take.jsonl") as source:
         scores = np.concatenate([seen.scores for seen in source])
     assert np.abs(_weights(scores) - weights).mean() < 0.01
-    with LiveLinkCsvSource(tmp_path / "take.csv") as table:
+    with BlendshapeCsvSource(tmp_path / "take.csv") as table:
         np.testing.assert_allclose(np.concatenate([seen.scores for seen in table]), scores, atol=1e-6)
 
 

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.sources import stderr_filter
 from mp2flame.sources.base import FrameReader, Image, TimedImage
 from mp2flame.sources.detection import DetectedSource
-from mp2flame.sources.stderr_filter import filter_stderr, filter_stderr_while_detecting
+from mp2flame.sources.stderr_filter import StderrFilter, mediapipe_stderr
 
 
 class Counting(FrameReader):
@@ -154,7 +153,7 @@ CHATTER = (
 
 def test_only_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
     error = "E0000 00:00:1795395981.478962   12151 image_to_tensor_utils.cc:67] RET_CHECK failure\n"
-    with filter_stderr():
+    with mediapipe_stderr.hold():
         os.write(2, CHATTER)
         os.write(2, error.encode())
         os.write(2, b"a warning of ours\n")
@@ -170,30 +169,28 @@ def test_only_chatter_is_held_back(capfd: pytest.CaptureFixture[str]) -> None:
     ]
 
 
-def test_the_warning_that_comes_once_is_waited_for(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_line_that_is_logged_once_is_expected_for_some_images(capfd: pytest.CaptureFixture[str]) -> None:
     line = b"W0000 00:00:1795710105.445258   12906 runner.cc:1433] Input tensor memory is not aligned\n"
-    monkeypatch.setattr(stderr_filter._Expected, "pictures", 3)
+    few = StderrFilter(images=3)
     for said in (b"", line, line):
-        with filter_stderr_while_detecting(started=True):
+        with few.while_detecting(started=True):
             os.write(2, said)
     # Once it was heard, nothing is held back any more: what comes then is passed on as it comes.
     assert capfd.readouterr().err.encode() == line
-    with filter_stderr_while_detecting(started=False):
+    with few.while_detecting(started=False):
         os.write(2, line)
     assert capfd.readouterr().err == ""
     # It need not come at all.
-    monkeypatch.setattr(stderr_filter._Expected, "pictures", 1)
+    few = StderrFilter(images=1)
     for _ in range(2):
-        with filter_stderr_while_detecting(started=True):
+        with few.while_detecting(started=True):
             os.write(2, line[:-10])
     assert capfd.readouterr().err.encode() == line[:-10]
 
 
 def test_errors_go_through_with_what_was_said(capfd: pytest.CaptureFixture[str]) -> None:
     def fail() -> None:
-        with filter_stderr():
+        with mediapipe_stderr.hold():
             os.write(2, b"said before it went wrong\n")
             raise ZeroDivisionError
 

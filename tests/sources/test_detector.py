@@ -108,7 +108,7 @@ def test_pictures_of_any_kind(detector: FaceDetector, performance: list[Pixels])
     detector.reset()
     assert detector.detect(odd, 0.0).found[0]
     for wrong in (face / 255.0, face[None], face[:0]):
-        with pytest.raises(InputError, match="expected a picture"):
+        with pytest.raises(InputError, match="expected an image"):
             detector.detect(wrong, 1.0)
     # A wrong picture does no harm to the next one.
     assert detector.detect(odd, 2.0).found[0]
@@ -194,7 +194,7 @@ def test_other_blendshape_names_are_refused(
     monkeypatch.setattr(
         "mp2flame.sources.detector.MEDIAPIPE", (*MEDIAPIPE[:25], "jawRight", "jawOpen", *MEDIAPIPE[27:])
     )
-    with pytest.raises(FormatError, match="gives 52, with jawOpen in the place of jawRight"):
+    with pytest.raises(FormatError, match="has 52, with jawOpen in the place of jawRight"):
         detector.detect(performance[0], 0.0)
 
 
@@ -217,7 +217,5 @@ def test_what_mediapipe_says_when_it_fails_is_passed_on(
 
     detector.detect(performance[0], 0.0)
     monkeypatch.setattr(vision.FaceLandmarker, "detect_for_video", fail)
-    with pytest.raises(
-        SourceError, match=r"MediaPipe failed on a picture of shape \(512, 512, 3\): Graph has errors:$"
-    ):
+    with pytest.raises(SourceError, match=r"MediaPipe failed on an image of shape \(512, 512, 3\): Graph has errors:$"):
         detector.detect(performance[1], 0.1)

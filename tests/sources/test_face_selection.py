@@ -20,7 +20,7 @@ def play(choice: FaceSelector, seconds: float, *faces: Box, start: float = 0.0, 
         held = min(faces, key=lambda face: face.size) if followed is None and faces else followed
         tracked = next((face for face in faces if held is not None and face.is_same_face(held)), None)
         if choice.needs_search(tracked, time):
-            tracked = choice.choose(faces, time)
+            tracked = choice.select(faces, time)
         choice.follow(tracked, time)
         followed = tracked
     return followed
@@ -28,7 +28,7 @@ def play(choice: FaceSelector, seconds: float, *faces: Box, start: float = 0.0, 
 
 def test_boxes() -> None:
     assert box(50, 20).size == 20
-    assert box(50, 20).grown(0.5) == box(50, 40)
+    assert box(50, 20).expanded(0.5) == box(50, 40)
     assert Box(10, 10, 5, 5).size == 0
     assert box(50, 20).is_same_face(box(55, 24))
     assert not box(50, 20).is_same_face(box(65, 20))
@@ -91,7 +91,7 @@ def test_looks_are_rare_while_nothing_happens(seconds: float) -> None:
     for frame in range(round(seconds * 30)):
         if choice.needs_search(box(100, 80), frame / 30):
             looks += 1
-            assert choice.choose([box(100, 80)], frame / 30) == box(100, 80)
+            assert choice.select([box(100, 80)], frame / 30) == box(100, 80)
         choice.follow(box(100, 80), frame / 30)
     assert looks <= seconds + 1
 
@@ -102,6 +102,6 @@ def test_looks_are_rare_while_there_is_no_face() -> None:
     for frame in range(300):
         if choice.needs_search(None, frame / 30):
             looks += 1
-            assert choice.choose([], frame / 30) is None
+            assert choice.select([], frame / 30) is None
         choice.follow(None, frame / 30)
     assert looks <= 11

@@ -15,16 +15,9 @@ import pytest
 
 from mp2flame.data import Observation
 from mp2flame.errors import SourceError
-from mp2flame.sources import player as module
 from mp2flame.sources.base import FrameReader, TimedImage
 from mp2flame.sources.player import Player, SourcePlayer, play_in_real_time
 from tests.helpers.fakes import ListSource, LiveSource, observation
-
-
-@pytest.fixture
-def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is too late, however busy this machine is."""
-    monkeypatch.setattr(module, "_DEFAULT_STEP", 60.0)
 
 
 def _indices(seen: list[Observation]) -> list[int]:
@@ -36,11 +29,11 @@ def _times(seen: list[Observation]) -> list[float]:
 
 
 def _play(n: int = 6, fps: float = 50.0, *, loop: bool = True) -> tuple[SourcePlayer, Player]:
-    transport = Player(loop=loop)
-    return SourcePlayer(ListSource([observation(i, fps=fps) for i in range(n)]), transport), transport
+    """A player for which nothing is too late, however busy this machine is."""
+    player = Player(loop=loop, tolerance=60.0)
+    return SourcePlayer(ListSource([observation(i, fps=fps) for i in range(n)]), player), player
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_it_is_not_faster_than_the_file() -> None:
     source, _ = _play(n=11)
     started = time.perf_counter()
@@ -50,60 +43,56 @@ def test_it_is_not_faster_than_the_file() -> None:
     np.testing.assert_allclose(_times(seen), np.arange(11) / 50, atol=1e-9)
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_times_rise_evenly_through_a_loop() -> None:
-    source, transport = _play(n=4)
+    source, player = _play(n=4)
     with source:
         seen = list(islice(source, 10))
     assert _indices(seen) == [0, 1, 2, 3, 0, 1, 2, 3, 0, 1]
     np.testing.assert_allclose(np.diff(_times(seen)), 1 / 50, atol=1e-9)
-    assert transport.duration == pytest.approx(4 / 50)
+    assert player.duration == pytest.approx(4 / 50)
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_a_file_that_does_not_loop_waits_at_its_end_and_plays_again() -> None:
-    source, transport = _play(n=3, loop=False)
+    source, player = _play(n=3, loop=False)
     with source:
         walk = iter(source)
         assert _indices(list(islice(walk, 3))) == [0, 1, 2]
-        threading.Timer(0.3, transport.play).start()
+        threading.Timer(0.3, player.play).start()
         started = time.perf_counter()
         again = next(walk)
         assert time.perf_counter() - started > 0.25
         assert _indices([again]) == [0]
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_pause_holds_and_play_goes_on_where_it_was() -> None:
-    source, transport = _play(n=100)
+    source, player = _play(n=100)
     with source:
         walk = iter(source)
         list(islice(walk, 5))
-        transport.pause()
-        threading.Timer(0.3, transport.play).start()
+        player.pause()
+        threading.Timer(0.3, player.play).start()
         started = time.perf_counter()
         seen = list(islice(walk, 4))
         assert time.perf_counter() - started > 0.3
     assert _indices(seen) == [5, 6, 7, 8]
-    assert transport.skipped == 0
+    assert player.skipped == 0
 
 
-@pytest.mark.usefixtures("unhurried")
 def test_scrubbing_while_paused_shows_one_frame() -> None:
-    source, transport = _play(n=100)
+    source, player = _play(n=100)
     seen: list[Observation] = []
     with source:
         reading = threading.Thread(target=lambda: seen.extend(source))
         reading.start()
         time.sleep(0.1)
-        transport.pause()
+        player.pause()
         time.sleep(0.1)
         before = len(seen)
-        transport.seek(1.5)
+        player.seek(1.5)
         time.sleep(0.3)
         assert _indices(seen[before:]) == [75]
-        assert transport.position == pytest.approx(1.5)
-        transport.seek(0.5)
+        assert player.position == pytest.approx(1.5)
+        player.seek(0.5)
         time.sleep(0.3)
         assert _indices(seen[before:]) == [75, 25]
         source.close()
@@ -113,19 +102,19 @@ def test_scrubbing_while_paused_shows_one_frame() -> None:
 
 
 def test_a_jump_past_the_end_starts_over() -> None:
-    source, transport = _play(n=5)
+    source, player = _play(n=5)
     with source:
         walk = iter(source)
         next(walk)
-        transport.seek(99.0)
+        player.seek(99.0)
         assert _indices([next(walk)]) == [0]
 
 
 def test_closing_wakes_a_paused_player() -> None:
-    source, transport = _play(n=100)
+    source, player = _play(n=100)
     reading = threading.Thread(target=lambda: list(source))
     reading.start()
-    transport.pause()
+    player.pause()
     time.sleep(0.05)
     source.close()
     reading.join(timeout=5)
@@ -190,9 +179,9 @@ class _SlowDetector:
 def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> None:
     from mp2flame.sources.detection import DetectedSource
 
-    source, transport = play_in_real_time(DetectedSource(_Pictures(50), _SlowDetector(0.05)))
-    assert transport is not None
-    assert transport.duration == pytest.approx(1.0)
+    source, player = play_in_real_time(DetectedSource(_Pictures(50), _SlowDetector(0.05)))
+    assert player is not None
+    assert player.duration == pytest.approx(1.0)
     assert source.live
     started = time.perf_counter()
     seen: list[Observation] = []
@@ -202,7 +191,7 @@ def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> 
             if time.perf_counter() - started > 0.9:
                 break
     # 20 ms frames through a 50 ms detector: about two of three are left out, and the film is where it should be.
-    assert transport.skipped > 10
+    assert player.skipped > 10
     assert float(seen[-1].time[0]) == pytest.approx(time.perf_counter() - started, abs=0.25)
     assert (np.diff(_indices(seen)) > 0).all()
 

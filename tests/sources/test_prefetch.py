@@ -1,4 +1,4 @@
-"""Reading ahead: the same items, made in another thread, and everything let go of at the end."""
+"""Prefetching: the same items, made in another thread, and everything freed at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Generator
 
 import pytest
 
-from mp2flame.sources.detection import read_ahead
+from mp2flame.sources.detection import prefetch
 
 
 class _Items:
@@ -34,25 +34,25 @@ class _Items:
             self.closed.set()
 
 
-@pytest.mark.parametrize("room", [1, 2, 50])
-def test_items_come_whole_and_in_order_from_another_thread(room: int) -> None:
+@pytest.mark.parametrize("size", [2, 3, 50])
+def test_items_come_whole_and_in_order_from_another_thread(size: int) -> None:
     items = _Items(20)
-    assert list(read_ahead(items(), room=room)) == list(range(20))
+    assert list(prefetch(items(), size=size)) == list(range(20))
     assert threading.get_ident() not in items.threads
     assert items.closed.is_set()
 
 
 def test_nothing_is_made_before_the_first_is_asked_for() -> None:
     items = _Items(20)
-    ahead = read_ahead(items())
+    ahead = prefetch(items())
     assert items.made == 0
     ahead.close()
     assert items.made == 0
 
 
-def test_it_runs_ahead_by_its_room_and_no_further() -> None:
+def test_it_runs_ahead_by_its_size_and_no_further() -> None:
     items = _Items(1000)
-    ahead = read_ahead(items(full=4), room=3)
+    ahead = prefetch(items(full=4), size=3)
     assert next(ahead) == 0
     # One was taken; three wait behind it.
     assert items.full.wait(30)
@@ -65,7 +65,7 @@ def test_it_runs_ahead_by_its_room_and_no_further() -> None:
 def test_closing_in_the_middle_closes_the_items_and_ends_the_thread() -> None:
     before = threading.active_count()
     items = _Items(10**9)
-    ahead = read_ahead(items())
+    ahead = prefetch(items())
     assert next(ahead) == 0
     ahead.close()
     assert items.closed.is_set()
@@ -75,7 +75,7 @@ def test_closing_in_the_middle_closes_the_items_and_ends_the_thread() -> None:
 
 def test_what_the_items_raise_comes_after_those_before_it() -> None:
     items = _Items(3, fails=True)
-    ahead = read_ahead(items())
+    ahead = prefetch(items())
     assert [next(ahead), next(ahead), next(ahead)] == [0, 1, 2]
     with pytest.raises(ValueError, match="cut off"):
         next(ahead)

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from mp2flame.errors import FormatError, MissingFileError
-from mp2flame.sources.video import RisingTimes, VideoReader
+from mp2flame.sources.base import RisingTimes
+from mp2flame.sources.video import VideoReader
 from tests.helpers.video import corners, noise, quarters, turn, write_film
 
 
@@ -160,7 +161,7 @@ def test_audio_only(tmp_path: Path) -> None:
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1600), np.int16), format="s16", layout="mono")
         frame.rate = 16000
         container.mux(stream.encode(frame))
-    with pytest.raises(FormatError, match=r"expected a video with pictures; .*voice\.wav holds only audio"):
+    with pytest.raises(FormatError, match=r"expected a video with images; .*voice\.wav holds only audio"):
         VideoReader(sound)
 
 
@@ -175,9 +176,9 @@ def test_not_a_video(tmp_path: Path) -> None:
 
 
 def test_missing_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(MissingFileError, match=r"no video file .*none\.mp4"):
+    with pytest.raises(MissingFileError, match=r"none\.mp4"):
         VideoReader(tmp_path / "none.mp4")
-    with pytest.raises(FormatError, match="is a folder"):
+    with pytest.raises(FormatError, match="got a folder"):
         VideoReader(tmp_path)
 
 
@@ -193,7 +194,7 @@ def test_times_always_rise() -> None:
     times = RisingTimes(0.04)
     got = [times(time) for time in stated]
     np.testing.assert_allclose(got, [0, 0.033, 0.034, 0.035, 0.1, 0.14, 0.2, 0.24, 0.28, 0.32], atol=1e-9)
-    assert times.corrected == 4
+    assert times.n_corrected == 4
 
 
 def test_times_without_any_stated() -> None:

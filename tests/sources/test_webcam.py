@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame.errors import SourceError
-from mp2flame.sources import webcam
+from mp2flame.sources.webcam import WebcamReader
 
 Reading = Iterator[tuple[float, NDArray[np.uint8] | None]]
 
@@ -53,9 +53,7 @@ class Clock:
 
 
 @pytest.fixture(autouse=True)
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(webcam, "_FIRST_WAIT", 0.001)
-    monkeypatch.setattr(webcam, "_LONGEST_WAIT", 0.002)
+def every_device_is_released() -> Iterator[None]:
     Device.open_now = 0
     yield
     assert Device.open_now == 0
@@ -76,7 +74,7 @@ def opening(clock: Clock, *lives: int | None) -> Callable[[int], Device | None]:
 
 def test_frames_have_the_time_of_their_arrival_and_are_rgb() -> None:
     clock = Clock()
-    reader = webcam.WebcamReader(3, open_capture=opening(clock, 1000), clock=clock)
+    reader = WebcamReader(3, retry_seconds=0.001, open_capture=opening(clock, 1000), clock=clock)
     assert reader.live
     reading: Reading = iter(reader)
     frames = [next(reading) for _ in range(4)]
@@ -88,14 +86,14 @@ def test_frames_have_the_time_of_their_arrival_and_are_rgb() -> None:
 
 def test_no_camera() -> None:
     clock = Clock()
-    reader = webcam.WebcamReader(3, open_capture=opening(clock), clock=clock)
+    reader = WebcamReader(3, retry_seconds=0.001, open_capture=opening(clock), clock=clock)
     with pytest.raises(SourceError, match="no camera with index 3 can be opened: is it plugged in"):
         next(iter(reader))
 
 
 def test_a_camera_that_vanishes_is_opened_again() -> None:
     clock = Clock()
-    reader = webcam.WebcamReader(3, open_capture=opening(clock, 2, None, None, 2, 5), clock=clock)
+    reader = WebcamReader(3, retry_seconds=0.001, open_capture=opening(clock, 2, None, None, 2, 5), clock=clock)
     reading: Reading = iter(reader)
     times = [next(reading)[0] for _ in range(7)]
     assert all(late > early for early, late in pairwise(times))
@@ -107,7 +105,7 @@ def test_a_camera_that_vanishes_is_opened_again() -> None:
 
 def test_a_camera_that_does_not_come_back_is_given_up() -> None:
     clock = Clock()
-    reader = webcam.WebcamReader(3, give_up_seconds=5, open_capture=opening(clock, 1), clock=clock)
+    reader = WebcamReader(3, retry_seconds=0.001, give_up_seconds=5, open_capture=opening(clock, 1), clock=clock)
     reading: Reading = iter(reader)
     next(reading)
     with pytest.raises(SourceError, match="camera 3 vanished and did not come back within 5 s"):
@@ -116,16 +114,17 @@ def test_a_camera_that_does_not_come_back_is_given_up() -> None:
 
 def test_a_camera_that_opens_but_delivers_nothing_is_given_up() -> None:
     clock = Clock()
-    reader = webcam.WebcamReader(3, give_up_seconds=5, open_capture=opening(clock, 1, *[0] * 500), clock=clock)
+    reader = WebcamReader(
+        3, retry_seconds=0.001, give_up_seconds=5, open_capture=opening(clock, 1, *[0] * 500), clock=clock
+    )
     with pytest.raises(SourceError, match="did not come back within 5 s"):
         list(reader)
     assert clock.now - 1000 < 8
 
 
-def test_closing_ends_the_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(webcam, "_FIRST_WAIT", 60.0)
+def test_closing_ends_the_wait() -> None:
     clock = Clock()
-    reader = webcam.WebcamReader(3, open_capture=opening(clock, 1), clock=clock)
+    reader = WebcamReader(3, retry_seconds=60.0, open_capture=opening(clock, 1), clock=clock)
     frames: list[object] = []
     thread = threading.Thread(target=lambda: frames.extend(reader))
     thread.start()

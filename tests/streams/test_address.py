@@ -12,8 +12,8 @@ def test_parts_and_defaults() -> None:
     address = parse_address("vmc://10.0.0.7?case=pascal&fps=29.97", port=39539, settings=("case", "fps"))
     assert (address.scheme, address.host, address.port) == ("vmc", "10.0.0.7", 39539)
     assert address.choice("case", ("camel", "pascal"), "camel") == "pascal"
-    assert address.number("fps", None) == 29.97
-    assert address.number("rate", None) is None
+    assert address.number("fps", 60.0) == 29.97
+    assert address.number("rate", 60.0) == 60.0
     assert parse_address("livelink://:11112", port=11111).port == 11112
     assert parse_address("livelink://:11112", port=11111).host == ""
     assert parse_address("ws://[::1]:9000").host == "::1"
@@ -44,7 +44,7 @@ def test_a_host_that_is_needed() -> None:
 @pytest.mark.parametrize("value", ["0", "-1", "many", "inf", "nan"])
 def test_numbers_are_positive(value: str) -> None:
     with pytest.raises(InputError, match="positive number"):
-        parse_address(f"livelink://h?fps={value}", port=1, settings=("fps",)).number("fps", None)
+        parse_address(f"livelink://h?fps={value}", port=1, settings=("fps",)).number("fps", 60.0)
 
 
 def test_choices_are_listed() -> None:

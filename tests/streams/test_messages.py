@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,19 +14,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
-from mp2flame.data import Observation
+from mp2flame.data import Frame, Observation
 from mp2flame.errors import FormatError
+from mp2flame.sources.face_packet import FacePacket
 from mp2flame.streams import messages
-from mp2flame.streams.packet import FacePacket
 from tests.helpers.streams import face, nobody, pose, surface
 
 _SEEN = face(1, 2.5)
 _PARAMS = pose(1, _SEEN)
+_FRAME = Frame(_SEEN, _PARAMS)
 _POSES = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose", "translation")
 
 
 def _hello(n_expression: int = 100) -> dict[str, Any]:
-    hello: dict[str, Any] = json.loads(messages.hello(n_expression, {"version": "x"}, encoding="binary"))
+    hello: dict[str, Any] = json.loads(messages.hello(n_expression, surface(), encoding="binary"))
     return hello
 
 
@@ -50,14 +52,14 @@ def test_the_hello() -> None:
         "names": list(ARKIT),
         "poses": list(_POSES),
         "n_expression": 50,
-        "head": {"version": "x"},
+        "head": {"version": "a small head", "hash": "abc", "n_vertices": 6, "n_faces": 2},
     }
     assert messages.parse_hello(hello) == ARKIT
 
 
 def test_every_byte_of_a_binary_frame() -> None:
     vertices = surface().neutral_vertices
-    data = messages.binary_frame(_SEEN, _PARAMS, 7, vertices)
+    data = messages.binary_frame(Frame(_SEEN, _PARAMS, vertices), 7, with_vertices=True)
     assert struct.unpack("<4sBBHIId", data[:24]) == (b"MP2F", 1, 15, 100, 7, 6, 2.5)
     numbers = np.frombuffer(data[24:], dtype="<f4")
     expected = reorder(_SEEN.scores[0], MEDIAPIPE, ARKIT)
@@ -69,23 +71,23 @@ def test_every_byte_of_a_binary_frame() -> None:
 
 def test_every_byte_of_a_mesh() -> None:
     head = surface()
-    data = messages.mesh(head.neutral_vertices, head.faces, head.vertex_colors)
+    data = messages.mesh(head)
     assert struct.unpack("<4sBBHII", data[:16]) == (b"MP2M", 1, 1, 0, 6, 2)
     np.testing.assert_array_equal(np.frombuffer(data[16:88], "<f4").reshape(6, 3), head.neutral_vertices)
     np.testing.assert_array_equal(np.frombuffer(data[88:112], "<u4").reshape(2, 3), head.faces)
     assert head.vertex_colors is not None
     assert data[112:] == head.vertex_colors.tobytes()
-    assert messages.mesh(head.neutral_vertices, head.faces, None) == data[:5] + b"\0" + data[6:112]
+    assert messages.mesh(replace(head, vertex_colors=None)) == data[:5] + b"\0" + data[6:112]
 
 
 def test_binary_round_trip_is_exact() -> None:
-    got = messages.parse_binary(messages.binary_frame(_SEEN, _PARAMS, 0), ARKIT)
+    got = messages.parse_binary(messages.binary_frame(_FRAME, 0), ARKIT)
     assert got.stamp == 2.5
     _same(got, _SEEN, 0.0)
 
 
 def test_json_round_trip() -> None:
-    text = messages.json_frame(_SEEN, _PARAMS, 3)
+    text = messages.json_frame(_FRAME, 3)
     assert "\n" not in text
     assert len(text) < 8192
     message = json.loads(text)
@@ -99,14 +101,14 @@ def test_json_round_trip() -> None:
 
 def test_a_frame_without_a_face() -> None:
     seen, params = nobody(1.5)
-    message = json.loads(messages.json_frame(seen, params, 0))
+    message = json.loads(messages.json_frame(Frame(seen, params), 0))
     assert (message["found"], message["scores"], message["head_transform"], message["flame"]) == (
         False,
         None,
         None,
         None,
     )
-    data = messages.binary_frame(seen, params, 0)
+    data = messages.binary_frame(Frame(seen, params), 0)
     assert data[5] == 0
     assert np.isnan(np.frombuffer(data[24:], "<f4")).all()
     for got in (messages.parse_json(message), messages.parse_binary(data, ARKIT)):
@@ -117,15 +119,15 @@ def test_a_frame_without_a_face() -> None:
 def test_without_a_face_the_head_may_still_be_eased() -> None:
     seen, _ = nobody(1.5)
     eased = pose(1, _SEEN)
-    assert json.loads(messages.json_frame(seen, eased, 0))["flame"] is not None
-    assert messages.binary_frame(seen, eased, 0)[5] == 4
+    assert json.loads(messages.json_frame(Frame(seen, eased), 0))["flame"] is not None
+    assert messages.binary_frame(Frame(seen, eased), 0)[5] == 4
 
 
 def test_without_a_head_transform() -> None:
     seen = face(2, head=False, tongue=None)
     for got in (
-        messages.parse_binary(messages.binary_frame(seen, _PARAMS, 0), ARKIT),
-        messages.parse_json(messages.parse_object(messages.json_frame(seen, _PARAMS, 0))),
+        messages.parse_binary(messages.binary_frame(Frame(seen, _PARAMS), 0), ARKIT),
+        messages.parse_json(messages.parse_object(messages.json_frame(Frame(seen, _PARAMS), 0))),
     ):
         assert got.head is None
         assert got.scores["tongueOut"] == 0.0
@@ -181,7 +183,7 @@ def test_hellos_that_are_refused(change: dict[str, Any]) -> None:
     ],
 )
 def test_json_that_is_refused(change: dict[str, Any]) -> None:
-    message = messages.parse_object(messages.json_frame(_SEEN, _PARAMS, 0))
+    message = messages.parse_object(messages.json_frame(_FRAME, 0))
     messages.parse_json(message)
     with pytest.raises(FormatError):
         messages.parse_json(message | change)
@@ -199,13 +201,13 @@ def test_texts_that_are_no_object(text: str) -> None:
     )
 )
 def test_any_value_anywhere(value: Any) -> None:
-    message = messages.parse_object(messages.json_frame(_SEEN, _PARAMS, 0))
+    message = messages.parse_object(messages.json_frame(_FRAME, 0))
     for key in message:
         with suppress(FormatError):
             messages.parse_json(message | {key: value}).observation(0.0)
 
 
-_DATA = messages.binary_frame(_SEEN, _PARAMS, 7, surface().neutral_vertices)
+_DATA = messages.binary_frame(Frame(_SEEN, _PARAMS, surface().neutral_vertices), 7, with_vertices=True)
 
 
 def test_every_truncation_and_any_addition_is_refused() -> None:

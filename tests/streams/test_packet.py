@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE
-from mp2flame.data import Observation, concatenate
+from mp2flame.data import Frame, Observation, concatenate
 from mp2flame.errors import FormatError, InputError
 from mp2flame.rotations import matrix
-from mp2flame.streams.packet import FacePacket, arkit_scores, check_single, checked_scores, head_rotation
+from mp2flame.sources.face_packet import FacePacket, checked_scores
+from mp2flame.streams.base import arkit_scores, check_single, head_rotation
 from tests.helpers.streams import face, nobody, pose
 
 
@@ -64,4 +65,4 @@ def test_scores_out_of_this_world(value: float) -> None:
 
 def test_sinks_take_single_frames() -> None:
     with pytest.raises(InputError, match="single frame"):
-        check_single(concatenate([face(1), face(2, time=1.0)]))
+        check_single(Frame(concatenate([face(1), face(2, time=1.0)]), pose(1, face(1))))

@@ -7,13 +7,13 @@ import pytest
 from scipy.spatial.transform import Rotation
 
 from mp2flame.rotations import matrix
-from mp2flame.streams.rotation_conventions import (
-    matrix_from_euler,
-    matrix_from_unity,
-    unity_from_matrix,
-    yaw_pitch_roll,
-    yaw_pitch_roll_matrix,
-)
+from mp2flame.sources.face_packet import head_from_angles, matrix_from_euler
+from mp2flame.streams.rotation_conventions import matrix_from_unity, unity_from_matrix, yaw_pitch_roll
+
+
+def yaw_pitch_roll_matrix(yaw: float, pitch: float, roll: float) -> np.ndarray:
+    return head_from_angles(yaw, pitch, roll, 1.0)[:3, :3]
+
 
 _TURNS = [
     *Rotation.random(200, random_state=0).as_matrix(),

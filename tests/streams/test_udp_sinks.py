@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mp2flame.data import FlameParams, Frame, Observation
+from mp2flame.data import FlameParams, Frame
 from mp2flame.errors import InputError, SinkError
-from mp2flame.streams.base import UdpSinkBase, parse_address
+from mp2flame.streams.base import DatagramSink, parse_address
 from mp2flame.streams.livelink import LiveLinkSink
 from mp2flame.streams.udp_json import UdpSink
 from tests.helpers.streams import eventually, face, free_port, nobody, pose, reading, surface
@@ -49,8 +49,8 @@ def test_sinks_say_what_is_wrong(kind: type[UdpSink] | type[VmcSink] | type[Live
     ],
 )
 def test_settings_that_are_none(url: str, says: str) -> None:
-    kinds: dict[str, type[UdpSinkBase]] = {"vmc": VmcSink, "livelink": LiveLinkSink, "udp": UdpSink}
-    make: Callable[..., UdpSinkBase] = getattr(kinds[url.partition(":")[0]], "from_url")  # noqa: B009 - of three classes
+    kinds: dict[str, type[DatagramSink]] = {"vmc": VmcSink, "livelink": LiveLinkSink, "udp": UdpSink}
+    make: Callable[..., DatagramSink] = getattr(kinds[url.partition(":")[0]], "from_url")  # noqa: B009 - of three classes
     with pytest.raises(InputError, match=says):
         make(url, head=surface())
 
@@ -102,8 +102,8 @@ def test_nobody_has_to_listen_and_lost_frames_are_counted(caplog: pytest.LogCapt
 
 
 def test_a_frame_too_large_for_a_datagram() -> None:
-    class Large(UdpSinkBase):
-        def _packet(self, observation: Observation, params: FlameParams) -> bytes:
+    class Large(DatagramSink):
+        def encode(self, frame: Frame) -> bytes:
             return bytes(65508)
 
     with Large(parse_address("udp://127.0.0.1:9")) as sink, pytest.raises(SinkError, match="65508 bytes"):

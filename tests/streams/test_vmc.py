@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import pickle
 import struct
 from contextlib import suppress
 from typing import Any
@@ -23,7 +24,7 @@ from pythonosc.osc_bundle_builder import IMMEDIATELY, OscBundleBuilder
 from pythonosc.osc_message_builder import OscMessageBuilder
 from pythonosc.osc_packet import OscPacket
 
-from mp2flame.streams.vmc import VmcListener, bundle
+from mp2flame.streams.vmc import VmcDecoder, bundle
 
 _SCORES = [float(np.float32(value)) for value in np.random.default_rng(0).uniform(0, 1, 52)]
 _TURN = matrix([0.2, -0.5, 0.1])
@@ -66,13 +67,13 @@ def test_without_a_face_it_says_so() -> None:
     messages = [timed.message for timed in OscPacket(bundle(1.0, None, {})).messages]
     assert [message.address for message in messages] == ["/VMC/Ext/OK", "/VMC/Ext/T"]
     assert messages[0].params == [1, 3, 0, 0]
-    face = VmcListener().take(bundle(1.0, None, {}))
+    face = VmcDecoder().decode(bundle(1.0, None, {}))
     assert face is not None
     assert not face.found
 
 
 def test_round_trip() -> None:
-    face = VmcListener().take(_BUNDLE)
+    face = VmcDecoder().decode(_BUNDLE)
     assert face is not None
     assert face.scores == dict(zip(ARKIT, _SCORES, strict=True))
     assert face.stamp == 12.5
@@ -81,22 +82,22 @@ def test_round_trip() -> None:
 
 
 def test_messages_of_python_osc_one_by_one() -> None:
-    listener = VmcListener()
-    assert listener.take(_message("/VMC/Ext/Blend/Apply")) is None, "nothing was said yet"
-    assert listener.take(_message("/VMC/Ext/Blend/Val", "JawOpen", 0.5)) is None
-    assert listener.take(_message("/VMC/Ext/Blend/Val", "Joy", 1.0)) is None
-    assert listener.take(_message("/VMC/Ext/Blend/Val", "tongueout", 1.0)) is None
+    listener = VmcDecoder()
+    assert listener.decode(_message("/VMC/Ext/Blend/Apply")) is None, "nothing was said yet"
+    assert listener.decode(_message("/VMC/Ext/Blend/Val", "JawOpen", 0.5)) is None
+    assert listener.decode(_message("/VMC/Ext/Blend/Val", "Joy", 1.0)) is None
+    assert listener.decode(_message("/VMC/Ext/Blend/Val", "tongueout", 1.0)) is None
     neck, head = (_message("/VMC/Ext/Bone/Pos", name, 0.0, 1.0, 0.0, *_half_turns(0.2)) for name in ("Neck", "Head"))
     for data in (neck, head, _message("/VMC/Ext/Bone/Pos", "Hips", 0.0, 1.0, 0.0, *_half_turns(1.0))):
-        assert listener.take(data) is None
-    face = listener.take(_message("/VMC/Ext/Blend/Apply"))
+        assert listener.decode(data) is None
+    face = listener.decode(_message("/VMC/Ext/Blend/Apply"))
     assert face is not None
     assert face.scores == {"jawOpen": 0.5, "tongueOut": 1.0}
     assert face.head is not None
     # Unity turns to the right about +Y; neck and head together by 0.4.
     np.testing.assert_allclose(face.head[:3, 2], [-np.sin(0.4), 0, np.cos(0.4)], atol=1e-6)
-    listener.take(_message("/VMC/Ext/Blend/Val", "JawOpen", 0.75))
-    face = listener.take(_message("/VMC/Ext/Blend/Apply"))
+    listener.decode(_message("/VMC/Ext/Blend/Val", "JawOpen", 0.75))
+    face = listener.decode(_message("/VMC/Ext/Blend/Apply"))
     assert face is not None
     assert face.scores == {"jawOpen": 0.75, "tongueOut": 1.0}, "what is not said again stays"
 
@@ -114,18 +115,18 @@ def test_bundles_within_bundles() -> None:
         builder.add_content(message.build())
     outer.add_content(inner.build())
     outer.add_content(OscMessageBuilder("/VMC/Ext/Blend/Apply").build())
-    face = VmcListener().take(outer.build().dgram)
+    face = VmcDecoder().decode(outer.build().dgram)
     assert face is not None
     assert face.scores == {"jawOpen": 0.5, "browInnerUp": 0.25}
 
 
 def test_lost_tracking_comes_back_with_the_word_for_it() -> None:
-    listener = VmcListener()
-    listener.take(_BUNDLE)
-    lost = listener.take(_message("/VMC/Ext/OK", 1, 3, 0, 0))
+    listener = VmcDecoder()
+    listener.decode(_BUNDLE)
+    lost = listener.decode(_message("/VMC/Ext/OK", 1, 3, 0, 0))
     assert lost is not None
     assert not lost.found
-    again = listener.take(_BUNDLE)
+    again = listener.decode(_BUNDLE)
     assert again is not None
     assert again.found
 
@@ -169,21 +170,21 @@ def _nested(depth: int) -> bytes:
     ],
 )
 def test_harm_is_refused_at_once_and_in_silence(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
-    listener = VmcListener()
+    listener = VmcDecoder()
     with caplog.at_level(logging.DEBUG), pytest.raises(FormatError):
-        listener.take(data)
+        listener.decode(data)
     assert caplog.records == []
 
 
 def test_of_a_packet_that_is_refused_nothing_counts() -> None:
-    listener = VmcListener()
-    listener.take(_BUNDLE)
+    listener = VmcDecoder()
+    listener.decode(_BUNDLE)
     good = _message("/VMC/Ext/Blend/Val", "jawOpen", 0.0)
     bad = _message("/VMC/Ext/Blend/Val", "jawOpen", float("nan"))
     pack = b"#bundle\0" + bytes(8) + b"".join(struct.pack(">i", len(part)) + part for part in (good, bad))
     with pytest.raises(FormatError):
-        listener.take(pack)
-    face = listener.take(_message("/VMC/Ext/Blend/Apply"))
+        listener.decode(pack)
+    face = listener.decode(_message("/VMC/Ext/Blend/Apply"))
     assert face is not None
     assert face.scores["jawOpen"] == _SCORES[ARKIT.index("jawOpen")]
 
@@ -192,20 +193,20 @@ def test_of_a_packet_that_is_refused_nothing_counts() -> None:
 def test_random_bytes(data: bytes) -> None:
     for start in (b"", b"/VMC/Ext/Blend/Val\0\0", b"/VMC/Ext/Bone/Pos\0\0\0,sfffffff\0\0\0", b"#bundle\0" + bytes(8)):
         with suppress(FormatError):
-            VmcListener().take(start + data)
+            VmcDecoder().decode(start + data)
 
 
 def test_every_truncation_is_read_or_refused() -> None:
     for length in range(0, len(_BUNDLE), 3):
         with suppress(FormatError):
-            assert VmcListener().take(_BUNDLE[:length]) is None, "Apply comes last"
+            assert VmcDecoder().decode(_BUNDLE[:length]) is None, "Apply comes last"
 
 
 @given(st.integers(0, len(_BUNDLE) - 1), st.binary(min_size=4, max_size=4))
 def test_changed_bytes(place: int, four: bytes) -> None:
     data = _BUNDLE[:place] + four + _BUNDLE[place + 4 :]
     try:
-        face = VmcListener().take(data)
+        face = VmcDecoder().decode(data)
     except FormatError:
         return
     if face is not None:
@@ -213,9 +214,10 @@ def test_changed_bytes(place: int, four: bytes) -> None:
 
 
 def test_the_listener_keeps_only_what_it_knows() -> None:
-    listener = VmcListener()
+    listener = VmcDecoder()
     for index in range(2000):
-        listener.take(_message("/VMC/Ext/Blend/Val", f"clip{index}", 0.5))
-        listener.take(_message("/VMC/Ext/Bone/Pos", f"bone{index}", *[0.0] * 6, 1.0))
-    assert not listener._scores
-    assert not listener._bones
+        listener.decode(_message("/VMC/Ext/Blend/Val", f"clip{index}", 0.5))
+        listener.decode(_message("/VMC/Ext/Bone/Pos", f"bone{index}", *[0.0] * 6, 1.0))
+    face = listener.decode(_message("/VMC/Ext/Blend/Apply"))
+    assert face is None, "none of it is a blendshape or a bone of the head"
+    assert len(pickle.dumps(listener)) < 1000

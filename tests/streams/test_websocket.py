@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,8 @@ pytest.importorskip("websockets", reason="needs the stream extra")
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from mp2flame.streams.websocket import WebSocketMeshSink, WebSocketSink
+from mp2flame.streams.broadcast import Broadcaster
+from mp2flame.streams.websocket import WebSocketSink
 
 _SEEN = face(1, 2.5)
 _PARAMS = pose(1, _SEEN)
@@ -87,7 +88,6 @@ def test_another_number_of_coefficients_is_told() -> None:
 def test_vertices_and_the_mesh_on_request() -> None:
     head = surface()
     with _sink("?vertices=1") as sink, _client(sink) as client:
-        assert isinstance(sink, WebSocketMeshSink)
         assert sink.needs_vertices
         sink.write(Frame(_SEEN, _PARAMS, head.neutral_vertices + 1))
         client.recv(3)
@@ -191,16 +191,19 @@ def _frozen_client(port: int) -> socket.socket:
     return frozen
 
 
-def test_who_takes_nothing_for_long_is_disconnected(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mp2flame.streams.broadcast._PATIENCE", 0.3)
-    vertices = np.zeros((50_000, 3), dtype=np.float32)
-    with WebSocketSink.from_url("ws://:0?vertices=1", head=surface()) as sink, _frozen_client(sink.port):
-        assert eventually(lambda: sink.clients == 1)
-        end = time.monotonic() + 60
-        while sink.clients and time.monotonic() < end:
-            sink.write(Frame(_SEEN, _PARAMS, vertices))
-            time.sleep(0.02)
-        assert sink.clients == 0
+def test_who_takes_nothing_for_long_is_disconnected() -> None:
+    message = bytes(600_000)
+    with (
+        closing(Broadcaster("127.0.0.1", 0, origins=(), mesh=bytes, send_timeout=0.3)) as server,
+        _frozen_client(server.port),
+    ):
+        assert eventually(lambda: server.clients == 1)
+
+        def published() -> bool:
+            server.publish("hello", message)
+            return server.clients == 0
+
+        assert eventually(published)
 
 
 def test_hostile_handshakes_end_alone() -> None:
@@ -219,11 +222,13 @@ def test_hostile_handshakes_end_alone() -> None:
             assert json.loads(client.recv(3))["type"] == "hello"
 
 
-def test_more_clients_than_there_is_room_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mp2flame.streams.broadcast._MOST_CLIENTS", 2)
-    with _sink() as sink, _client(sink), _client(sink):
-        assert eventually(lambda: sink.clients == 2)
-        with pytest.raises(InvalidStatus, match="503"), _client(sink):
+def test_more_clients_than_there_is_room_for() -> None:
+    with closing(Broadcaster("127.0.0.1", 0, origins=(), mesh=bytes, max_clients=2)) as server, ExitStack() as stack:
+        url = f"ws://127.0.0.1:{server.port}"
+        for _ in range(2):
+            stack.enter_context(connect(url, proxy=None, compression=None))
+        assert eventually(lambda: server.clients == 2)
+        with pytest.raises(InvalidStatus, match="503"), connect(url, proxy=None):
             pass
 
 

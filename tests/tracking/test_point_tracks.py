@@ -69,7 +69,7 @@ def _images(head: FlameHead, vertices: NDArray[np.float32], light: float = 0.0) 
     angle = 2 * float(np.degrees(np.arctan(SIZE[1] / 2 / FOCAL)))
     with MeshRenderer(head.faces, vertex_colors=colors, size=SIZE, view_angle=angle) as renderer:
         renderer.set_lights(((0.2 + light, 0.3, 1.0), 1.0))
-        renderer.look((0.0, 0.0, -0.7), distance=0.7)
+        renderer.set_camera((0.0, 0.0, -0.7), distance=0.7)
         return [renderer.render(one) for one in vertices]
 
 

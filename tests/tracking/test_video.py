@@ -61,7 +61,7 @@ def _acted(head: mp2flame.FlameHead, seed: int) -> Acted:
     params, _ = perform(head.blendshapes(), fps=12, script=_SCRIPT)
     person = head.with_shape(np.random.default_rng(seed).normal(scale=0.6, size=20))
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=(480, 360), view_angle=30.0) as renderer:
-        renderer.look(person.joints()[3:5].mean(axis=0) - [0, 0.03, 0], distance=0.6)
+        renderer.set_camera(person.joints()[3:5].mean(axis=0) - [0, 0.03, 0], distance=0.6)
         return params, [renderer.render(person(frame)[0]) for frame in params]
 
 

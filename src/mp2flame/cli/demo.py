@@ -110,7 +110,7 @@ def _film(head: FlameHead, performance: FlameParams, path: Path) -> None:
         progress("filming the performance", len(performance)) as bar,
     ):
         middle = head.joints()[3:5].mean(axis=0) - np.array([0.0, 0.03, 0.0])
-        renderer.look(middle, distance=_CAMERA_DISTANCE)
+        renderer.set_camera(middle, distance=_CAMERA_DISTANCE)
         for i, time in enumerate(performance.time):
             encoder.add(renderer.render(head(performance[i])[0]), float(time))
             bar.advance()

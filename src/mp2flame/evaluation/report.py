@@ -220,7 +220,7 @@ class _Camera:
         eyes = eye_centers(head)
         # The middle of a face lies two thirds of the eyes' distance below them.
         apart = float(np.linalg.norm(eyes[0] - eyes[1]))
-        self._renderer.look(eyes.mean(axis=0) - [0, 0.65 * apart, 0], distance=7.5 * apart, yaw=12)
+        self._renderer.set_camera(eyes.mean(axis=0) - [0, 0.65 * apart, 0], distance=7.5 * apart, yaw=12)
 
     def picture(self, joined: NDArray[np.float32]) -> NDArray[np.uint8]:
         return self._renderer.render(self._head(FlameParams.from_rows(joined[None]))[0])

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count, takewhile
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -93,50 +92,45 @@ def read_csv(path: Path) -> FlameParams:
             lines = csv.reader(file)
             header = next(lines, [])
             place = {name: index for index, name in enumerate(header)}
-            n_expression = len(list(takewhile(place.__contains__, (f"expression_{number}" for number in count()))))
-            if "time" not in place or n_expression == 0 or len(place) != len(header):
+            if not {"time", "expression_0"} <= set(place) or len(place) != len(header):
                 raise FormatError(
                     f"{path}: expected a table with the columns time, found, expression_0 and so on; got "
                     f"{plain(', '.join(header[:4])) or 'nothing'} "
                     f"(a Live Link Face CSV is a source: mp2flame drive {path})"
                 )
-            table = np.array(list(_numbers(lines, len(header), path)))
+            table = np.array([_numbers(cells, len(header), f"{path}, line {lines.line_num}") for cells in lines])
     except (UnicodeDecodeError, csv.Error) as error:
         raise FormatError(f"{path} is no CSV table: {error}") from error
     if not len(table):
         raise FormatError(f"{path}: expected at least one row; got none")
-    return _params(table, place, n_expression, path)
 
-
-def _numbers(lines: Any, width: int, path: Path) -> Iterator[NDArray[np.float64]]:
-    for cells in lines:
-        if len(cells) != width:
-            raise FormatError(f"{path}, line {lines.line_num}: expected {width} cells; got {len(cells)}")
-        try:
-            yield np.array([float(cell) if cell else math.nan for cell in cells])
-        except ValueError as error:
-            raise FormatError(f"{path}, line {lines.line_num}: expected numbers; {plain(error)}") from error
-
-
-def _params(table: NDArray[np.float64], place: dict[str, int], n_expression: int, path: Path) -> FlameParams:
-    def block(names: list[str]) -> NDArray[np.float32]:
+    def block(name: str, width: int) -> NDArray[np.float64]:
+        names = _columns(name, width)
         absent = [name for name in names if name not in place]
         if absent:
             raise FormatError(f"{path}: expected the columns {', '.join(names)}; got no {', '.join(absent)}")
-        return table[:, [place[name] for name in names]].astype(np.float32)
+        columns: NDArray[np.float64] = table[:, [place[name] for name in names]]
+        return columns
 
-    found = table[:, place["found"]] == 1 if "found" in place else np.ones(len(table), dtype=np.bool_)
-    n_shape = sum(name.startswith("shape_") for name in place)
+    n_expression, n_shape = (
+        next(number for number in count() if f"{name}_{number}" not in place) for name in ("expression", "shape")
+    )
     try:
-        # What is too large for float32 becomes infinite, and is refused with a sentence.
-        with np.errstate(over="ignore"):
-            poses = {name: block(_columns(name, 3)) for name in FILE_VECTORS if f"{name}_x" in place}
-            return FlameParams(
-                time=table[:, place["time"]],
-                found=found,
-                expression=block(_columns("expression", n_expression)),
-                shape=block(_columns("shape", n_shape))[0] if n_shape else None,
-                **poses,
-            )
+        return FlameParams(
+            time=table[:, place["time"]],
+            found=table[:, place["found"]] == 1 if "found" in place else np.ones(len(table), dtype=np.bool_),
+            expression=block("expression", n_expression),
+            shape=block("shape", n_shape)[0] if n_shape else None,
+            **{name: block(name, 3) for name in FILE_VECTORS if f"{name}_x" in place},
+        )
     except InputError as error:
         raise FormatError(f"{path}: {error}") from error
+
+
+def _numbers(cells: list[str], width: int, where: str) -> NDArray[np.float64]:
+    if len(cells) != width:
+        raise FormatError(f"{where}: expected {width} cells; got {len(cells)}")
+    try:
+        return np.array([float(cell) if cell else math.nan for cell in cells])
+    except ValueError as error:
+        raise FormatError(f"{where}: expected numbers; {plain(error)}") from error

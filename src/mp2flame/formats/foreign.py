@@ -1,4 +1,4 @@
-"""Parameters in other layouts: flame-head-tracker, IMAvatar, BEAT2 (EMAGE), folders of frames, plain names."""
+"""Parameters of other programs: VHAP, flame-head-tracker, EMAGE, IMAvatar, and folders with a file for each frame."""
 
 from __future__ import annotations
 
@@ -6,16 +6,59 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mp2flame.data import POSES, VECTORS, FlameParams
 from mp2flame.errors import FormatError, plain
 from mp2flame.files import read_bounded
-from mp2flame.formats.npz import Arrays, constant, frame_times, load_arrays, rows
-from mp2flame.formats.vhap import OFFSETS, read_vhap
+from mp2flame.formats import vhap
+from mp2flame.formats.npz import Layout, load_arrays
+
+HEAD_TRACKER: Final = Layout(
+    expression="exp",
+    vectors={
+        "jaw_pose": ("jaw_pose", 3, 0),
+        "neck_pose": ("neck_pose", 3, 0),
+        "global_orient": ("head_pose", 3, 0),
+        "leye_pose": ("eye_pose", 6, 0),
+        "reye_pose": ("eye_pose", 6, 3),
+    },
+    # Landmark mode has no neck. A file without a jaw is of an older version, whose `pose` means something else.
+    optional=frozenset({"neck_pose", "head_pose"}),
+)
+"""flame-head-tracker 4, one frame a file. The head does not turn: the motion is in the camera, which is left out."""
+
+EMAGE: Final = Layout(
+    expression="expressions",
+    # SMPL-X joints 22, 23 and 24 in 55 axis-angle triplets.
+    vectors={"jaw_pose": ("poses", 165, 66), "leye_pose": ("poses", 165, 69), "reye_pose": ("poses", 165, 72)},
+    identity="betas",
+    rate="mocap_frame_rate",
+)
+"""The face of a BEAT2 or EMAGE sequence, whose expression space is FLAME 2020's. The body, and with it the head's place
+in space, is left out: SMPL-X turns the head by a chain of joints that FLAME does not have."""
+
+NAMED: Final = Layout(
+    expression="expression", vectors={name: (name, 3, 0) for name in VECTORS}, optional=frozenset(VECTORS)
+)
+"""The names of `FlameParams`."""
+
+NAMED_EYES: Final = Layout(
+    expression="expression",
+    vectors={**NAMED.vectors, "leye_pose": ("eye_pose", 6, 0), "reye_pose": ("eye_pose", 6, 3)},
+    optional=NAMED.optional,
+)
+"""The names of `FlameParams`, with both eyes in one array."""
+
+IMAVATAR: Final = Layout(
+    expression="expression",
+    vectors={name: ("pose", 15, 3 * index) for index, name in enumerate(POSES)},
+    identity="shape_params",
+)
+"""A frame of IMAvatar's and PointAvatar's `flame_params.json`. The camera (`world_mat`, for a head scaled by 4) is left
+out."""
 
 _IMAGES: Final = frozenset(
     {"img", "img_aligned", "img_rendered", "shape_rendered", "mesh_rendered", "parsing", "parsing_aligned", "tex"}
@@ -23,162 +66,84 @@ _IMAGES: Final = frozenset(
 _LAST_FRAME: Final = 1_080_000
 """A larger number in a file's name is no frame number; 10 hours at 30 frames per second."""
 _LARGEST_JSON: Final = 1 << 28
-# SMPL-X joints 22, 23 and 24 in 55 axis-angle triplets.
-_SMPLX: Final = {"jaw_pose": 66, "leye_pose": 69, "reye_pose": 72}
 
 
-def read_named(arrays: Arrays, *, where: str, frame_rate: float) -> FlameParams:
-    """Parameters under the field names of `FlameParams`: `expression` (T, E), poses (T, 3), `eye_pose` (T, 6).
+def read_npz(path: Path, *, frame_rate: float) -> FlameParams:
+    """The parameters of an `.npz` in any known layout, this package's own among them.
 
     Raises:
-        FormatError: an array has the wrong shape, or is not finite where a face was found.
+        FormatError: it is damaged, or its arrays are in no known layout or do not fit each other.
     """
-    n = len(rows(arrays, "expression", None, where=where))
-    found = rows(arrays, "found", 0, n=n, where=where, kind="b") if "found" in arrays else np.ones(n, dtype=np.bool_)
-    poses = {name: rows(arrays, name, 3, n=n, where=where, found=found) for name in VECTORS if name in arrays}
-    if "eye_pose" in arrays:
-        eyes = rows(arrays, "eye_pose", 6, n=n, where=where, found=found)
-        poses |= {"leye_pose": eyes[:, :3], "reye_pose": eyes[:, 3:]}
-    return FlameParams(
-        time=frame_times(arrays, n, where=where, frame_rate=frame_rate),
-        found=found,
-        expression=rows(arrays, "expression", None, n=n, where=where, found=found),
-        shape=constant(arrays, "shape", where=where),
-        **poses,
-    )
-
-
-def read_emage(arrays: Arrays, *, where: str, frame_rate: float) -> FlameParams:
-    """The face of a BEAT2 or EMAGE sequence: expression, jaw and eyes out of SMPL-X `poses` (T, 165), and `betas`.
-
-    Its expression space is FLAME 2020's. The body, and with it the head's place in space, is left out: SMPL-X turns
-    the head by a chain of joints that FLAME does not have.
-
-    Raises:
-        FormatError: an array has the wrong shape or is not finite.
-    """
-    expression = rows(arrays, "expressions", None, where=where)
-    found = np.ones(len(expression), dtype=np.bool_)
-    poses = rows(arrays, "poses", 165, n=len(expression), where=where, found=found)
-    rate = np.asarray(arrays.get("mocap_frame_rate", frame_rate))
-    if rate.ndim != 0 or rate.dtype.kind not in "fiu" or not (np.isfinite(rate) and rate > 0):
-        raise FormatError(f"{where}: mocap_frame_rate must be above 0; got {rate!r:.60}")
-    return FlameParams(
-        time=np.arange(len(expression)) / float(rate),
-        found=found,
-        expression=rows(arrays, "expressions", None, where=where, found=found),
-        shape=constant(arrays, "betas", where=where),
-        **{name: poses[:, start : start + 3] for name, start in _SMPLX.items()},
-    )
-
-
-def read_head_tracker(arrays: Arrays, *, where: str, frame_rate: float) -> FlameParams:  # noqa: ARG001 - one frame
-    """One frame of flame-head-tracker 4: every array has a leading axis of 1.
-
-    Its head does not turn: `head_pose` is zero and the motion is in the camera, which is left out here.
-
-    Raises:
-        FormatError: an array is missing, has the wrong shape or is not finite.
-    """
-    found = np.ones(1, dtype=np.bool_)
-    eyes = rows(arrays, "eye_pose", 6, n=1, where=where, found=found)
-    names = {"jaw_pose": "jaw_pose", "neck_pose": "neck_pose", "head_pose": "global_orient"}
-    poses = {
-        field: rows(arrays, name, 3, n=1, where=where, found=found)
-        for name, field in names.items()
-        # Landmark mode has no neck; a file without jaw is of an older version, whose `pose` means something else.
-        if name in arrays or name == "jaw_pose"
-    }
-    return FlameParams(
-        time=np.zeros(1),
-        found=found,
-        expression=rows(arrays, "exp", None, n=1, where=where, found=found),
-        leye_pose=eyes[:, :3],
-        reye_pose=eyes[:, 3:],
-        shape=constant(arrays, "shape", where=where),
-        **poses,
+    arrays = load_arrays(path, skip=vhap.OFFSETS | _IMAGES)
+    named = NAMED_EYES if "eye_pose" in arrays else NAMED
+    for layout in (vhap.LAYOUT, HEAD_TRACKER, EMAGE, named):
+        if layout.expression in arrays:
+            return layout.read(arrays, where=str(path), frame_rate=frame_rate)
+    raise FormatError(
+        f"{path} holds no FLAME parameters: expected expr (VHAP), exp (flame-head-tracker), expressions (EMAGE) or "
+        f"expression among its arrays; got {plain(', '.join(sorted(arrays)) or 'none')}"
     )
 
 
 def numbered_files(folder: Path) -> list[Path]:
     """The files `0.npz`, `00001.npz`, ... of a folder by rising number."""
-    numbered = (path for path in folder.glob("*.npz") if path.stem.isascii() and path.stem.isdecimal())
-    return sorted((path for path in numbered if len(path.stem) < 20), key=lambda path: int(path.stem))
+    numbered = (path for path in folder.glob("*.npz") if re.fullmatch("[0-9]{1,18}", path.stem))
+    return sorted(numbered, key=lambda path: int(path.stem))
 
 
 def read_frame_folder(folder: Path, *, frame_rate: float) -> FlameParams:
-    """A folder of `{frame}.npz` of VHAP's or flame-head-tracker's names; the numbers count frames from 0.
+    """A folder of `{frame}.npz`, as VHAP and flame-head-tracker write them; the numbers count frames from 0.
 
     Frames without a file come as rows with `found` False.
 
     Raises:
         FormatError: there is no such file, one of them is damaged, or their widths differ.
     """
-    files = numbered_files(folder)
-    if not files:
-        raise FormatError(f"{folder}: expected numbered files such as 00000.npz; got none")
     frames: dict[int, FlameParams] = {}
-    for path in files:
-        arrays = load_arrays(path, skip=_IMAGES | OFFSETS)
-        read = read_head_tracker if "exp" in arrays else read_vhap
-        params = read(arrays, where=str(path), frame_rate=frame_rate)
+    for path in numbered_files(folder):
+        params = read_npz(path, frame_rate=frame_rate)
         if len(params) != 1:
             raise FormatError(f"{path}: expected one frame; got {len(params)}")
         if int(path.stem) in frames:
             raise FormatError(f"{path}: expected one file for each frame; got frame {int(path.stem)} twice")
         frames[int(path.stem)] = params
+    if not frames:
+        raise FormatError(f"{folder}: expected numbered files such as 00000.npz; got none")
     return _join(frames, where=str(folder), frame_rate=frame_rate)
 
 
 def read_flame_json(path: Path, *, frame_rate: float) -> FlameParams:
-    """IMAvatar's and PointAvatar's `flame_params.json`: 50 coefficients and the full pose of 15 for each frame.
+    """IMAvatar's and PointAvatar's `flame_params.json`.
 
-    The pose is global rotation, neck, jaw, left and right eye. The camera (`world_mat`, for a head scaled by 4) is
-    left out. Numbers in `file_path` are frame numbers; the first one is at 0 seconds.
+    Numbers in `file_path` are frame numbers; the first one is at 0 seconds.
 
     Raises:
         FormatError: no such JSON, or a frame with the wrong widths or numbers that are not finite.
     """
     try:
         document = json.loads(read_bounded(path, "parameter file", limit=_LARGEST_JSON))
-        entries = [(entry.get("file_path"), _numbers(entry)) for entry in document["frames"]]
-        shape = constant({"shape_params": np.array(document["shape_params"])}, "shape_params", where=str(path))
+        shape = np.array(document["shape_params"])
+        entries = [(_frame_number(entry.get("file_path")), entry) for entry in document["frames"]]
+        arrays = [{name: np.array(entry[name])[None] for name in ("expression", "pose")} for _, entry in entries]
     except (ValueError, RecursionError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise FormatError(
             f"{path}: expected IMAvatar's flame_params.json with frames and shape_params; got {plain(repr(error))}"
         ) from error
-    numbers = [_frame_number(name) for name, _ in entries]
-    if None in numbers or len(set(numbers)) != len(numbers):
-        numbers = list(range(len(entries)))
-    first = min((number for number in numbers if number is not None), default=0)
-    frames = {}
-    for number, (_, arrays) in zip(numbers, entries, strict=True):
-        assert number is not None
-        frames[number - first] = _json_frame(arrays, shape, where=f"{path}, frame {number}")
-    if not frames:
+    if not entries:
         raise FormatError(f"{path}: expected at least one frame; got none")
+    numbers = [number for number, _ in entries if number is not None]
+    if len(set(numbers)) != len(entries):
+        numbers = list(range(len(entries)))
+    frames = {
+        number - min(numbers): IMAVATAR.read({**frame, "shape_params": shape}, where=f"{path}, frame {number}")
+        for number, frame in zip(numbers, arrays, strict=True)
+    }
     return _join(frames, where=str(path), frame_rate=frame_rate)
 
 
-def _numbers(entry: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    return {name: np.array(entry[name])[None] for name in ("expression", "pose")}
-
-
 def _frame_number(name: object) -> int | None:
-    match = re.search(r"(\d{1,7})(\.\w+)?$", name, re.ASCII) if isinstance(name, str) else None
+    match = re.search(r"([0-9]{1,7})(\.\w+)?$", name) if isinstance(name, str) else None
     return int(match[1]) if match else None
-
-
-def _json_frame(arrays: dict[str, NDArray[Any]], shape: NDArray[np.float32] | None, *, where: str) -> FlameParams:
-    found = np.ones(1, dtype=np.bool_)
-    pose = rows(arrays, "pose", 15, n=1, where=where, found=found)
-    return FlameParams(
-        time=np.zeros(1),
-        found=found,
-        expression=rows(arrays, "expression", None, n=1, where=where, found=found),
-        shape=shape,
-        **{name: pose[:, 3 * i : 3 * i + 3] for i, name in enumerate(POSES)},
-    )
 
 
 def _join(frames: Mapping[int, FlameParams], *, where: str, frame_rate: float) -> FlameParams:

@@ -1,4 +1,4 @@
-"""Named arrays from foreign `.npz` files, checked one by one, and to `.npz` files, piece by piece.
+"""Arrays from foreign `.npz` files, and parameters from arrays under the names of any program.
 
 Nothing pickled is ever loaded, and memory is bounded by the size of the file.
 """
@@ -9,31 +9,31 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import FlameParams
+from mp2flame.errors import FormatError, InputError, Mp2FlameError, plain
+from mp2flame.validation import check_array, check_number
+
 try:
-    import lzma
+    from lzma import LZMAError
 except ImportError:  # pragma: no cover - a Python without LZMA cannot meet its errors
-    lzma = None  # type: ignore[assignment]
-
-from mp2flame.errors import FormatError, Mp2FlameError, plain
-
-Arrays = Mapping[str, NDArray[Any]]
+    LZMAError = zlib.error  # type: ignore[misc,assignment]
 
 _LARGEST: Final = 1 << 28
 """Bytes that the arrays of a small file may unpack to."""
 _RATIO: Final = 50
 """Beyond that, how many times larger than the file its arrays may be; parameters compress to a third or a tenth."""
-_DAMAGE: Final[tuple[type[Exception], ...]] = (
-    *(zipfile.BadZipFile, zlib.error, tokenize.TokenError, OSError, EOFError, ValueError, TypeError, SyntaxError),
-    *(OverflowError, NotImplementedError, RuntimeError, MemoryError),
-    *((lzma.LZMAError,) if lzma else ()),
+_DAMAGE: Final = (
+    *(zipfile.BadZipFile, zlib.error, LZMAError, tokenize.TokenError, OSError, EOFError, ValueError, TypeError),
+    *(SyntaxError, OverflowError, NotImplementedError, RuntimeError, MemoryError),
 )
 """What the readers of zip archives and array headers raise for damaged files."""
 
@@ -47,6 +47,16 @@ def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
         raise
     except _DAMAGE as error:
         raise FormatError(f"{path} is truncated, damaged or no .npz file: {plain(error)}") from error
+
+
+def member_names(path: Path) -> set[str]:
+    """The names of an `.npz` file's arrays, without reading them.
+
+    Raises:
+        FormatError: the file is truncated, damaged or no `.npz`.
+    """
+    with _opened(path) as archive:
+        return {_name(info) for info in archive.infolist()}
 
 
 def load_arrays(path: Path, *, skip: frozenset[str] = frozenset()) -> dict[str, NDArray[Any]]:
@@ -89,100 +99,77 @@ def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any
     return array.reshape(shape, order="F" if fortran_order else "C")
 
 
-def member_names(path: Path) -> set[str]:
-    """The names of an `.npz` file's arrays, without reading them.
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """Where a program keeps the fields of `FlameParams`."""
 
-    Raises:
-        FormatError: the file is truncated, damaged or no `.npz`.
-    """
-    with _opened(path) as archive:
-        return {_name(info) for info in archive.infolist()}
+    expression: str
+    """Name of the array (T, any) of expression coefficients."""
+    vectors: Mapping[str, tuple[str, int, int]]
+    """For each field: the name of an array, its number of columns, and the first of the field's three columns."""
+    identity: str = "shape"
+    """Name of the identity coefficients, (S,) or the same in all rows of (T, S)."""
+    optional: frozenset[str] = field(default_factory=frozenset)
+    """Names that may be absent, besides the identity."""
+    rate: str = ""
+    """Name of the frame rate, where the file has one."""
 
+    def read(self, arrays: Mapping[str, NDArray[Any]], *, where: str, frame_rate: float = 30.0) -> FlameParams:
+        """The parameters in a file's arrays.
 
-def write_member(
-    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: str, chunks: Iterable[NDArray[Any]]
-) -> None:
-    """Write one array of an archive in pieces; `numpy.savez` would need it whole in memory."""
-    # Opened by name, a member gets a fixed date: the same parameters give the same bytes.
-    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-        header = {"descr": np.lib.format.dtype_to_descr(np.dtype(dtype)), "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(member, header)
-        for chunk in chunks:
-            member.write(np.ascontiguousarray(chunk, dtype=dtype).tobytes())
+        Besides the layout's own names, `time` (T,), `found` (T,), and the true widths `n_expression` and `n_shape` of
+        padded arrays are read where they are present, as this package writes them.
 
+        Args:
+            arrays: the file's arrays by name.
+            where: the file, for messages.
+            frame_rate: frames per second, used where the file holds no times.
 
-def rows(
-    arrays: Arrays,
-    name: str,
-    width: int | None,
-    *,
-    where: str,
-    n: int | None = None,
-    found: NDArray[np.bool_] | None = None,
-    kind: str = "fiu",
-) -> NDArray[Any]:
-    """An array with one row for each frame.
+        Raises:
+            FormatError: an array is missing, has the wrong shape, or is not finite where a face was found.
+        """
 
-    Args:
-        arrays: the file's arrays.
-        name: the array's name.
-        width: numbers in a row; None for any, 0 for a plain vector.
-        where: the file, for messages.
-        n: number of frames, where it is known already.
-        found: (N,) rows that must be finite; None does not check.
-        kind: NumPy's letters of the accepted kinds of number.
+        def numbers(name: str, shape: tuple[int | str, ...]) -> NDArray[np.float32]:
+            if name not in arrays:
+                held = plain(", ".join(sorted(arrays)) or "none")
+                raise FormatError(f"{where}: expected an array {name!r}; got only {held}")
+            return check_array(f"{where}: {name}", arrays[name], shape, np.float32, error=FormatError)
 
-    Returns:
-        (N, width) or (N,), float32 where the numbers are not bool.
+        def width(name: str, stored: int) -> int:
+            number = check_number(f"{where}: {name}", _item(arrays, name, stored), at_least=0, error=FormatError)
+            if number != int(number) or number > stored:
+                raise FormatError(f"{where}: {name} must be a whole number up to {stored}; got {number:g}")
+            return int(number)
 
-    Raises:
-        FormatError: it is absent, of another shape or kind, or not finite in a found row.
-    """
-    if name not in arrays:
-        raise FormatError(f"{where}: expected an array {name!r}; got only {plain(', '.join(sorted(arrays)) or 'none')}")
-    array = arrays[name]
-    ndim = 1 if width == 0 else 2
-    fits = array.ndim == ndim and len(array) > 0 and n in (None, len(array)) and array.dtype.kind in kind
-    if fits and width:
-        fits = array.shape[1] == width
-    if not fits:
-        frames = "T" if n is None else str(n)
-        expected = f"({frames},)" if width == 0 else f"({frames}, {'any' if width is None else width})"
-        raise FormatError(f"{where}: {name} must have shape {expected}; got {array.shape} of {array.dtype}")
-    if array.dtype.kind == "b":
-        return array
-    with np.errstate(over="ignore"):
-        array = array.astype(np.float32)
-    if found is not None and not np.isfinite(array[found]).all():
-        raise FormatError(f"{where}: {name} must be finite where a face was found; got NaN or infinity")
-    return array
-
-
-def constant(arrays: Arrays, name: str, *, where: str) -> NDArray[np.float32] | None:
-    """A vector that holds for the whole sequence, stored as (S,) or as (T, S); None where it is absent.
-
-    Raises:
-        FormatError: it is no vector of finite numbers.
-    """
-    if name not in arrays:
-        return None
-    array = arrays[name]
-    if array.ndim == 2 and len(array) > 0:
-        array = array[0]
-    if array.ndim != 1 or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
-        raise FormatError(f"{where}: {name} must be a vector of finite numbers; got {arrays[name].shape}")
-    return array.astype(np.float32)
+        expression = numbers(self.expression, ("T", "any"))
+        n = len(expression)
+        if n == 0:
+            raise FormatError(f"{where}: {self.expression} must hold at least one frame; got {expression.shape}")
+        rate = check_number(f"{where}: frame rate", _item(arrays, self.rate, frame_rate), above=0, error=FormatError)
+        shape = None
+        if self.identity in arrays:
+            shape = numbers(self.identity, ("S",) if arrays[self.identity].ndim < 2 else ("T", "S"))
+            shape = shape if shape.ndim == 1 else shape[:1].reshape(-1)
+            shape = shape[: width("n_shape", len(shape))]
+        times = arrays.get("time", np.arange(n) / rate)
+        time = check_array(f"{where}: time", times, (n,), np.float64, finite=True, error=FormatError)
+        try:
+            return FlameParams(
+                time=time,
+                found=arrays.get("found", np.ones(n, dtype=np.bool_)),
+                expression=expression[:, : width("n_expression", expression.shape[1])],
+                shape=None if shape is None or len(shape) == 0 else shape,
+                **{
+                    name: numbers(array, (n, columns))[:, first : first + 3]
+                    for name, (array, columns, first) in self.vectors.items()
+                    if array in arrays or array not in self.optional
+                },
+            )
+        except InputError as error:
+            raise FormatError(f"{where}: {error}") from error
 
 
-def frame_times(arrays: Arrays, n: int, *, where: str, frame_rate: float) -> NDArray[np.float64]:
-    """The file's own `time`, or n moments at the given rate.
-
-    Raises:
-        FormatError: `time` is there, but not as n finite seconds.
-    """
-    if "time" not in arrays:
-        return np.arange(n) / frame_rate
-    time = arrays["time"]
-    if time.shape != (n,) or time.dtype.kind not in "fiu" or not np.isfinite(time).all():
-        raise FormatError(f"{where}: time must be {n} finite seconds; got {time.shape} of {time.dtype}")
-    return time.astype(np.float64)
+def _item(arrays: Mapping[str, NDArray[Any]], name: str, default: float) -> object:
+    """The number in an array without axes; the array itself where it has axes, for the message."""
+    value = arrays.get(name, default)
+    return value.item() if isinstance(value, np.ndarray) and value.ndim == 0 else value

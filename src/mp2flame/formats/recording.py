@@ -10,18 +10,18 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import IO, Any, Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
 from mp2flame.blendshapes import MEDIAPIPE, reorder
-from mp2flame.data import N_LANDMARKS, FlameParams, Frame, HeadLike, Observation
+from mp2flame.data import N_LANDMARKS, FlameParams, Frame, HeadLike, Observation, concatenate, replace_unchecked
 from mp2flame.errors import FormatError, InputError, SinkError, SourceError, plain
 from mp2flame.files import AtomicFile, check_regular, write_errors
 from mp2flame.formats.base import FILE_VECTORS
@@ -34,6 +34,7 @@ VERSION: Final = 1
 _LONGEST_LINE: Final = 1 << 20
 """A line of this package has some 12 kB; a longer one belongs to another kind of file."""
 _FIELDS: Final = ("expression", *FILE_VECTORS)
+_Number = TypeVar("_Number", np.float32, np.int64)
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -52,16 +53,6 @@ class RecordingHeader:
     """(2,) width and height in pixels, where there was an image."""
     shape: NDArray[np.float32] | None
     """(S,) identity coefficients."""
-
-
-def read_recording(path: str | Path) -> Iterator[tuple[Observation, FlameParams | None]]:
-    """The frames of a recording; its header is checked at once, its frames as they are read.
-
-    Raises:
-        MissingFileError: there is no such file.
-        FormatError: it is no recording, a newer version wrote it, or a line other than the last is damaged.
-    """
-    return RecordingSource(path).frames()
 
 
 class RecordingSource(Source):
@@ -140,6 +131,35 @@ class RecordingSource(Source):
             raise _no_frames(self.path)
 
 
+def read_recording(path: str | Path) -> Iterator[tuple[Observation, FlameParams | None]]:
+    """The frames of a recording, as `RecordingSource.frames` gives them; the header is checked at once.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is no recording, a newer version wrote it, or a line other than the last is damaged.
+    """
+    return RecordingSource(path).frames()
+
+
+def load_recorded_params(path: Path) -> FlameParams:
+    """The parameters of a recording as one sequence; frames without parameters are NaN.
+
+    Raises:
+        FormatError: no frame has parameters, their widths differ, or as `read_recording` does.
+    """
+    # Only the times of the observations are kept, line by line.
+    frames = [(seen.time, params) for seen, params in read_recording(path)]
+    first = next((params for _, params in frames if params is not None), None)
+    if first is None:
+        raise FormatError(f"{path} holds no FLAME parameters: drive it with a mapping (mp2flame drive {path})")
+    nan = np.full((1, first.n_expression), np.nan, dtype=np.float32)
+    absent = FlameParams(time=np.zeros(1), found=np.zeros(1, dtype=np.bool_), expression=nan, shape=first.shape)
+    try:
+        return concatenate(replace_unchecked(absent, time=time) if row is None else row for time, row in frames)
+    except InputError as error:
+        raise FormatError(f"{path}: {error}") from error
+
+
 def _no_frames(path: Path) -> FormatError:
     return FormatError(f"{path} holds no frames: the recording was stopped before the first")
 
@@ -155,6 +175,12 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
+def _array(holder: Mapping[str, Any], name: str, *shape: int | str, dtype: type[_Number]) -> NDArray[_Number] | None:
+    """The numbers under a name; None where there are none."""
+    value = holder.get(name)
+    return None if value is None else check_array(name, value, shape, dtype)
+
+
 def _read_header(line: bytes, path: Path) -> RecordingHeader:
     if not line or (b"mp2flame" in line[:40] and not line.endswith(b"\n") and len(line) < _LONGEST_LINE):
         raise _no_frames(path)
@@ -162,38 +188,22 @@ def _read_header(line: bytes, path: Path) -> RecordingHeader:
         header = _object(line)
         named = {"format": header.get("format"), "format_version": header.get("version")}
         check_header(named, expected=FORMAT, newest=VERSION, source="its first line")
+        names = header.get("scores")
+        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError("expected a list of blendshape names under scores")
+        unknown = sorted(set(names) - set(MEDIAPIPE))
+        if unknown or len(set(names)) != len(names):
+            raise InputError(f"expected distinct MediaPipe blendshape names; got {', '.join(unknown) or 'some twice'}")
         head = header.get("head") or {}
         return RecordingHeader(
-            scores=_names(header.get("scores")),
+            scores=tuple(names),
             head_version=str(head.get("version", "unknown")),
             head_hash=str(head.get("hash", "")),
-            image_size=_optional(header, "image_size", _image_size),
-            shape=_optional(header, "shape", lambda shape: _numbers("shape", shape, "S")),
+            image_size=_array(header, "image_size", 2, dtype=np.int64),
+            shape=_array(header, "shape", "S", dtype=np.float32),
         )
     except (InputError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise FormatError(f"{path} is not a recording that can be read: {plain(error)}") from error
-
-
-def _names(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InputError("expected a list of blendshape names under scores")
-    unknown = sorted(set(value) - set(MEDIAPIPE))
-    if unknown or len(set(value)) != len(value):
-        raise InputError(f"expected distinct MediaPipe blendshape names; got {', '.join(unknown) or 'some twice'}")
-    return tuple(value)
-
-
-def _optional(holder: dict[str, Any], name: str, read: Callable[[Any], NDArray[Any]]) -> NDArray[Any] | None:
-    value = holder.get(name)
-    return None if value is None else read(value)
-
-
-def _numbers(name: str, value: Any, *shape: int | str) -> NDArray[np.float32]:
-    return check_array(name, value, shape, np.float32)
-
-
-def _image_size(value: Any) -> NDArray[np.int64]:
-    return check_array("image_size", value, (2,), np.int64)
 
 
 def _landmarks(text: object) -> NDArray[np.float32]:
@@ -211,18 +221,17 @@ def _read_frame(line: dict[str, Any], header: RecordingHeader) -> tuple[Observat
     if not isinstance(found, bool):
         raise InputError(f"expected found to be true or false; got {found!r}")
     # A size of its own stands in a line only where it is not the header's.
-    size = _optional(line, "image_size", _image_size)
+    size = _array(line, "image_size", 2, dtype=np.int64)
     size = header.image_size if size is None else size
     if found:
-        scores = _numbers("scores", line.get("scores"), len(header.scores))
+        scores = check_array("scores", line.get("scores"), (len(header.scores),), np.float32)  # type: ignore[arg-type]
+        transform = _array(line, "head_transform", 16, dtype=np.float32)
         observation = Observation(
             time=time,
             found=[found],
             scores=reorder(scores[None], header.scores, MEDIAPIPE),
-            landmarks=_optional(line, "landmarks", _landmarks),
-            head_transform=_optional(
-                line, "head_transform", lambda value: _numbers("head_transform", value, 16).reshape(1, 4, 4)
-            ),
+            landmarks=None if line.get("landmarks") is None else _landmarks(line["landmarks"]),
+            head_transform=None if transform is None else transform.reshape(1, 4, 4),
             image_size=size,
         )
     else:
@@ -232,9 +241,8 @@ def _read_frame(line: dict[str, Any], header: RecordingHeader) -> tuple[Observat
         return observation, None
     if not isinstance(params, dict):
         raise InputError(f"expected params as a JSON object; got {type(params).__name__}")
-    poses = {name: _numbers(name, params[name], 3)[None] for name in FILE_VECTORS if name in params}
-    expression = _numbers("expression", params.get("expression"), "E")[None]
-    return observation, FlameParams(time=time, found=[found], expression=expression, shape=header.shape, **poses)
+    values: dict[str, Any] = {name: [params.get(name)] for name in _FIELDS if name in params or name == "expression"}
+    return observation, FlameParams(time=time, found=[found], shape=header.shape, **values)
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------

@@ -5,14 +5,13 @@ The readers are imported when they are needed: `import mp2flame` must be fast.
 
 from __future__ import annotations
 
+import re
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
-from mp2flame.data import FlameParams, HeadLike, concatenate, replace_unchecked
-from mp2flame.errors import FormatError, InputError, MissingFileError, plain
+from mp2flame.data import FlameParams, HeadLike
+from mp2flame.errors import FormatError, InputError
 from mp2flame.files import check_regular
 from mp2flame.formats.base import ParamsSink
 from mp2flame.sinks.registry import file_sink_class
@@ -40,6 +39,8 @@ def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
         FormatError: it is in no known format, truncated, or inconsistent.
         InputError: the frame rate is not above 0.
     """
+    from mp2flame.formats import csv_table, foreign, recording
+
     path = Path(path)
     check_number("frame_rate", frame_rate, above=0)
     if path.suffix.lower() not in _OWN_SUFFIXES:
@@ -48,38 +49,33 @@ def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
             return params
     if path.is_dir():
         return _load_folder(path, frame_rate)
-    if not path.exists():
-        raise MissingFileError(f"no parameter file {path}")
     check_regular(path, "parameter file")
     with path.open("rb") as file:
         start = file.read(512)
     if start[:2] == b"PK":
-        return _load_npz(path, frame_rate)
+        return foreign.read_npz(path, frame_rate=frame_rate)
     if start.lstrip()[:1] == b"{":
-        return _load_json(path, start, frame_rate)
+        if recording.FORMAT.encode() in start:
+            return recording.load_recorded_params(path)
+        return foreign.read_flame_json(path, frame_rate=frame_rate)
     if not start or start[:1] == b"\x80" or b"\0" in start:
         raise FormatError(
             f"{path} is {'not' if start else 'empty, not'} a parameter file: expected .npz, .jsonl, .csv or "
             "flame_params.json (pickles and .frame files are not read, for they can run code)"
         )
-    from mp2flame.formats.csv_table import read_csv
-
-    return read_csv(path)
+    return csv_table.read_csv(path)
 
 
 def _load_folder(folder: Path, frame_rate: float) -> FlameParams:
     from mp2flame.formats.foreign import numbered_files, read_frame_folder
 
-    if numbered_files(folder):
-        return read_frame_folder(folder, frame_rate=frame_rate)
-    if (folder / FRAME_FOLDER).is_dir():
-        return read_frame_folder(folder / FRAME_FOLDER, frame_rate=frame_rate)
-    tracked = {_epoch(path): path for path in folder.glob("tracked_flame_params*.npz")}
-    if tracked:
-        return load_params(tracked[max(tracked)], frame_rate=frame_rate)
-    for name in ("flame_param.npz", "flame_params.json"):
-        if (folder / name).is_file():
-            return load_params(folder / name, frame_rate=frame_rate)
+    for frames in (folder, folder / FRAME_FOLDER):
+        if numbered_files(frames) or (frames != folder and frames.is_dir()):
+            return read_frame_folder(frames, frame_rate=frame_rate)
+    tracked = sorted(folder.glob("tracked_flame_params*.npz"), key=_epoch)[-1:]
+    for path in (*tracked, folder / "flame_param.npz", folder / "flame_params.json"):
+        if path.is_file():
+            return load_params(path, frame_rate=frame_rate)
     raise FormatError(
         f"{folder} holds no parameters: expected numbered .npz files, flame_param/, tracked_flame_params_*.npz, "
         "flame_param.npz or flame_params.json"
@@ -87,47 +83,8 @@ def _load_folder(folder: Path, frame_rate: float) -> FlameParams:
 
 
 def _epoch(path: Path) -> int:
-    number = path.stem.removeprefix("tracked_flame_params").removeprefix("_")
-    return int(number) if number.isdecimal() and len(number) < 20 else -1
-
-
-def _load_npz(path: Path, frame_rate: float) -> FlameParams:
-    from mp2flame.formats.foreign import read_emage, read_head_tracker, read_named
-    from mp2flame.formats.npz import load_arrays
-    from mp2flame.formats.vhap import OFFSETS, read_vhap
-
-    arrays = load_arrays(path, skip=OFFSETS)
-    readers = {"expr": read_vhap, "exp": read_head_tracker, "expressions": read_emage, "expression": read_named}
-    for name, read in readers.items():
-        if name in arrays:
-            return read(arrays, where=str(path), frame_rate=frame_rate)
-    raise FormatError(
-        f"{path} holds no FLAME parameters: expected expr (VHAP), exp (flame-head-tracker), expressions (EMAGE) or "
-        f"expression among its arrays; got {plain(', '.join(sorted(arrays)) or 'none')}"
-    )
-
-
-def _load_json(path: Path, start: bytes, frame_rate: float) -> FlameParams:
-    from mp2flame.formats.foreign import read_flame_json
-    from mp2flame.formats.recording import FORMAT
-
-    return _load_recording(path) if FORMAT.encode() in start else read_flame_json(path, frame_rate=frame_rate)
-
-
-def _load_recording(path: Path) -> FlameParams:
-    from mp2flame.formats.recording import read_recording
-
-    # Only the times of the observations are kept, line by line.
-    frames = [(seen.time, params) for seen, params in read_recording(path)]
-    first = next((params for _, params in frames if params is not None), None)
-    if first is None:
-        raise FormatError(f"{path} holds no FLAME parameters: drive it with a mapping (mp2flame drive {path})")
-    nan = np.full((1, first.n_expression), np.nan, dtype=np.float32)
-    absent = FlameParams(time=np.zeros(1), found=np.zeros(1, dtype=np.bool_), expression=nan, shape=first.shape)
-    try:
-        return concatenate(replace_unchecked(absent, time=time) if row is None else row for time, row in frames)
-    except InputError as error:
-        raise FormatError(f"{path}: {error}") from error
+    match = re.fullmatch(r"tracked_flame_params_?([0-9]{1,18})", path.stem)
+    return int(match[1]) if match else -1
 
 
 def open_writer(path: str | Path, *, head: HeadLike | None = None) -> ParamsSink:

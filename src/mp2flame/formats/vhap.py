@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,71 +21,29 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from mp2flame.data import VECTORS, FlameParams, Float32, HeadLike
-from mp2flame.errors import FormatError, SinkError
+from mp2flame.errors import SinkError
 from mp2flame.files import AtomicFile, AtomicFolder
 from mp2flame.formats.base import ParamsSink, check_width
-from mp2flame.formats.npz import Arrays, constant, frame_times, rows, write_member
+from mp2flame.formats.npz import Layout
 
+LAYOUT: Final = Layout(
+    expression="expr",
+    vectors={
+        "global_orient": ("rotation", 3, 0),
+        "neck_pose": ("neck_pose", 3, 0),
+        "jaw_pose": ("jaw_pose", 3, 0),
+        "leye_pose": ("eyes_pose", 6, 0),
+        "reye_pose": ("eyes_pose", 6, 3),
+        "translation": ("translation", 3, 0),
+    },
+)
 OFFSETS: Final = frozenset({"static_offset", "dynamic_offset"})
 """Arrays of this layout that are large and that no parameter comes from."""
 
 _FLAME_VERTICES, _TEETH = 5023, 120
 _N_EXPR, _N_SHAPE = 100, 300
-_POSES: Final = {
-    "rotation": "global_orient",
-    "neck_pose": "neck_pose",
-    "jaw_pose": "jaw_pose",
-    "eyes_pose": "eye_pose",
-    "translation": "translation",
-}
-_WIDTHS: Final = {"eyes_pose": 6}
 _ZEROS: Final = np.zeros(1 << 20, dtype=np.float32)
 """Zeros are given to the compressor in blocks of about 4 MB."""
-
-
-def read_vhap(arrays: Arrays, *, where: str, frame_rate: float) -> FlameParams:
-    """Parameters of one `.npz` in this layout, ours or another program's.
-
-    Args:
-        arrays: the file's arrays by name.
-        where: the file, for messages.
-        frame_rate: frames per second, used where the file holds no times.
-
-    Raises:
-        FormatError: an array is missing, has the wrong shape, or is not finite where a face was found.
-    """
-    expression = rows(arrays, "expr", None, where=where)
-    n = len(expression)
-    found = np.ones(n, dtype=np.bool_)
-    if "found" in arrays:
-        found = rows(arrays, "found", 0, n=n, where=where, kind="b")
-    poses = {
-        field: rows(arrays, name, _WIDTHS.get(name, 3), n=n, where=where, found=found) for name, field in _POSES.items()
-    }
-    eyes = poses.pop("eye_pose")
-    shape = constant(arrays, "shape", where=where)
-    # Ours are padded to the widths that the field's programs expect; these two give the widths before.
-    n_expression = _true_width(arrays, "n_expression", expression.shape[1], where=where)
-    if shape is not None:
-        shape = shape[: _true_width(arrays, "n_shape", len(shape), where=where)]
-    return FlameParams(
-        time=frame_times(arrays, n, where=where, frame_rate=frame_rate),
-        found=found,
-        expression=rows(arrays, "expr", None, n=n, where=where, found=found)[:, :n_expression],
-        leye_pose=eyes[:, :3],
-        reye_pose=eyes[:, 3:],
-        shape=None if shape is None or len(shape) == 0 else shape,
-        **poses,
-    )
-
-
-def _true_width(arrays: Arrays, name: str, stored: int, *, where: str) -> int:
-    if name not in arrays:
-        return stored
-    width = arrays[name]
-    if width.ndim != 0 or width.dtype.kind not in "iu" or not 0 <= width <= stored:
-        raise FormatError(f"{where}: {name} must be a whole number up to {stored}; got {width!r:.60}")
-    return int(width)
 
 
 class NpzSink(ParamsSink):
@@ -119,27 +77,19 @@ class NpzSink(ParamsSink):
         assert self._first is not None
         time, found, rows = (np.concatenate(parts) for parts in zip(*self._rows, strict=True))
         params = FlameParams.from_rows(rows, VECTORS, time=time, found=found, shape=self._first.shape)
-        with zipfile.ZipFile(self._file.temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            self._write_members(archive, params)
-        self._file.publish()
-
-    def _write_members(self, archive: zipfile.ZipFile, params: FlameParams) -> None:
-        shape = np.zeros(0, dtype=np.float32) if params.shape is None else params.shape
-        arrays: dict[str, tuple[str, Any]] = {name: ("<f4", getattr(params, field)) for name, field in _POSES.items()}
-        arrays |= {
-            "expr": ("<f4", _padded(params.expression, _N_EXPR)),
-            "shape": ("<f4", _padded(shape[None], _N_SHAPE)[0]),
-            "time": ("<f8", params.time),
-            "found": ("|b1", params.found),
-            "n_expression": ("<i8", np.array(params.n_expression)),
-            "n_shape": ("<i8", np.array(len(shape))),
+        arrays = _arrays(params) | {
+            "time": params.time,
+            "found": params.found,
+            "n_expression": np.array(params.n_expression),
+            "n_shape": np.array(0 if params.shape is None else len(params.shape)),
         }
-        for name, (dtype, array) in arrays.items():
-            write_member(archive, name, array.shape, dtype, [array])
-        if self._n_offsets:
-            for name, length in (("static_offset", 1), ("dynamic_offset", len(params))):
+        with zipfile.ZipFile(self._file.temporary, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+            for name, array in arrays.items():
+                _write_member(archive, name, array.shape, array.dtype, [array])
+            for name, length in (("static_offset", 1), ("dynamic_offset", len(params))) if self._n_offsets else ():
                 size = (length, self._n_offsets, 3)
-                write_member(archive, name, size, "<f4", _zeros(math.prod(size)))
+                _write_member(archive, name, size, _ZEROS.dtype, _zeros(math.prod(size)))
+        self._file.publish()
 
     @override
     def _discard(self) -> None:
@@ -159,22 +109,18 @@ class FrameFolderSink(ParamsSink):
         super().__init__(path)
         self._folder = AtomicFolder(self.path)
         self._n_offsets = _n_offsets(head)
-        self._next = self._n_files = 0
+        self._n_files = 0
 
     @override
     def _append(self, params: FlameParams, scores: Float32 | None) -> None:
-        shape = np.zeros(0, dtype=np.float32) if params.shape is None else params.shape
-        expression = _padded(params.expression, _N_EXPR)
-        for row in range(len(params)):
-            frame = {name: getattr(params, field)[row : row + 1] for name, field in _POSES.items()}
-            frame["expr"] = expression[row : row + 1]
-            frame["shape"] = _padded(shape[None], _N_SHAPE)[0]
+        for row, single in enumerate(params):
+            arrays = _arrays(single)
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                continue
             if self._n_offsets:
-                frame["static_offset"] = np.zeros((1, self._n_offsets, 3), dtype=np.float32)
-            if all(np.isfinite(value).all() for value in frame.values()):
-                np.savez_compressed(self._folder.temporary / f"{self._next:05d}.npz", **frame)
-                self._n_files += 1
-            self._next += 1
+                arrays["static_offset"] = np.zeros((1, self._n_offsets, 3), dtype=np.float32)
+            np.savez_compressed(self._folder.temporary / f"{self.n_frames + row:05d}.npz", **arrays)  # type: ignore[arg-type]  # of its stub
+            self._n_files += 1
 
     @override
     def _publish(self) -> None:
@@ -193,14 +139,34 @@ def _n_offsets(head: HeadLike | None) -> int:
     return _FLAME_VERTICES + _TEETH if is_flame else 0
 
 
-def _padded(values: NDArray[Any], least: int) -> Float32:
-    """(N, at least `least`) the values with zeros behind them."""
-    result = np.zeros((len(values), max(values.shape[1], least)), dtype=np.float32)
-    result[:, : values.shape[1]] = values
-    return result
+def _arrays(params: FlameParams) -> dict[str, NDArray[Any]]:
+    """The parameters under VHAP's names, padded to its widths."""
+    shape = np.zeros(0, dtype=np.float32) if params.shape is None else params.shape
+    return {
+        "rotation": params.global_orient,
+        "neck_pose": params.neck_pose,
+        "jaw_pose": params.jaw_pose,
+        "eyes_pose": params.eye_pose,
+        "translation": params.translation,
+        "expr": np.pad(params.expression, ((0, 0), (0, max(0, _N_EXPR - params.n_expression)))),
+        "shape": np.pad(shape, (0, max(0, _N_SHAPE - len(shape)))),
+    }
 
 
 def _zeros(count: int) -> Iterator[Float32]:
     while count > 0:
         yield _ZEROS[:count]
         count -= len(_ZEROS)
+
+
+def _write_member(
+    archive: zipfile.ZipFile, name: str, shape: tuple[int, ...], dtype: np.dtype[Any], chunks: Iterable[NDArray[Any]]
+) -> None:
+    """Write one array in pieces; `numpy.savez` would need it whole in memory."""
+    # Opened by name, a member gets a fixed date: the same parameters give the same bytes.
+    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+        little = dtype.newbyteorder("<")
+        header = {"descr": np.lib.format.dtype_to_descr(little), "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(member, header)
+        for chunk in chunks:
+            member.write(np.ascontiguousarray(chunk, dtype=little).tobytes())

@@ -86,7 +86,7 @@ class Camera:
 
     def aim(self, renderer: MeshRenderer) -> None:
         """Make a renderer of this size and view angle look as this camera does."""
-        renderer.look(self.target, distance=self.distance, yaw=self.yaw, pitch=self.pitch)
+        renderer.set_camera(self.target, distance=self.distance, yaw=self.yaw, pitch=self.pitch)
 
     def to_camera(self, points: ArrayLike) -> Float64:
         """World points (..., 3) in camera coordinates."""

@@ -66,7 +66,7 @@ def _pictures(head: FlameHead, shapes: FlameParams) -> list[Picture]:
     scale = float(np.linalg.norm(eyes[0] - eyes[1])) / EYE_DISTANCE
     target = eyes.mean(axis=0) - [0.0, _BELOW_EYES * scale, 0.0]
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_SIZE, view_angle=_VIEW_ANGLE) as renderer:
-        renderer.look(target, distance=_DISTANCE * scale, yaw=_YAW)
+        renderer.set_camera(target, distance=_DISTANCE * scale, yaw=_YAW)
         return [renderer.render(head(FlameParams.from_rows(values[None]))[0]) for values in _with_base(shapes)]
 
 

@@ -70,7 +70,7 @@ class OverlaySink(VideoSinkBase):
     def _draw_mesh(self, canvas: Pixels, vertices: NDArray[np.float32]) -> None:
         assert self._renderer is not None
         distance = max(0.05, -float(np.median(vertices[:, 2])))
-        self._renderer.look((0.0, 0.0, -distance), distance=distance)
+        self._renderer.set_camera((0.0, 0.0, -distance), distance=distance)
         mesh = self._renderer.render(vertices)
         covered = (mesh != np.array(_BACKGROUND, dtype=np.uint8)).any(axis=2)
         mixed = (1 - _OPACITY) * canvas[covered] + _OPACITY * mesh[covered]

@@ -164,7 +164,7 @@ class VideoSink(VideoSinkBase):
         )
         self._renderer.set_lights(*_LIGHTS)
         neutral = self._head.neutral_vertices
-        self._renderer.look((neutral.min(axis=0) + neutral.max(axis=0)) / 2, distance=head_distance(neutral))
+        self._renderer.set_camera((neutral.min(axis=0) + neutral.max(axis=0)) / 2, distance=head_distance(neutral))
         self._mark = _no_face_mark(height)
         encoder = GifEncoder if self._suffix == ".gif" else Mp4Encoder
         return encoder(self._file.temporary, (self._image_width + height, height))

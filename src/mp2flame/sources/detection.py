@@ -1,108 +1,48 @@
-"""The source that sees: pictures from a reader through a face detector."""
+"""The source that detects faces in the images of a reader, which are read ahead in a thread of their own."""
 
 from __future__ import annotations
 
 import queue
 import threading
+import weakref
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from mp2flame.data import Observation
-from mp2flame.errors import SourceError
-from mp2flame.sources.base import FrameReader, Source
+from mp2flame.sources.base import FrameReader, Source, closed_error
 from mp2flame.sources.images import mirror_image, to_rgb
 
 _Item = TypeVar("_Item")
-
-
-@dataclass(frozen=True)
-class _End:
-    """Behind the last item, and why there are no more."""
-
-    error: Exception | None
-
-
-class _Reader(Generic[_Item]):
-    """Walks through items in a thread of its own, as far as there is room."""
-
-    def __init__(self, items: Generator[_Item, None, None], room: int) -> None:
-        self.ready: queue.SimpleQueue[_Item | _End] = queue.SimpleQueue()
-        self._items = items
-        self._room = threading.Semaphore(room)
-        self._stopping = False
-        # A walk that nobody ends must not keep the program from ending.
-        self._thread = threading.Thread(target=self._run, name="mp2flame-ahead", daemon=True)
-        self._thread.start()
-
-    def make_room(self) -> None:
-        """Let it read one more item."""
-        self._room.release()
-
-    def stop(self) -> None:
-        """End the walk and close the items, in their own thread, after the item that is being read."""
-        self._stopping = True
-        self._room.release()
-        self._thread.join()
-
-    def _run(self) -> None:
-        error: Exception | None = None
-        try:
-            while self._room.acquire() and not self._stopping:
-                self.ready.put(next(self._items))
-        except StopIteration:
-            pass
-        except Exception as caught:  # noqa: BLE001 - raised again where the items are taken
-            error = caught
-        finally:
-            self._items.close()
-            self.ready.put(_End(error))
-
-
-def read_ahead(items: Generator[_Item, None, None], *, room: int = 2) -> Generator[_Item, None, None]:
-    """The same items in the same order, made in a thread of their own; what they raise is raised in its place.
-
-    Nothing is made before the first is asked for. Closing this closes `items`.
-
-    Args:
-        items: made one by one; closed at the end, in the thread that makes them.
-        room: how many are made before they are asked for.
-    """
-    reader = _Reader(items, room)
-    try:
-        while not isinstance(item := reader.ready.get(), _End):
-            reader.make_room()
-            yield item
-        if item.error is not None:
-            raise item.error
-    finally:
-        reader.stop()
+_POLL_SECONDS: Final = 0.2
+_STOP_SECONDS: Final = 5.0
 
 
 class Detector(Protocol):
-    """What `DetectedSource` asks of a detector; `mp2flame.sources.detector.FaceDetector` is one."""
+    """What `DetectedSource` needs of a detector; `mp2flame.sources.detector.FaceDetector` is one."""
 
-    def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
-        """What is seen in one picture (H, W, 3)."""
+    def detect(self, image: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
+        """The face in one image (H, W, 3)."""
 
     def reset(self) -> None:
-        """Forget what was seen and free what is held."""
+        """Forget previous images and free resources."""
 
 
 class DetectedSource(Source):
-    """Observations of the faces in a reader's pictures.
+    """Observations of the faces in a reader's images.
 
-    Nothing is read or detected before it is iterated; the next pictures of a file are then read while one is looked
-    at. Each iteration starts with the first picture and a detector that remembers nothing, so a file gives the same
-    observations every time; it ends an iteration that still runs.
+    Nothing is read or detected before the first observation is asked for. Each iteration starts with the first image
+    and a detector without a memory, so a file gives the same observations every time; a new iteration ends the one
+    before. An iteration that is dropped frees the device at once.
 
     Args:
-        reader: where pictures come from.
-        detector: what sees faces in them.
-        mirror: the pictures are mirrored: they are turned back before detection, and handed on so.
+        reader: where images come from.
+        detector: finds faces in them.
+        mirror: the images are mirrored: they are flipped before detection, and handed on so.
     """
 
     def __init__(self, reader: FrameReader, detector: Detector, *, mirror: bool = False) -> None:
@@ -111,59 +51,122 @@ class DetectedSource(Source):
         self.mirror = mirror
         self.live = reader.live
         self._closed = threading.Event()
-        self._walk: Generator[Observation, None, None] | None = None
+        # Weak: a source and its iteration that held each other would be freed by the garbage collector, at any
+        # moment and in any thread, and not when the last name for them is gone.
+        self._iteration: weakref.ref[Generator[Observation, None, None]] | None = None
 
     @property
+    @override
     def n_frames(self) -> int | None:
-        """How many frames are expected, where the reader knows it."""
         return self.reader.n_frames
 
     @property
+    @override
     def fps(self) -> float | None:
-        """Frames per second on average, where the reader knows it."""
         return self.reader.fps
 
     @property
+    @override
     def warnings(self) -> tuple[str, ...]:
-        """What the reader has to say about the frames read so far."""
         return self.reader.warnings
 
+    @override
     def __iter__(self) -> Generator[Observation, None, None]:
-        """One observation for each picture; a picture that could not be read has no face.
-
-        Raises:
-            SourceError: the source is closed, or the device or file cannot be read, or the detector failed.
-            FormatError: the file is not what it should be.
-        """
         if self._closed.is_set():
-            raise SourceError("this source is closed: open it again to read it again")
-        if self._walk is not None:
-            self._walk.close()
-        self._walk = self._observe()
-        return self._walk
+            raise closed_error()
+        self._end_iteration()
+        iteration = self._observe()
+        self._iteration = weakref.ref(iteration)
+        return iteration
 
     def _observe(self) -> Generator[Observation, None, None]:
-        # A camera's pictures are taken when they are wanted; a file's are ready by then.
-        frames = iter(self.reader) if self.live else read_ahead(iter(self.reader))
+        # A camera's image is taken when it is needed; a file's is decoded by then.
+        frames = iter(self.reader) if self.live else prefetch(iter(self.reader), stop=self._closed)
         self.detector.reset()
         try:
-            for time, picture in frames:
+            for time, image in frames:
                 if self._closed.is_set():
                     return
-                if picture is None:
+                if image is None:
                     yield Observation.missing(time)
                     continue
-                seen = mirror_image(to_rgb(picture)) if self.mirror else picture
-                yield self.detector.detect(seen, time, keep_image=self.keep_image)
+                upright = mirror_image(to_rgb(image)) if self.mirror else image
+                yield self.detector.detect(upright, time, keep_image=self.keep_image)
         finally:
             frames.close()
             self.detector.reset()
 
+    @override
     def close(self) -> None:
-        """Free the device and the detector; safe to call twice, and from another thread than the one that reads."""
         self._closed.set()
         self.reader.close()
-        if self._walk is not None:
-            # Running in another thread it cannot be closed from here; it sees the flag at its next frame.
+        self._end_iteration()
+
+    def _end_iteration(self) -> None:
+        iteration = None if self._iteration is None else self._iteration()
+        if iteration is not None:
+            # If it runs in another thread it cannot be closed from here; it sees `_closed` at its next frame.
             with suppress(ValueError):
-                self._walk.close()
+                iteration.close()
+
+
+@dataclass(frozen=True)
+class _End:
+    """Follows the last item."""
+
+    error: Exception | None
+
+
+def prefetch(
+    items: Generator[_Item, None, None], *, size: int = 2, stop: threading.Event | None = None
+) -> Generator[_Item, None, None]:
+    """The same items in the same order, made in a thread of their own; an exception is raised in its place.
+
+    Nothing is made before the first item is asked for. Closing this closes `items`.
+
+    Args:
+        items: made one by one; closed at the end, in the thread that makes them.
+        size: how many are made before they are asked for, at least 2.
+        stop: ends the wait for an item when set, from any thread.
+    """
+    # One more item waits outside the queue until there is room.
+    ready: queue.Queue[_Item | _End] = queue.Queue(maxsize=size - 1)
+    stopping = threading.Event()
+    # A daemon: an iteration that nobody ends must not keep the program from ending.
+    thread = threading.Thread(target=_make, args=(items, ready, stopping), name="mp2flame-prefetch", daemon=True)
+    thread.start()
+    try:
+        while not isinstance(item := _take(ready, stop), _End):
+            yield item
+        if item.error is not None:
+            raise item.error
+    finally:
+        stopping.set()
+        # Makes room for the item that may wait.
+        with suppress(queue.Empty):
+            while True:
+                ready.get_nowait()
+        if thread is not threading.current_thread():
+            thread.join(_STOP_SECONDS)
+
+
+def _make(items: Generator[_Item, None, None], ready: queue.Queue[_Item | _End], stopping: threading.Event) -> None:
+    error: Exception | None = None
+    try:
+        for item in items:
+            ready.put(item)
+            if stopping.is_set():
+                break
+    except Exception as caught:  # noqa: BLE001 - raised again where the items are taken
+        error = caught
+    finally:
+        items.close()
+        if not stopping.is_set():
+            ready.put(_End(error))
+
+
+def _take(ready: queue.Queue[_Item | _End], stop: threading.Event | None) -> _Item | _End:
+    while stop is None or not stop.is_set():
+        with suppress(queue.Empty):
+            return ready.get(timeout=_POLL_SECONDS)
+    return _End(None)

@@ -1,28 +1,41 @@
-"""Pictures in files by OpenCV, which knows EXIF orientation, 16 bits and palettes."""
+"""Image files, and arrays of pixels as (H, W, 3) uint8 RGB."""
 
 from __future__ import annotations
 
 import glob
-import math
+import io
+import os
 import re
-from collections.abc import Generator, Sequence
+import warnings
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
-from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError
+from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError, plain
+from mp2flame.files import check_regular
 from mp2flame.sources.base import FrameReader, Image, TimedImage
-from mp2flame.sources.optional import importing
+from mp2flame.sources.optional import require
+from mp2flame.validation import check_number
 
 IMAGE_SUFFIXES: Final = frozenset(
     {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".jp2"}
 )
+MAX_PIXELS: Final = 100_000_000
+"""Largest image. MediaPipe's 32-bit sizes overflow at seven times as many pixels and end the process."""
+
+_MAX_BYTES: Final = 1 << 30
+_MAX_FOLDERS: Final = 20_000
+_DEFAULT_FPS: Final = 30.0
+_MAX_NAMES: Final = 3
 
 
 def natural_order(path: Path) -> tuple[list[tuple[int, str, str]], str]:
-    """A sorting key that puts `frame2` before `frame10` and does not look at case."""
+    """A sorting key that puts `frame2` before `frame10` and ignores case."""
     parts = re.split(r"(\d+)", str(path).casefold())
     # Numbers sort by their length without leading zeros, then by their digits: no number is too long to compare.
     key = [(len(part.lstrip("0")) + 1, part.lstrip("0"), part) if part.isdecimal() else (0, part, "") for part in parts]
@@ -30,50 +43,79 @@ def natural_order(path: Path) -> tuple[list[tuple[int, str, str]], str]:
 
 
 def list_images(folder: Path) -> list[Path]:
-    """The pictures of a folder (not of folders in it) in natural order; hidden files are left out.
+    """The images in a folder (not in its subfolders) in natural order, without hidden files.
 
     Raises:
         MissingFileError: there is none.
     """
-    found = [path for path in folder.iterdir() if _is_picture(path)]
-    if not found:
-        raise MissingFileError(f"the folder {folder} holds no pictures ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(found, key=natural_order)
+    return _select_images(folder.iterdir(), f"in the folder {folder}")
 
 
 def match_images(pattern: str) -> list[Path]:
-    """The pictures that match a glob pattern (`**` for any depth), in natural order.
+    """The images that match a glob pattern (`**` for any depth), in natural order.
 
     Raises:
         MissingFileError: there is none.
+        InputError: `**` leads through too many folders.
     """
-    found = [path for name in glob.iglob(pattern, recursive=True) if _is_picture(path := Path(name))]  # noqa: PTH207
-    if not found:
-        raise MissingFileError(f"no picture matches {pattern!r} ({', '.join(sorted(IMAGE_SUFFIXES))})")
-    return sorted(found, key=natural_order)
+    return _select_images(_expand(Path(pattern), count(1)), f"for the pattern {pattern}")
 
 
-def _is_picture(path: Path) -> bool:
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+def _select_images(paths: Iterable[Path], where: str) -> list[Path]:
+    images = {
+        path
+        for path in paths
+        if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".") and path.is_file()
+    }
+    if not images:
+        raise MissingFileError(f"no images {plain(where)} ({', '.join(sorted(IMAGE_SUFFIXES))})")
+    return sorted(images, key=natural_order)
+
+
+def _expand(pattern: Path, n_folders: Iterator[int]) -> Iterator[Path]:
+    """The paths that a pattern matches; unlike `glob` it ends in a whole file system, and where links go in circles."""
+    parts = pattern.parts
+    if "**" not in parts:
+        yield from map(Path, glob.iglob(str(pattern)))  # noqa: PTH207 - a pattern may be absolute
+        return
+    at = parts.index("**")
+    for base in glob.iglob(str(Path(*parts[:at]))):  # noqa: PTH207
+        for folder, subfolders, _ in os.walk(base, followlinks=True):
+            subfolders[:] = [name for name in subfolders if not name.startswith(".")]
+            if next(n_folders) > _MAX_FOLDERS:
+                raise InputError(
+                    f"the pattern {plain(pattern)} leads through more than {_MAX_FOLDERS} folders: begin it with the "
+                    "folder that holds the images"
+                )
+            yield from _expand(Path(glob.escape(folder), *(parts[at + 1 :] or ("*",))), n_folders)
+
+
+def check_image_size(width: int, height: int, what: object, error: type[FormatError | InputError]) -> None:
+    """Refuse an image that would take all memory.
+
+    Raises:
+        FormatError: (or InputError) it has more than `MAX_PIXELS`.
+    """
+    if width * height > MAX_PIXELS:
+        raise error(f"expected at most {MAX_PIXELS} pixels; {plain(what)} has {width} x {height}: scale it down first")
 
 
 def to_rgb(pixels: NDArray[Any]) -> Image:
-    """Grey, RGB or RGBA pixels of 8 or 16 bits as (H, W, 3) uint8 RGB; alpha is left out, not blended.
+    """Grey, RGB or RGBA pixels of 8 or 16 bits as (H, W, 3) uint8 RGB; alpha is dropped, not blended.
 
     Args:
         pixels: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), uint8 or uint16; any strides.
 
     Raises:
-        InputError: another shape or dtype, or no pixels at all.
+        InputError: another shape or dtype, no pixels, or more than `MAX_PIXELS`.
     """
     if pixels.dtype not in (np.uint8, np.uint16):
-        raise InputError(
-            f"expected a picture of uint8 (or uint16) values; got {pixels.dtype}: scale it to 0..255 first"
-        )
+        raise InputError(f"expected an image of uint8 (or uint16) values; got {pixels.dtype}: scale it to 0..255 first")
     if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (1, 3, 4)):
-        raise InputError(f"expected a picture (H, W, 3) in RGB, or (H, W), or (H, W, 4); got shape {pixels.shape}")
+        raise InputError(f"expected an image (H, W, 3) in RGB, or (H, W), or (H, W, 4); got shape {pixels.shape}")
     if pixels.size == 0:
-        raise InputError(f"expected a picture with at least one pixel; got shape {pixels.shape}")
+        raise InputError(f"expected an image with at least one pixel; got shape {pixels.shape}")
+    check_image_size(pixels.shape[1], pixels.shape[0], "the array", InputError)
     if pixels.dtype == np.uint16:
         pixels = (pixels >> 8).astype(np.uint8)
     if pixels.ndim == 2:
@@ -83,33 +125,77 @@ def to_rgb(pixels: NDArray[Any]) -> Image:
     return np.ascontiguousarray(pixels[:, :, :3])
 
 
-def mirror_image(picture: Image) -> Image:
-    """The picture with left and right exchanged."""
-    # Forty times as fast as NumPy's reversed copy; it is there wherever faces are detected.
-    import cv2
-
-    flipped: Image = cv2.flip(picture, 1)
+def mirror_image(image: Image) -> Image:
+    """The image with left and right exchanged."""
+    # Forty times as fast as NumPy's reversed copy; OpenCV is there wherever faces are detected.
+    flipped: Image = _opencv().flip(image, 1)
     return flipped
 
 
-_DEFAULT_RATE = 30.0
-# So many names fit into a warning.
-_NAMED = 3
+def read_image(path: Path) -> Image:
+    """The upright image (H, W, 3) in RGB, 8 bits, without alpha.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: the file is no image, is cut off, or holds more than `MAX_PIXELS`.
+        SourceError: the file may not be read.
+    """
+    cv2 = _opencv()
+    check_regular(path, "image", limit=_MAX_BYTES)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"the image {plain(path)} cannot be read: {error.strerror}") from error
+    try:
+        _check_header(data, path)
+        # OpenCV knows EXIF orientation, 16 bits and palettes.
+        decoded: Any = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error as error:
+        raise FormatError(f"the image {plain(path)} cannot be decoded: {plain(error)}") from error
+    if decoded is None:
+        raise FormatError(f"{plain(path)} is no image that can be decoded: it is cut off or damaged")
+    rgb: Image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
+    return rgb
+
+
+def _check_header(data: bytes, path: Path) -> None:
+    """Refuse what is too large by its header: OpenCV decodes up to 2^30 pixels."""
+    from PIL import Image as Pillow
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with Pillow.open(io.BytesIO(data)) as header:
+                width, height = header.size
+        except Pillow.DecompressionBombError:
+            width = height = MAX_PIXELS
+        except Exception as error:  # Pillow's plugins raise whatever a damaged header makes them raise.
+            raise FormatError(
+                f"{plain(path)} is no image that can be decoded: it is empty, cut off or of another format"
+            ) from error
+    check_image_size(width, height, path, FormatError)
+
+
+def _opencv() -> Any:
+    """OpenCV, loaded when it is needed: listing images needs no extra."""
+    with require("cv2", "read images"):
+        import cv2
+    return cv2
 
 
 class ImagesReader(FrameReader):
-    """Image files one after the other, each seen for itself.
+    """Image files one after the other, each independent of the others.
 
-    A file that cannot be read is an error if it is the only one; among others it is a frame without a face and a
-    warning.
+    A file that cannot be decoded is an error if none can; otherwise it is a frame without a face and a warning.
 
     Args:
         paths: the files, in order.
-        fps: how many of them make a second; 30 by default.
+        fps: images per second; 30 by default.
 
     Raises:
-        InputError: no file, or a rate that is none.
+        InputError: there is no file, or `fps` is not above 0.
         MissingFileError: one of the files does not exist.
+        FormatError: one of them is no regular file.
     """
 
     mode: Literal["video", "image"] = "image"
@@ -117,47 +203,37 @@ class ImagesReader(FrameReader):
     def __init__(self, paths: Sequence[Path], *, fps: float | None = None) -> None:
         _opencv()
         self._paths = list(paths)
-        self._rate = _DEFAULT_RATE if fps is None else float(fps)
+        self._fps = check_number("fps", _DEFAULT_FPS if fps is None else fps, above=0)
         self._unreadable: list[Path] = []
         if not self._paths:
-            raise InputError("expected at least one picture; got none")
-        if not (math.isfinite(self._rate) and self._rate > 0):
-            raise InputError(f"expected fps above 0; got {fps}")
+            raise InputError("expected at least one image; got none")
         for path in self._paths:
-            if not path.is_file():
-                raise MissingFileError(f"no picture {path}")
+            check_regular(path, "image")
 
     @property
+    @override
     def n_frames(self) -> int | None:
-        """How many files there are."""
         return len(self._paths)
 
     @property
+    @override
     def fps(self) -> float | None:
-        """The rate that was asked for; None for a single picture."""
-        return self._rate if len(self._paths) > 1 else None
+        return self._fps if len(self._paths) > 1 else None
 
     @property
+    @override
     def warnings(self) -> tuple[str, ...]:
-        """Files that could not be read in the latest iteration."""
         if not self._unreadable:
             return ()
-        names = ", ".join(path.name for path in self._unreadable[:_NAMED])
-        more = ", ..." if len(self._unreadable) > _NAMED else ""
-        return (
-            f"{len(self._unreadable)} pictures could not be read and count as frames without a face: {names}{more}",
-        )
+        names = ", ".join(plain(path.name, 60) for path in self._unreadable[:_MAX_NAMES])
+        more = ", ..." if len(self._unreadable) > _MAX_NAMES else ""
+        return (f"{len(self._unreadable)} images could not be read and count as frames without a face: {names}{more}",)
 
+    @override
     def __iter__(self) -> Generator[TimedImage, None, None]:
-        """Pictures with their times, or None in the place of one that cannot be read.
-
-        Raises:
-            FormatError: no picture at all can be read.
-            SourceError: a picture vanished, or may not be read.
-        """
         self._unreadable = []
         for index, path in enumerate(self._paths):
-            yield index / self._rate, self._read(path)
+            yield index / self._fps, self._read(path)
 
     def _read(self, path: Path) -> Image | None:
         try:
@@ -167,32 +243,3 @@ class ImagesReader(FrameReader):
             if len(self._unreadable) == len(self._paths):
                 raise
             return None
-
-
-def read_image(path: Path) -> Image:
-    """The upright picture (H, W, 3) in RGB, 8 bits; alpha is left out.
-
-    Raises:
-        FormatError: the file is no picture, or is cut off.
-        SourceError: the file may not be read.
-    """
-    cv2 = _opencv()
-    try:
-        data = np.frombuffer(path.read_bytes(), dtype=np.uint8)
-    except OSError as error:
-        raise SourceError(f"the picture {path} cannot be read: {error.strerror}") from error
-    try:
-        decoded: Any = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error as error:
-        raise FormatError(f"the picture {path} cannot be decoded: {error}") from error
-    if decoded is None:
-        raise FormatError(f"{path} is no picture that can be decoded: it is empty, cut off or of another format")
-    rgb: Image = cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
-    return rgb
-
-
-def _opencv() -> Any:
-    """OpenCV, loaded when an image is to be read: listing images needs no extra."""
-    with importing("cv2", "read images"):
-        import cv2
-    return cv2

@@ -1,4 +1,4 @@
-"""What is said when a package of the extra `track` is absent, or cannot be loaded."""
+"""Errors for packages of the extra `track` that are absent or cannot be loaded."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from mp2flame.errors import MissingExtraError, SourceError
 
 
 @contextmanager
-def importing(package: str, purpose: str) -> Iterator[None]:
-    """Translate what goes wrong while a package is imported.
+def require(package: str, purpose: str) -> Iterator[None]:
+    """Translate the errors of an import.
 
     Args:
-        package: the name as imported.
+        package: name as imported.
         purpose: what it is needed for, as the end of "... is needed to".
 
     Raises:
-        MissingExtraError: it, or something that it needs, is not installed.
-        SourceError: it is installed, but the system lacks a library that it needs.
+        MissingExtraError: the package, or one that it needs, is not installed.
+        SourceError: it is installed, but a library of the system is missing.
     """
     try:
         yield
@@ -26,6 +26,5 @@ def importing(package: str, purpose: str) -> Iterator[None]:
         raise MissingExtraError(error.name or package, "track", purpose) from error
     except (ImportError, OSError) as error:
         raise SourceError(
-            f"{package} is installed but cannot be loaded ({error}); "
-            "`mp2flame doctor` says which system library is missing"
+            f"{package} is installed but cannot be loaded ({error}); `mp2flame doctor` names the missing library"
         ) from error

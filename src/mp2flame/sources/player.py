@@ -1,28 +1,30 @@
-"""Files played at their own pace, as the stand-in of a camera: play, pause, loop and scrub."""
+"""Plays files in real time as if they were cameras: play, pause, loop and seek."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
 
-from mp2flame.data import Observation
-from mp2flame.errors import SourceError
-from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, TimedImage
+import numpy as np
+from typing_extensions import override
+
+from mp2flame.data import Observation, replace_unchecked
+from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, StreamInfo, TimedImage, closed_error
 from mp2flame.sources.detection import DetectedSource
 
-_DEFAULT_STEP = 1 / 30
-_SHOWN_AT_LEAST_EVERY = 0.2
-"""Seconds: late frames are left out, but not for longer than this."""
+_DEFAULT_STEP: Final = 1 / 30
+_MAX_SECONDS_WITHOUT_FRAME: Final = 0.2
+"""Late frames are skipped, but not for longer than this."""
 
 _Item = TypeVar("_Item")
 
 
 @dataclass
-class _Run:
-    """One way through a file, from the start, or from where it was scrubbed to."""
+class _Pass:
+    """One pass through a file, from its beginning or from the position of a seek."""
 
     first: float | None = None
     """The file's time of the first frame."""
@@ -30,7 +32,7 @@ class _Run:
     """The file's time of the latest frame."""
     step: float = _DEFAULT_STEP
     due: float = field(default_factory=time.monotonic)
-    """When the latest frame should be shown."""
+    """When to show the latest frame."""
     shown: float = field(default_factory=time.monotonic)
     """When a frame was shown last."""
 
@@ -39,24 +41,31 @@ class _Run:
         """Seconds from the first frame to the latest."""
         return 0.0 if self.first is None else self.last - self.first
 
+    def is_late(self, tolerance: float) -> bool:
+        """Whether the latest frame should be skipped."""
+        now = time.monotonic()
+        return now - self.due > max(self.step, tolerance) and now - self.shown < _MAX_SECONDS_WITHOUT_FRAME
+
 
 class Player:
-    """The buttons of a player, and where it is; may be used from any thread.
+    """The controls and the position of a playback; may be used from any thread.
 
     Args:
-        loop: begin again at the end.
-        duration: seconds, where it is known beforehand; else it is known once the end was reached.
+        loop: start again at the end.
+        duration: seconds, where it is known beforehand; otherwise it is known once the end was reached.
+        tolerance: seconds that a frame may be late without being skipped.
     """
 
-    def __init__(self, *, loop: bool = True, duration: float | None = None) -> None:
+    def __init__(self, *, loop: bool = True, duration: float | None = None, tolerance: float = _DEFAULT_STEP) -> None:
         self.loop = loop
         self.duration = duration
         self.position = 0.0
         """Seconds into the file of the frame shown last."""
         self.skipped = 0
         """Frames left out because they came too late."""
+        self._tolerance = tolerance
         self._playing = True
-        self._wanted: float | None = None
+        self._target: float | None = None
         self._closed = False
         self._changed = threading.Condition()
 
@@ -66,7 +75,7 @@ class Player:
         return self._playing
 
     def play(self) -> None:
-        """Go on from where it is; at the end of a file that does not loop, from its beginning."""
+        """Continue from the current position; at the end of a file that does not loop, from its beginning."""
         with self._changed:
             self._playing = True
             self._changed.notify_all()
@@ -75,15 +84,16 @@ class Player:
         """Stay at the frame that is shown."""
         with self._changed:
             self._playing = False
+            self._changed.notify_all()
 
     def seek(self, seconds: float) -> None:
-        """Show the first frame at or after a moment of the file, and go on from there if it plays."""
+        """Show the first frame at or after a moment of the file, and continue from there if it plays."""
         with self._changed:
-            self._wanted = max(0.0, seconds)
+            self._target = max(0.0, seconds)
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Wake who waits, and end what plays."""
+        """End the playback."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -92,78 +102,78 @@ class Player:
         self,
         begin: Callable[[float], Generator[_Item, None, None]],
         time_of: Callable[[_Item], float],
-        retimed: Callable[[_Item, float], _Item],
+        with_time: Callable[[_Item, float], _Item],
     ) -> Generator[_Item, None, None]:
-        """Items in their own pace, endlessly if it loops, until `close`.
+        """Items in real time, until `close` (a file that does not loop waits at its end).
 
         Args:
-            begin: starts at a moment of the file, or before it.
+            begin: starts the items at a moment of the file, or before it.
             time_of: an item's time in the file, seconds, rising from 0.
-            retimed: the item with another time; times rise without end, whatever is repeated or skipped.
+            with_time: the item with another time; these times rise through loops and seeks.
         """
-        out = start = 0.0
+        offset = start = 0.0
         while True:
-            run = _Run()
+            current = _Pass()
             items = begin(start)
             try:
                 for item in items:
                     now = time_of(item)
                     if now < start - TIME_TOLERANCE:
                         continue
-                    if not self._turn(run, now):
+                    if not self._wait_until_due(current, now):
                         break
-                    if self._late(run):
+                    if current.is_late(self._tolerance):
                         self.skipped += 1
                         continue
                     self.position = now
-                    run.shown = time.monotonic()
-                    yield retimed(item, out + run.elapsed)
-                    self._make_way(run)
+                    current.shown = time.monotonic()
+                    yield with_time(item, offset + current.elapsed)
+                    self._yield_processor(current)
                 else:
-                    self._at_end(run)
+                    self._wait_at_end(current)
             finally:
                 items.close()
-            out += run.elapsed + run.step
+            offset += current.elapsed + current.step
             with self._changed:
                 if self._closed:
                     return
-                start, self._wanted = self._wanted or 0.0, None
+                start, self._target = self._target or 0.0, None
 
-    def _turn(self, run: _Run, now: float) -> bool:
-        """Wait until a frame of the file's time `now` is due; False if there is a jump or an end instead."""
-        if run.first is None:
-            run.first = run.last = now
-            run.due = time.monotonic()
+    def _wait_until_due(self, current: _Pass, now: float) -> bool:
+        """Wait until the frame of the file's time `now` is due; False if there is a seek or an end instead."""
+        if current.first is None:
+            current.first = current.last = now
+            current.due = time.monotonic()
             return True
-        run.step = max(now - run.last, 1e-4)
-        run.last = now
-        run.due += run.step
-        paused = self._wait(run.due)
-        run.due += paused or 0.0
+        current.step = max(now - current.last, 1e-4)
+        current.last = now
+        current.due += current.step
+        paused = self._wait(current.due)
+        current.due += paused or 0.0
         return paused is not None
 
-    def _make_way(self, run: _Run) -> None:
-        """Leave the processor to what is done with a frame, where there is time, before the next one is decoded."""
-        spare = run.due + run.step - time.monotonic()
+    def _yield_processor(self, current: _Pass) -> None:
+        """Sleep for part of the spare time, so that downstream work does not compete with decoding."""
+        spare = current.due + current.step - time.monotonic()
         with self._changed:
-            if spare > 0 and self._wanted is None and not self._closed:
+            if spare > 0 and self._target is None and not self._closed:
                 self._changed.wait(spare / 3)
 
-    def _at_end(self, run: _Run) -> None:
-        if run.first is None:
+    def _wait_at_end(self, current: _Pass) -> None:
+        if current.first is None:
             # An empty file must not spin.
-            time.sleep(_SHOWN_AT_LEAST_EVERY)
+            self._wait(time.monotonic() + _MAX_SECONDS_WITHOUT_FRAME)
             return
-        self.duration = run.last + run.step
-        if not self.loop and self._wanted is None:
+        self.duration = current.last + current.step
+        if not self.loop and self._target is None:
             self.pause()
-        self._wait(run.due + run.step)
+        self._wait(current.due + current.step)
 
     def _wait(self, due: float) -> float | None:
-        """Wait until a moment, longer while paused: the seconds spent paused, or None if there is a jump or an end."""
+        """Wait until a moment, longer while paused: the seconds spent paused, or None if there is a seek or an end."""
         paused = 0.0
         with self._changed:
-            while not self._closed and self._wanted is None:
+            while not self._closed and self._target is None:
                 if not self._playing:
                     began = time.monotonic()
                     self._changed.wait()
@@ -175,95 +185,81 @@ class Player:
                 self._changed.wait(left)
             return None
 
-    @staticmethod
-    def _late(run: _Run) -> bool:
-        now = time.monotonic()
-        return now - run.due > max(run.step, _DEFAULT_STEP) and now - run.shown < _SHOWN_AT_LEAST_EVERY
+
+class _Played(StreamInfo):
+    """Metadata of a file that is played."""
+
+    live = True
+
+    def __init__(self, file: StreamInfo) -> None:
+        self._file = file
+
+    @property
+    @override
+    def fps(self) -> float | None:
+        return self._file.fps
+
+    @property
+    @override
+    def warnings(self) -> tuple[str, ...]:
+        return self._file.warnings
 
 
-class ReaderPlayer(FrameReader):
-    """The pictures of a file as a camera would give them.
+class ReaderPlayer(_Played, FrameReader):
+    """The images of a file as a camera would deliver them.
 
     Args:
         reader: the file.
-        transport: plays it.
+        player: its controls.
     """
 
-    live = True
-
-    def __init__(self, reader: FrameReader, transport: Player) -> None:
+    def __init__(self, reader: FrameReader, player: Player) -> None:
+        super().__init__(reader)
         self._reader = reader
-        self._transport = transport
+        self._player = player
         self.mode = reader.mode
 
-    @property
-    def fps(self) -> float | None:
-        """Frames per second on average, where the file knows it."""
-        return self._reader.fps
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the file's reader has to say."""
-        return self._reader.warnings
-
+    @override
     def __iter__(self) -> Generator[TimedImage, None, None]:
-        """Timed pictures, until it is closed."""
-        return self._transport.frames(
-            self._reader.begin_at, lambda item: item[0], lambda item, moment: (moment, item[1])
-        )
+        return self._player.frames(self._reader.begin_at, lambda item: item[0], lambda item, moment: (moment, item[1]))
 
+    @override
     def close(self) -> None:
-        """End the iteration."""
-        self._transport.close()
+        self._player.close()
         self._reader.close()
 
 
-class SourcePlayer(Source):
-    """A file without pixels, such as a recording, in its own pace.
+class SourcePlayer(_Played, Source):
+    """A file without images, such as a recording, in real time.
 
     Args:
         source: the file.
-        transport: plays it.
+        player: its controls.
     """
 
-    live = True
-
-    def __init__(self, source: Source, transport: Player) -> None:
+    def __init__(self, source: Source, player: Player) -> None:
+        super().__init__(source)
         self._source = source
-        self._transport = transport
+        self._player = player
         self._closed = False
 
-    @property
-    def fps(self) -> float | None:
-        """Frames per second on average, where the file knows it."""
-        return self._source.fps
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """What the file's source has to say."""
-        return self._source.warnings
-
+    @override
     def __iter__(self) -> Generator[Observation, None, None]:
-        """Observations, until it is closed.
-
-        Raises:
-            SourceError: it is closed.
-        """
         if self._closed:
-            raise SourceError("this source is closed: open it again to play it again")
-        return self._transport.frames(self._begin, _time_of, _retimed)
+            raise closed_error()
+        return self._player.frames(self._begin, _time_of, _with_time)
 
     def _begin(self, _: float) -> Generator[Observation, None, None]:
         start: float | None = None
         for observation in self._source:
             if start is None:
                 start = _time_of(observation)
-            yield _retimed(observation, _time_of(observation) - start)
+            yield _with_time(observation, _time_of(observation) - start)
 
+    @override
     def close(self) -> None:
-        """End the iteration and free the file; safe to call twice."""
         self._closed = True
-        self._transport.close()
+        self._player.close()
         self._source.close()
 
 
@@ -271,18 +267,19 @@ def _time_of(observation: Observation) -> float:
     return float(observation.time[0])
 
 
-def _retimed(observation: Observation, moment: float) -> Observation:
-    return replace(observation, time=observation.time * 0 + moment)
+def _with_time(observation: Observation, moment: float) -> Observation:
+    time_ = np.array([moment])
+    time_.flags.writeable = False
+    return replace_unchecked(observation, time=time_)
 
 
 def play_in_real_time(source: Source) -> tuple[Source, Player | None]:
-    """A file as a live source with its transport; a source that is live already, as it is, without one."""
+    """A file as a live source with its player; a source that is live already, unchanged, without one."""
     if source.live:
         return source, None
-    rate = source.fps
-    duration = source.n_frames / rate if source.n_frames is not None and rate else None
-    transport = Player(duration=duration)
+    duration = source.n_frames / source.fps if source.n_frames is not None and source.fps else None
+    player = Player(duration=duration)
     if isinstance(source, DetectedSource):
-        reader = ReaderPlayer(source.reader, transport)
-        return DetectedSource(reader, source.detector, mirror=source.mirror), transport
-    return SourcePlayer(source, transport), transport
+        reader = ReaderPlayer(source.reader, player)
+        return DetectedSource(reader, source.detector, mirror=source.mirror), player
+    return SourcePlayer(source, player), player

@@ -1,4 +1,4 @@
-"""Keeps MediaPipe's start-up chatter from the user's terminal without hiding anything else."""
+"""Keeps MediaPipe's log lines from the user's terminal without hiding anything else."""
 
 from __future__ import annotations
 
@@ -12,58 +12,74 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext, supp
 from typing import Final
 
 # MediaPipe's library reads no variable that would lower its log level (tried: GLOG_minloglevel, TF_CPP_MIN_LOG_LEVEL,
-# ABSL_MIN_LOG_LEVEL, GOOGLE_STDERRTHRESHOLD), so its lines are known by their looks. Errors (E, F) always pass.
-_CHATTER: Final = re.compile(
+# ABSL_MIN_LOG_LEVEL, GOOGLE_STDERRTHRESHOLD), so its lines are known by their form. Errors (E, F) always pass.
+_LOG_LINE: Final = re.compile(
     rb"[IW]\d{4} [\d:.]+ +\d+ \S+:\d+\] "
     rb"|WARNING: (All log messages before absl|Logging before InitGoogle)"
     rb"|INFO: (Created TensorFlow Lite |\[\S+:\d+\] )"
 )
-# Said once in a process, when the input of one of the models happens to lie where LiteRT does not want it: in the first
-# picture as a rule, but now and then in a later one.
-_ONCE: Final = b"Input tensor memory is not aligned"
-_PICTURES_TO_WAIT: Final = 100
+# LiteRT logs this once in a process, as a rule for the first image, but now and then for a later one.
+_LOGGED_ONCE: Final = b"Input tensor memory is not aligned"
 _STDERR: Final = 2
-# Two threads that exchange the same descriptor would put back each other's.
-_lock = threading.Lock()
 
 
-class _Expected:
-    """For how many pictures more the warning that comes once is waited for."""
-
-    pictures = _PICTURES_TO_WAIT
-
-
-def filter_stderr_while_detecting(*, started: bool) -> AbstractContextManager[None]:
-    """`filter_stderr` for one picture; nothing once a task has started and MediaPipe has said all that it says."""
-    if started and _Expected.pictures <= 0:
-        return nullcontext()
-    _Expected.pictures -= 1
-    return filter_stderr()
+# Two threads that exchange the descriptor would restore each other's. Reentrant: inside the block Python may collect
+# an abandoned iteration, which closes its detector in the same thread.
+_lock = threading.RLock()
 
 
-@contextmanager
-def filter_stderr() -> Iterator[None]:
-    """Hold back file descriptor 2, where C++ writes, and let through afterwards what is not MediaPipe's chatter."""
-    with _lock, tempfile.TemporaryFile() as held:
-        try:
-            kept = os.dup(_STDERR)
-        except OSError:
-            # A process without stderr has nothing to be kept clean.
-            yield
-            return
-        _flush()
-        os.dup2(held.fileno(), _STDERR)
-        try:
-            yield
-        finally:
-            _flush()
-            os.dup2(kept, _STDERR)
-            os.close(kept)
-            held.seek(0)
-            text = held.read()
-            if _ONCE in text:
-                _Expected.pictures = 0
-            _replay(text)
+class StderrFilter:
+    """Holds back what MediaPipe logs while a block runs.
+
+    Args:
+        images: for how many images the line that is logged once is expected.
+    """
+
+    def __init__(self, images: int = 100) -> None:
+        self._images_left = images
+        self._active = False
+
+    def while_detecting(self, *, started: bool) -> AbstractContextManager[None]:
+        """`hold` for one image; does nothing once a task has started and all of MediaPipe's lines have come."""
+        if started and self._images_left <= 0:
+            return nullcontext()
+        self._images_left -= 1
+        return self.hold()
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Hold back file descriptor 2, to which C++ writes, and pass on afterwards all that is not a log line."""
+        with _lock:
+            if self._active:
+                # A block within a block of the same thread.
+                yield
+                return
+            with tempfile.TemporaryFile() as held:
+                try:
+                    kept = os.dup(_STDERR)
+                except OSError:
+                    # The process has no stderr.
+                    yield
+                    return
+                _flush()
+                os.dup2(held.fileno(), _STDERR)
+                self._active = True
+                try:
+                    yield
+                finally:
+                    self._active = False
+                    _flush()
+                    os.dup2(kept, _STDERR)
+                    os.close(kept)
+                    held.seek(0)
+                    text = held.read()
+                    if _LOGGED_ONCE in text:
+                        self._images_left = 0
+                    _pass_on(text)
+
+
+mediapipe_stderr: Final = StderrFilter()
+"""The filter of this process."""
 
 
 def _flush() -> None:
@@ -72,8 +88,8 @@ def _flush() -> None:
         sys.stderr.flush()
 
 
-def _replay(text: bytes) -> None:
-    passed = b"".join(line for line in text.splitlines(keepends=True) if not _CHATTER.match(line))
+def _pass_on(text: bytes) -> None:
+    passed = b"".join(line for line in text.splitlines(keepends=True) if not _LOG_LINE.match(line))
     with suppress(OSError):
         while passed:
             passed = passed[os.write(_STDERR, passed) :]

@@ -1,4 +1,4 @@
-"""Blendshapes in JSON: BEAT's and EMAGE's, and LAM's `bsData.json`."""
+"""Files of named blendshapes, one row a frame: Live Link Face's CSV and similar, BEAT's, EMAGE's and LAM's JSON."""
 
 from __future__ import annotations
 
@@ -6,41 +6,83 @@ import csv
 import json
 import re
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from fractions import Fraction
 from itertools import pairwise
 from math import isfinite
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, Final
 
-from mp2flame.blendshapes import ARKIT, canonical_name, order_names
+import numpy as np
+from typing_extensions import override
+
+from mp2flame.blendshapes import ARKIT, MEDIAPIPE, canonical_name, order_names, reorder
 from mp2flame.data import Observation
-from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.sources.base import Source
-from mp2flame.streams.livelink import ANGLE_UNITS, exact_frame_rate
-from mp2flame.streams.packet import FacePacket, checked_scores, head_transform
-from mp2flame.streams.rotation_conventions import yaw_pitch_roll_matrix
+from mp2flame.errors import FormatError, InputError, plain
+from mp2flame.files import check_regular
+from mp2flame.sources.base import RisingTimes, Source, closed_error
+from mp2flame.sources.face_packet import ANGLE_UNITS, checked_scores, head_from_angles
+from mp2flame.validation import check_number
 
-_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3})(\.\d{1,9})?")
-_HEAD = ("headyaw", "headpitch", "headroll")
-_DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class _Columns:
-    width: int
-    scores: dict[int, str]
-    head: tuple[int, ...]
-    timecode: int | None
-    count: int | None
-    seconds: int | None
-    found: int | None
+_MAX_BYTES: Final = 1 << 30
+_MIN_NAMES: Final = 3
+_TIMECODE: Final = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3})(\.\d{1,9})?")
+_HEAD_ANGLES: Final = ("headyaw", "headpitch", "headroll")
+_DAY: Final = 86400
 
 
-class LiveLinkCsvSource(Source):
+class TableSource(Source):
+    """Frames of a file that is read whole.
+
+    Args:
+        frames: all of them.
+        fps: frames per second, where the file has a rate.
+        warnings: sentences about the file.
+    """
+
+    def __init__(self, frames: Observation, fps: float | None, warnings: Sequence[str] = ()) -> None:
+        self._frames = frames
+        self._fps = fps
+        self._warnings = tuple(warnings)
+        self._closed = False
+
+    @property
+    @override
+    def n_frames(self) -> int | None:
+        return len(self._frames)
+
+    @property
+    @override
+    def fps(self) -> float | None:
+        return self._fps
+
+    @property
+    @override
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
+
+    @override
+    def __iter__(self) -> Generator[Observation, None, None]:
+        if self._closed:
+            raise closed_error()
+        return self._observations()
+
+    def _observations(self) -> Generator[Observation, None, None]:
+        for frame in self._frames:
+            if self._closed:
+                return
+            yield frame
+
+    @override
+    def close(self) -> None:
+        self._closed = True
+
+
+class BlendshapeCsvSource(TableSource):
     """The rows of a table whose header names blendshapes, in any casing and order.
 
-    Times come from the column `Timecode` (HH:MM:SS:FF.sub), else from `time` in seconds, else from the row's number.
-    Rows without values, as the app writes them when it sees no face, are frames without a face.
+    Times are those of the column `Timecode` (HH:MM:SS:FF.sub), else of the column `time` in seconds, else the row's
+    number. Rows without values, as the app writes them when it finds no face, are frames without a face.
 
     Args:
         path: the file.
@@ -48,181 +90,230 @@ class LiveLinkCsvSource(Source):
         angles: the unit of the head's angles: `radians`, `degrees` or `half-turns`.
 
     Raises:
-        InputError: the unit is unknown, or the frame rate no frame rate.
+        InputError: the unit is unknown, or the frame rate is out of range.
         MissingFileError: there is no such file.
-        FormatError: the header names no blendshapes.
+        FormatError: the header names no blendshapes, a row has another width, or a value is not a number.
     """
 
     def __init__(self, path: str | Path, *, fps: float | None = None, angles: str = "radians") -> None:
-        self._path = Path(path)
         if angles not in ANGLE_UNITS:
-            raise InputError(f"expected angles in {', '.join(ANGLE_UNITS)}; got {angles!r}")
-        self._unit = ANGLE_UNITS[angles]
-        if not self._path.is_file():
-            raise MissingFileError(f"no file {self._path}")
-        given = None if fps is None else float(exact_frame_rate(fps))
-        self._files: list[TextIO] = []
-        self._faceless = 0
-        self._columns, self._rows, self._rate, self._has_times = self._survey(given)
-
-    @classmethod
-    def from_url(cls, spec: str, *, fps: float | None = None, angles: str = "radians") -> LiveLinkCsvSource:
-        """Open a `.csv` file; see the class."""
-        return cls(spec, fps=fps, angles=angles)
-
-    @property
-    def n_frames(self) -> int | None:
-        """The number of rows."""
-        return self._rows
-
-    @property
-    def fps(self) -> float | None:
-        """Of the time code; a table with seconds has none."""
-        return None if self._columns.seconds is not None else self._rate
-
-    @property
-    def warnings(self) -> tuple[str, ...]:
-        """Whether the times had to be made up."""
-        if self._has_times:
-            return ()
-        return (f"{self._path} has no usable times, so its rows are taken as {self._rate:g} per second",)
-
-    def close(self) -> None:
-        """Close the file."""
-        for file in self._files:
-            file.close()
-        self._files.clear()
-
-    def __iter__(self) -> Generator[Observation, None, None]:
-        """Frames in rising time.
-
-        Raises:
-            FormatError: a row has another width than the header, or a value is no number.
-        """
-        first: float | None = None
-        last, days = -1.0, 0.0
-        for index, (line, row) in enumerate(self._read()):
-            seconds = index / self._rate
-            if self._has_times:
-                moment = self._moment(row)
-                assert moment is not None, "the survey has seen that every row has its time"
-                first = moment if first is None else first
-                if moment + days - first < last - _DAY / 2:
-                    days += self._day
-                seconds = moment + days - first
-            last = seconds
-            yield self._face(row, line).observation(seconds)
-
-    def _survey(self, given: float | None) -> tuple[_Columns, int, float, bool]:
-        """What the header names; how many rows there are, at which rate, and whether their times can be used."""
-        rows = 0
-        highest, whole = -1, True
-        for _, row in self._read(header=True):
-            if not rows:
-                columns = _columns(row, self._path)
-            elif columns.timecode is not None:
-                match = _TIMECODE.fullmatch(row[columns.timecode].strip()) if len(row) > columns.timecode else None
-                whole = whole and match is not None
-                highest = max(highest, int(match[4]) if match else -1)
-            rows += 1
-        if not rows:
-            raise FormatError(f"{self._path} is empty; expected a header with blendshape names")
-        rate = given if given is not None else 60.0 if highest >= 30 or highest < 0 else 30.0
-        self._columns, self._rate = columns, rate
-        has_times = whole and rows > 1 and self._rising()
-        return columns, rows - 1, rate, has_times
-
-    def _rising(self) -> bool:
-        if self._columns.timecode is None and self._columns.seconds is None:
-            return False
-        moments = (self._moment(row) for _, row in self._read())
-        # Only once a day may time run backwards.
-        return all(
-            a is not None and b is not None and (b > a or (self._columns.timecode is not None and a - b > _DAY / 2))
-            for a, b in pairwise(moments)
-        )
-
-    def _moment(self, row: Sequence[str]) -> float | None:
-        place = self._columns.timecode if self._columns.timecode is not None else self._columns.seconds
-        if place is None or place >= len(row):
-            return None
-        if self._columns.timecode is None:
-            value = _number(row[place])
-            return value if value is not None and isfinite(value) else None
-        match = _TIMECODE.fullmatch(row[place].strip())
-        if match is None:
-            return None
-        hours, minutes, seconds, frame = (int(part) for part in match.groups()[:4])
-        # Seconds of a time code are counted in nominal frames: at 29.97 a minute lasts 60.06 s.
-        nominal = max(1, round(self._rate))
-        frames = (hours * 3600 + minutes * 60 + seconds) * nominal + frame + float(match[5] or 0)
-        return frames / self._rate
-
-    @property
-    def _day(self) -> float:
-        """The seconds until a time code begins anew: a day in nominal frames."""
-        return _DAY * max(1, round(self._rate)) / self._rate
-
-    def _face(self, row: Sequence[str], line: int) -> FacePacket:
-        columns = self._columns
-        if columns.count is not None and len(row) > columns.count and row[columns.count].strip() in ("", "0"):
-            return FacePacket(found=False)
-        if columns.found is not None and len(row) > columns.found and row[columns.found].strip() in ("0", "False", ""):
-            return FacePacket(found=False)
-        if len(row) != columns.width:
-            raise FormatError(f"{self._path}, line {line}: expected {columns.width} columns; got {len(row)}")
-        try:
-            scores = checked_scores((name, float(row[place])) for place, name in columns.scores.items())
-            angles = [float(row[place]) * self._unit for place in columns.head]
-        except (ValueError, FormatError) as error:
-            raise FormatError(f"{self._path}, line {line}: {error}") from error
-        if not all(map(isfinite, angles)):
-            raise FormatError(f"{self._path}, line {line}: a head angle that is not finite")
-        head = head_transform(yaw_pitch_roll_matrix(*angles)) if angles else None
-        return FacePacket(scores=scores, head=head)
-
-    def _read(self, *, header: bool = False) -> Iterator[tuple[int, list[str]]]:
-        """Line numbers and rows that are not empty; without the header unless asked for."""
-        with self._path.open(encoding="utf-8-sig", newline="") as file:
-            self._files.append(file)
-            try:
-                reader = csv.reader(file)
-                rows = ((reader.line_num, row) for row in reader if any(cell.strip() for cell in row))
-                if not header:
-                    next(rows, None)
-                yield from rows
-            except (UnicodeDecodeError, csv.Error) as error:
-                raise FormatError(f"{self._path} is no table in UTF-8: {error}") from error
-            except ValueError:
-                # The file was closed in the middle.
-                return
-            finally:
-                if file in self._files:
-                    self._files.remove(file)
+            raise InputError(f"expected angles in {', '.join(ANGLE_UNITS)}; got {plain(repr(angles))}")
+        path = Path(path)
+        table = _Table(path, ANGLE_UNITS[angles])
+        moments, rate = table.moments(None if fps is None else float(exact_frame_rate(fps)))
+        warnings = []
+        if moments is None:
+            moments = [row / rate for row in range(len(table.found))]
+            warnings.append(f"{plain(path)} has no usable times, so its rows are taken as {rate:g} per second")
+        times = RisingTimes(1 / rate)
+        frames = _batch([times(moment) for moment in moments], table.found, table.names, table.scores, table.heads)
+        super().__init__(frames, None if table.has_seconds else rate, (*warnings, *times.warnings()))
 
 
-def _columns(header: Sequence[str], path: Path) -> _Columns:
-    """Which column holds what.
+class BlendshapeJsonSource(TableSource):
+    """Frames of a file `{"names": [...], "frames": [{"weights": [...], "time": ...}, ...]}`.
+
+    Times are the frames' own. Where they are absent or do not rise, they are the frame's number at `fps`, or at the
+    file's own `metadata.fps`. Head rotations, whose unit no document states, are not read.
+
+    Args:
+        path: the file.
+        fps: frames per second where the file states no times.
+        order: the order of the weights where the file does not name them: `beat`, `arkit`, `lam`, ...
 
     Raises:
-        FormatError: no blendshape is named, or one comes twice.
+        MissingFileError: there is no such file.
+        FormatError: the file has another structure, or a weight is far out of 0..1.
+        InputError: the file names no blendshapes and `order` is None, or it has no times and `fps` is None.
     """
+
+    def __init__(self, path: str | Path, *, fps: float | None = None, order: str | None = None) -> None:
+        path = Path(path)
+        content = _load_json(path)
+        frames, metadata = content.get("frames"), content.get("metadata")
+        if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
+            raise FormatError(
+                f'{plain(path)}: expected a list "frames" of objects with "weights", as in files of BEAT or LAM'
+            )
+        metadata = metadata if isinstance(metadata, dict) else {}
+        names = content.get("names") or metadata.get("blendshape_names")
+        width = len(_weights(frames[0], path, 0))
+        spelled = _known_names(names, path) if names else _stated_names(order, width, path)
+        scores = []
+        for index, frame in enumerate(frames):
+            weights = _weights(frame, path, index)
+            if len(weights) != len(spelled):
+                raise FormatError(f"{plain(path)}, frame {index}: expected {len(spelled)} weights; got {len(weights)}")
+            named = zip(spelled, weights, strict=True)
+            try:
+                scores.append(checked_scores((name, value) for name, value in named if name is not None))
+            except (FormatError, OverflowError) as error:
+                raise FormatError(f"{plain(path)}, frame {index}: {error}") from error
+        moments, rate = _json_times(frames, metadata, fps, path)
+        times = RisingTimes(1 / (rate or 30.0))
+        found = [True] * len(frames)
+        rows = [list(row.values()) for row in scores]
+        super().__init__(
+            _batch([times(moment) for moment in moments], found, list(scores[0]), rows, []), rate, times.warnings()
+        )
+
+
+def exact_frame_rate(fps: float) -> Fraction:
+    """The frame rate as broadcasters write it: 30 is 30/1, 29.97 is 30000/1001; others to within 1/1001.
+
+    Raises:
+        InputError: not a number from 0.001 to 1000.
+    """
+    fps = check_number("the frame rate fps", fps, at_least=0.001, at_most=1000)
+    nearest = round(fps)
+    if nearest and abs(fps - nearest) < 1e-3:
+        return Fraction(nearest)
+    ntsc = Fraction(round(fps * 1.001) * 1000, 1001)
+    if ntsc and abs(fps - float(ntsc)) < 5e-3:
+        return ntsc
+    return Fraction(fps).limit_denominator(1001)
+
+
+def _batch(
+    times: Sequence[float],
+    found: Sequence[bool],
+    names: Sequence[str],
+    scores: Sequence[Sequence[float]],
+    heads: Sequence[Any],
+) -> Observation:
+    """All frames of a table; rows where `found` is False may hold anything."""
+    values = np.array(scores, dtype=np.float32)
+    return Observation(
+        time=np.array(times),
+        found=np.array(found),
+        scores=reorder(values, names, MEDIAPIPE),
+        head_transform=np.array(heads, dtype=np.float32) if heads else None,
+        tongue_out=values[:, list(names).index("tongueOut")] if "tongueOut" in names else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Which column of a table holds what."""
+
+    width: int
+    names: list[str]
+    scores: list[int]
+    head: list[int]
+    timecode: int | None
+    count: int | None
+    seconds: int | None
+    found: int | None
+
+
+@dataclass
+class _Table:
+    """A CSV table, read whole; scores and angles of rows without a face are zero."""
+
+    path: Path
+    unit: float
+    scores: list[list[float]] = field(default_factory=list)
+    heads: list[Any] = field(default_factory=list)
+    found: list[bool] = field(default_factory=list)
+    time_cells: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        rows = _read_rows(self.path)
+        header = next(rows, None)
+        if header is None:
+            raise FormatError(f"{plain(self.path)} is empty; expected a header with blendshape names")
+        self._columns = columns = _find_columns(header[1], self.path)
+        self.names = columns.names
+        self.has_seconds = columns.seconds is not None
+        time_column = columns.seconds if columns.timecode is None else columns.timecode
+        for line, row in rows:
+            self.time_cells.append(_cell(row, time_column) or "")
+            found = _cell(row, columns.count) not in ("", "0") and _cell(row, columns.found) not in ("", "0", "False")
+            self.found.append(found)
+            try:
+                self._add(row if found else ["0"] * columns.width)
+            except (ValueError, FormatError) as error:
+                raise FormatError(f"{plain(self.path)}, line {line}: {plain(error)}") from error
+        if not self.found:
+            raise FormatError(f"{plain(self.path)} has a header but no rows")
+
+    def _add(self, row: Sequence[str]) -> None:
+        columns = self._columns
+        if len(row) != columns.width:
+            raise FormatError(f"expected {columns.width} columns; got {len(row)}")
+        values = (float(row[place]) for place in columns.scores)
+        self.scores.append(list(checked_scores(zip(columns.names, values, strict=True)).values()))
+        if columns.head:
+            yaw, pitch, roll = (float(row[place]) for place in columns.head)
+            self.heads.append(head_from_angles(yaw, pitch, roll, self.unit))
+
+    def moments(self, fps: float | None) -> tuple[list[float] | None, float]:
+        """Seconds of the rows, or None where not all rows have rising times; and the frame rate."""
+        if self._columns.timecode is None:
+            numbers = [_number(cell) for cell in self.time_cells]
+            moments = [number for number in numbers if number is not None]
+            rate = fps or 60.0
+        else:
+            matches = [_TIMECODE.fullmatch(cell) for cell in self.time_cells]
+            codes = [match for match in matches if match is not None]
+            highest = max((int(code[4]) for code in codes), default=60)
+            rate = fps or (60.0 if highest >= 30 else 30.0)
+            moments = _seconds(codes, rate)
+        usable = len(moments) == len(self.found) and all(later > earlier for earlier, later in pairwise(moments))
+        return (moments if usable else None), rate
+
+
+def _seconds(codes: Sequence[re.Match[str]], rate: float) -> list[float]:
+    """Seconds of time codes, rising through midnight."""
+    # Seconds of a time code are counted in nominal frames: at 29.97 a minute lasts 60.06 s.
+    nominal = max(1, round(rate))
+    moments: list[float] = []
+    midnights = 0
+    for code in codes:
+        hours, minutes, seconds, frame = (int(part) for part in code.groups()[:4])
+        frames = ((midnights * 24 + hours) * 3600 + minutes * 60 + seconds) * nominal + frame + float(code[5] or 0)
+        if moments and frames / rate < moments[-1] - _DAY / 2:
+            midnights += 1
+            frames += _DAY * nominal
+        moments.append(frames / rate)
+    return moments
+
+
+def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers and rows that are not empty."""
+    check_regular(path, "table", limit=_MAX_BYTES)
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.reader(file)
+            for row in reader:
+                if any(cell.strip() for cell in row):
+                    yield reader.line_num, row
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise FormatError(f"{plain(path)} is no table in UTF-8: {plain(error)}") from error
+    except OSError as error:
+        raise FormatError(f"{plain(path)} cannot be read: {error.strerror}") from error
+
+
+def _find_columns(header: Sequence[str], path: Path) -> _Columns:
     cells = [cell.strip() for cell in header]
     folded = [cell.lower() for cell in cells]
     scores = {place: name for place, cell in enumerate(cells) if (name := canonical_name(cell)) in ARKIT}
-    if len(scores) < 3:
-        raise FormatError(f"{path}: expected a header that names blendshapes such as EyeBlinkLeft; got {cells[:4]}")
+    if len(scores) < _MIN_NAMES:
+        raise FormatError(
+            f"{plain(path)}: expected a header that names blendshapes such as EyeBlinkLeft; got {plain(cells[:4])}"
+        )
     if len(set(scores.values())) != len(scores):
-        raise FormatError(f"{path}: a blendshape has two columns")
+        raise FormatError(f"{plain(path)}: a blendshape has two columns")
 
     def place(name: str) -> int | None:
         return folded.index(name) if name in folded else None
 
-    head = tuple(folded.index(name) for name in _HEAD if name in folded)
+    head = [folded.index(name) for name in _HEAD_ANGLES if name in folded]
     return _Columns(
         width=len(cells),
-        scores={place: str(name) for place, name in scores.items()},
-        head=head if len(head) == len(_HEAD) else (),
+        names=[str(name) for name in scores.values()],
+        scores=list(scores),
+        head=head if len(head) == len(_HEAD_ANGLES) else [],
         timecode=place("timecode"),
         count=place("blendshapecount"),
         seconds=place("time"),
@@ -230,129 +321,70 @@ def _columns(header: Sequence[str], path: Path) -> _Columns:
     )
 
 
+def _cell(row: Sequence[str], column: int | None) -> str | None:
+    return None if column is None or column >= len(row) else row[column].strip()
+
+
 def _number(text: str) -> float | None:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         return None
+    return number if isfinite(number) else None
 
 
-class BlendshapeJsonSource(Source):
-    """Frames of a file `{"names": [...], "frames": [{"weights": [...], "time": ...}, ...]}`.
+def _load_json(path: Path) -> dict[str, Any]:
+    check_regular(path, "JSON file", limit=_MAX_BYTES)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except OSError as error:
+        raise FormatError(f"{plain(path)} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"{plain(path)} is no JSON file, or is cut off: {plain(error)}") from error
+    if not isinstance(content, dict):
+        raise FormatError(f"{plain(path)}: expected an object; got {type(content).__name__}")
+    return content
 
-    Times are the frames' own; where they have none, or these do not rise, the frame's number at `fps`, else at the
-    file's own `metadata.fps`. Head rotations, whose unit no document states, are not read.
 
-    Args:
-        path: the file.
-        fps: frames per second where the file states no times.
-        order: the order of the weights where the file names none: `beat`, `arkit`, `lam`, ...
+def _weights(frame: dict[str, Any], path: Path, index: int) -> list[float]:
+    weights = frame.get("weights")
+    if not isinstance(weights, list) or not set(map(type, weights)) <= {int, float}:
+        raise FormatError(f'{plain(path)}, frame {index}: expected a list of numbers "weights"')
+    return weights
 
-    Raises:
-        MissingFileError: there is no such file.
-        FormatError: it is not such a file.
-        InputError: it names no blendshapes and `order` is not given, or it states no times and `fps` is not given.
-    """
 
-    def __init__(self, path: str | Path, *, fps: float | None = None, order: str | None = None) -> None:
-        self._path = Path(path)
-        content = self._load()
-        frames = content.get("frames")
-        if not isinstance(frames, list) or not frames or not all(isinstance(frame, dict) for frame in frames):
-            raise FormatError(f'{path}: expected a list "frames" of objects with "weights"; is it BEAT\'s or LAM\'s?')
-        self._weights = [self._weights_of(frame, index) for index, frame in enumerate(frames)]
-        self._names = self._names_of(content, len(self._weights[0]), order)
-        self._times, self._rate = self._times_of(content, frames, fps)
-        self._closed = False
+def _stated_names(order: str | None, width: int, path: Path) -> Sequence[str | None]:
+    if order is None:
+        raise InputError(
+            f"{plain(path)} does not name its {width} blendshapes: state their order "
+            "(order='beat' for BEAT and EMAGE, 'lam' for LAM, 'arkit' for Apple's)"
+        )
+    return order_names(order, width)
 
-    @classmethod
-    def from_url(cls, spec: str, *, fps: float | None = None, order: str | None = None) -> BlendshapeJsonSource:
-        """Open a `.json` file; see the class."""
-        return cls(spec, fps=fps, order=order)
 
-    @property
-    def n_frames(self) -> int | None:
-        """The number of frames."""
-        return len(self._weights)
+def _known_names(names: object, path: Path) -> Sequence[str | None]:
+    """ARKit's names in the order of the weights; None for other names."""
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError(f'{plain(path)}: expected a list of texts "names"')
+    canonical = [canonical_name(name) for name in names]
+    known = [name for name in canonical if name is not None]
+    if not known or len(set(known)) != len(known):
+        raise FormatError(f'{plain(path)}: expected distinct ARKit names in "names"; got {plain(names[:3])}')
+    return canonical
 
-    @property
-    def fps(self) -> float | None:
-        """As the file or the caller states it."""
-        return self._rate
 
-    def close(self) -> None:
-        """End an iteration."""
-        self._closed = True
-
-    def __iter__(self) -> Generator[Observation, None, None]:
-        """Frames in rising time.
-
-        Raises:
-            FormatError: a frame has another number of weights, or one far outside of 0..1.
-        """
-        self._closed = False
-        for index, (time, weights) in enumerate(zip(self._times, self._weights, strict=True)):
-            if self._closed:
-                return
-            if len(weights) != len(self._names):
-                raise FormatError(
-                    f"{self._path}, frame {index}: expected {len(self._names)} weights; got {len(weights)}"
-                )
-            named = zip(self._names, weights, strict=True)
-            try:
-                scores = checked_scores((name, value) for name, value in named if name is not None)
-            except FormatError as error:
-                raise FormatError(f"{self._path}, frame {index}: {error}") from error
-            yield FacePacket(scores=scores).observation(time)
-
-    def _load(self) -> dict[str, Any]:
-        if not self._path.is_file():
-            raise MissingFileError(f"no file {self._path}")
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8-sig"))
-        except (ValueError, RecursionError) as error:
-            raise FormatError(f"{self._path} is no JSON file, or is cut off: {error}") from error
-        if not isinstance(content, dict):
-            raise FormatError(f"{self._path}: expected an object; got {type(content).__name__}")
-        return content
-
-    def _weights_of(self, frame: dict[str, Any], index: int) -> list[float]:
-        weights = frame.get("weights")
-        if not isinstance(weights, list) or not all(
-            isinstance(value, int | float) and not isinstance(value, bool) for value in weights
-        ):
-            raise FormatError(f'{self._path}, frame {index}: expected a list of numbers "weights"')
-        return weights
-
-    def _names_of(self, content: dict[str, Any], width: int, order: str | None) -> Sequence[str | None]:
-        metadata = content.get("metadata")
-        names = content.get("names") or (metadata.get("blendshape_names") if isinstance(metadata, dict) else None)
-        if not names:
-            if order is None:
-                raise InputError(
-                    f"{self._path} does not name its {width} blendshapes: state their order "
-                    "(order='beat' for BEAT and EMAGE, 'lam' for LAM, 'arkit' for Apple's)"
-                )
-            return order_names(order, width)
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise FormatError(f'{self._path}: expected a list of texts "names"')
-        known = [canonical_name(name) for name in names]
-        found = [name for name in known if name is not None]
-        if not found or len(set(found)) != len(found):
-            raise FormatError(f'{self._path}: expected distinct ARKit names in "names"; got {names[:3]}')
-        return known
-
-    def _times_of(
-        self, content: dict[str, Any], frames: list[dict[str, Any]], fps: float | None
-    ) -> tuple[list[float], float | None]:
-        metadata = content.get("metadata")
-        rate = fps if fps is not None else metadata.get("fps") if isinstance(metadata, dict) else None
-        if rate is not None and not (isinstance(rate, int | float) and isfinite(rate) and rate > 0):
-            raise FormatError(f"{self._path}: expected a frame rate above 0; got {rate!r}")
-        times = [frame.get("time") for frame in frames]
-        numbers = [float(time) for time in times if isinstance(time, int | float) and isfinite(time)]
-        if fps is None and len(numbers) == len(times) and all(b > a for a, b in pairwise(numbers)):
-            return [time - numbers[0] for time in numbers], rate
-        if rate is None:
-            raise InputError(f"{self._path} states no rising times and no frame rate: give it (fps=60 for BEAT)")
-        return [index / rate for index in range(len(frames))], float(rate)
+def _json_times(
+    frames: Sequence[dict[str, Any]], metadata: dict[str, Any], fps: float | None, path: Path
+) -> tuple[list[float], float | None]:
+    """Seconds of the frames, and the frame rate where it is known."""
+    rate = metadata.get("fps") if fps is None else check_number("fps", fps, above=0)
+    if rate is not None:
+        rate = check_number(f"{plain(path)}: the frame rate", rate, above=0, error=FormatError)
+    stated = [frame.get("time") for frame in frames]
+    if fps is None and set(map(type, stated)) <= {int, float}:
+        times = np.array(stated, dtype=object).astype(np.float64)
+        if np.isfinite(times).all() and (np.diff(times) > 0).all():
+            return (times - times[0]).tolist(), rate
+    if rate is None:
+        raise InputError(f"{plain(path)} has neither rising times nor a frame rate: state it (fps=60 for BEAT)")
+    return [index / rate for index in range(len(frames))], rate

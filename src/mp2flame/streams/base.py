@@ -1,28 +1,48 @@
-"""What all UDP sinks share: one datagram a frame, sent at once or not at all."""
+"""What the protocols share: addresses, time stamps, dropped packets, UDP sources and UDP sinks."""
 
 from __future__ import annotations
 
 import logging
-import selectors
 import socket
 import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import FlameParams, Frame, Observation
-from mp2flame.errors import FormatError, InputError, SinkError, SourceError
+from mp2flame.errors import FormatError, InputError, SinkError, SourceError, plain
+from mp2flame.rotations import matrix
 from mp2flame.sinks.base import Sink
-from mp2flame.sources.base import Source
-from mp2flame.streams.packet import FacePacket, check_single
+from mp2flame.sources.base import Source, closed_error
+from mp2flame.sources.face_packet import FacePacket
+
+_LOGGER: Final = logging.getLogger("mp2flame")
+
+SILENCE_TIMEOUT: Final = 0.5
+"""Seconds without a packet after which the face counts as gone."""
+NO_FACE_INTERVAL: Final = 0.1
+"""Seconds between the frames without a face that follow."""
+SENDER_LOCK_SECONDS: Final = 2.0
+"""Packets of a second sender are dropped until the first has been silent for so many seconds."""
+
+# Stamps that differ from our own clock by more seconds began anew: a restart, midnight, another sender.
+_CLOCK_JUMP: Final = 0.5
+_MIN_STEP: Final = 1e-3
+_MAX_PACKETS: Final = 256
+_MAX_DATAGRAM: Final = 65507
 
 
 @dataclass(frozen=True)
 class Address:
-    """Where a stream comes from or goes to, and the settings written behind its `?`."""
+    """Where a stream comes from or goes to, and the settings after its `?`."""
 
     url: str
     """As it was given, for messages."""
@@ -40,73 +60,90 @@ class Address:
         """A setting that must be one of the choices.
 
         Raises:
-            InputError: it is none of them.
+            InputError: it is not.
         """
         value = self.text(name, default)
         if value not in choices:
-            raise InputError(f"expected {name}= one of {', '.join(choices)} in {self.url}; got {value!r}")
+            raise InputError(f"expected {name}= one of {', '.join(choices)} in {plain(self.url)}; got {plain(value)}")
         return value
 
-    def number(self, name: str, default: float | None) -> float | None:
+    def number(self, name: str, default: float) -> float:
         """A setting that must be a positive number.
 
         Raises:
             InputError: it is not.
         """
-        if name not in self.settings:
-            return default
+        text = self.text(name, str(default))
         try:
-            value = float(self.settings[name][-1])
+            value = float(text)
         except ValueError:
             value = -1.0
         if not 0 < value < float("inf"):
-            raise InputError(f"expected {name}= a positive number in {self.url}; got {self.settings[name][-1]!r}")
+            raise InputError(f"expected {name}= a positive number in {plain(self.url)}; got {plain(text)}")
         return value
 
 
 def parse_address(
     url: str, *, port: int | None = None, settings: Collection[str] = (), host_needed: bool = False
 ) -> Address:
-    """Take an address apart.
+    """Parse an address strictly.
 
     Args:
         url: for example `vmc://127.0.0.1:39539?case=pascal`.
-        port: what an absent port means; None where it must be given.
-        settings: the names that may come behind `?`.
-        host_needed: an address without a host is an error.
+        port: the default; None where an address must have one.
+        settings: the names that may follow the `?`.
+        host_needed: refuse an address without a host.
 
     Raises:
-        InputError: it has no such form, or a part that is not known.
+        InputError: it has another form, or a part that is not known.
     """
+    shown = plain(repr(url))
     try:
         parts = urlsplit(url)
-        number = parts.port
+        number = parts.port if parts.port is not None else port
         query = parse_qs(parts.query, keep_blank_values=True, strict_parsing=bool(parts.query))
     except ValueError as error:
-        raise InputError(f"expected an address such as udp://127.0.0.1:9000; got {url!r} ({error})") from error
-    form = f"{parts.scheme}://{'HOST' if host_needed else '[HOST]'}:{'PORT' if port is None else port}"
+        raise InputError(f"expected an address such as udp://127.0.0.1:9000; got {shown} ({plain(error)})") from error
+    form = f"{plain(parts.scheme)}://{'HOST' if host_needed else '[HOST]'}:{'PORT' if port is None else port}"
     if parts.path not in ("", "/") or parts.fragment or parts.username is not None or not parts.scheme:
-        raise InputError(f"expected an address of the form {form}; got {url!r}")
+        raise InputError(f"expected an address of the form {form}; got {shown}")
     if host_needed and not parts.hostname:
-        raise InputError(f"expected an address with a host, {form}; got {url!r}")
-    if number is None and port is None:
-        raise InputError(f"expected an address with a port, {form}; got {url!r}")
+        raise InputError(f"expected an address with a host, {form}; got {shown}")
+    if number is None:
+        raise InputError(f"expected an address with a port, {form}; got {shown}")
     unknown = sorted(set(query) - set(settings))
     if unknown:
         known = ", ".join(sorted(settings)) or "none"
-        raise InputError(f"unknown setting {', '.join(unknown)} in {url!r}; {parts.scheme}:// knows: {known}")
-    chosen = number if number is not None else port
-    assert chosen is not None
-    return Address(url, parts.scheme, parts.hostname or "", chosen, query)
+        raise InputError(f"unknown setting {plain(', '.join(unknown))} in {shown}; {parts.scheme}:// knows: {known}")
+    return Address(url, parts.scheme, parts.hostname or "", number, query)
 
 
-_JUMP = 0.5
-"""Stamps that leave our own clock by more seconds than this began anew: a restart, midnight, another sender."""
-_LEAST_STEP = 1e-3
+class DropCounter:
+    """Counts dropped packets and logs a warning for the first.
+
+    Args:
+        url: the stream's address, for the messages.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._url = plain(url)
+        self._first = ""
+        self.count = 0
+
+    def add(self, reason: object) -> None:
+        """Count one more; `reason` may hold text of the sender."""
+        if not self.count:
+            self._first = plain(reason)
+            _LOGGER.warning("%s: a packet was dropped: %s; further ones are only counted", self._url, self._first)
+        self.count += 1
+
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence, or none."""
+        return (f"{self.count} packets from {self._url} were dropped; the first: {self._first}",) * bool(self.count)
 
 
 @dataclass(frozen=True)
-class _State:
+class _ClockState:
     start: float
     last: float = -1.0
     stamp: float | None = None
@@ -115,15 +152,17 @@ class _State:
 
 
 class PacketClock:
-    """Seconds since the first packet: by the sender's stamps where they make sense, else by the time of receipt.
+    """Seconds since the first packet: by the sender's stamps where they are plausible, else by the time of receipt.
+
+    Stamps of a sender may stand still, jump or run backwards; the result rises strictly.
 
     Args:
-        now: our own clock; seconds that only rise.
+        now: our own clock; returns seconds that only rise.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._state: _State | None = None
+        self._state: _ClockState | None = None
 
     @property
     def started(self) -> bool:
@@ -131,18 +170,18 @@ class PacketClock:
         return self._state is not None
 
     def stamp(self, sent: float | None) -> float | None:
-        """The time of a packet that comes in now; None if it is older than the last one and should be dropped.
+        """The time of a packet that arrives now; None if it is older than the last one and should be dropped.
 
         Args:
-            sent: the sender's stamp in seconds, or None if the packet carries none.
+            sent: the sender's stamp in seconds, or None if the packet has none.
         """
-        state = self._state or _State(start=self._now())
+        state = self._state or _ClockState(start=self._now())
         elapsed = self._now() - state.start
         if sent is None or not state.trusted:
             return self._advance(state, elapsed)
         offset = state.offset
-        if offset is None or abs(sent - offset - elapsed) > _JUMP:
-            offset = sent - max(elapsed, state.last + _LEAST_STEP)
+        if offset is None or abs(sent - offset - elapsed) > _CLOCK_JUMP:
+            offset = sent - max(elapsed, state.last + _MIN_STEP)
         elif state.stamp is not None and sent < state.stamp:
             return None
         if sent == state.stamp:
@@ -151,87 +190,100 @@ class PacketClock:
         return self._advance(replace(state, stamp=sent, offset=offset), sent - offset)
 
     def silence(self) -> float:
-        """A time between packets, when none has come for a while."""
-        assert self._state is not None, "nothing is silent before the first packet"
+        """The time of a frame without a packet, after the first packet."""
+        assert self._state is not None, "silence begins after a packet"
         return self._advance(self._state, self._now() - self._state.start)
 
-    def _advance(self, state: _State, seconds: float) -> float:
-        seconds = max(seconds, state.last + _LEAST_STEP) if state.last >= 0 else max(seconds, 0.0)
+    def _advance(self, state: _ClockState, seconds: float) -> float:
+        seconds = max(seconds, state.last + _MIN_STEP) if state.last >= 0 else max(seconds, 0.0)
         self._state = replace(state, last=seconds)
         return seconds
 
 
-_LOGGER = logging.getLogger("mp2flame")
+class PacketSource(Source):
+    """Frames from packets, each from the newest that has come; nothing is queued but by the system's own buffer.
 
-SILENCE_TIMEOUT = 0.5
-"""Seconds of silence after which the face counts as gone."""
-NO_FACE_INTERVAL = 0.1
-"""Seconds between the frames without a face that follow."""
-SENDER_LOCK_SECONDS = 2.0
-"""A second sender is not listened to until the first has been silent for so many seconds."""
-_MOST_AT_ONCE = 256
-
-
-class DropCounter:
-    """Counts the packets that were dropped and warns once.
+    Before the first packet there are no frames. While packets stay away there are frames without a face.
 
     Args:
-        what: the stream's address, for the messages.
+        url: the stream's address, for messages.
     """
 
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._first = ""
-        self.count = 0
+    live = True
 
-    def add(self, reason: str) -> None:
-        """Count one more."""
-        if not self.count:
-            self._first = reason
-            _LOGGER.warning("%s: a packet was dropped: %s; further ones are only counted", self._what, reason)
-        self.count += 1
+    def __init__(self, url: str) -> None:
+        self._drops = DropCounter(url)
+        self._clock = PacketClock()
+        self._received = 0.0
+        self._closed = threading.Event()
 
+    @abstractmethod
+    def _receive(self, timeout: float) -> FacePacket | None:
+        """The newest packet, or None if there is none within `timeout` seconds.
+
+        Raises:
+            SourceError: the stream broke.
+        """
+
+    @property
+    def dropped(self) -> int:
+        """Packets that were not of this protocol, or of another sender."""
+        return self._drops.count
+
+    @property
+    @override
     def warnings(self) -> tuple[str, ...]:
-        """One sentence, or none."""
-        return (f"{self.count} packets from {self._what} were dropped; the first: {self._first}",) * bool(self.count)
+        return self._drops.warnings()
+
+    @override
+    def __iter__(self) -> Generator[Observation, None, None]:
+        if self._closed.is_set():
+            raise closed_error()
+        return self._observations()
+
+    def _observations(self) -> Generator[Observation, None, None]:
+        while not self._closed.is_set():
+            packet = self._receive(NO_FACE_INTERVAL)
+            now = time.monotonic()
+            if packet is not None:
+                self._received = now
+                moment = self._clock.stamp(packet.stamp)
+                if moment is not None:
+                    yield packet.observation(moment)
+            elif self._clock.started and now - self._received >= SILENCE_TIMEOUT:
+                self._received = now - SILENCE_TIMEOUT + NO_FACE_INTERVAL
+                yield Observation.missing(self._clock.silence())
 
 
-class UdpSource(Source):
-    """Frames from UDP packets, each by the newest that has come; nothing is queued but by the system's own buffer.
-
-    Before the first packet nothing is yielded. When packets stop, frames without a face follow, until they go on.
+class DatagramSource(PacketSource):
+    """Frames from UDP packets of one sender.
 
     Args:
         address: where to listen; an empty host is every network of this machine.
+        only_from: the address of the only sender to accept; None for the first that sends.
 
     Raises:
         SourceError: the port cannot be listened on.
     """
 
-    live = True
-
-    largest: ClassVar[int] = 8192
-    """Bytes of the largest packet that can be right."""
-    keep_alive_seconds: ClassVar[float | None] = None
-    """After how much silence `_keep_alive` is called, again and again; None for never."""
+    max_bytes: ClassVar[int] = 8192
+    """Size of the largest valid packet."""
 
     def __init__(self, address: Address, *, only_from: str | None = None) -> None:
-        self._address = address
+        super().__init__(address.url)
+        self._url = plain(address.url)
         self._only_from = only_from
-        self._clock = PacketClock()
-        self._drops = DropCounter(address.url)
-        self._owner: tuple[str, str] | None = None
-        self._owner_seen = 0.0
-        self._heard = 0.0
-        self._kept_alive = 0.0
-        self._closed = False
-        # Held while the sockets are in use, so that `close` from another thread does not pull them away.
-        self._lock = threading.Lock()
-        self._socket = _listen(address)
-        self._waker, self._woken = socket.socketpair()
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._socket, selectors.EVENT_READ)
-        self._selector.register(self._woken, selectors.EVENT_READ)
+        self._sender: tuple[str, str] | None = None
+        self._sender_seen = 0.0
+        self._socket = socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            self._socket.bind((address.host, address.port))
+        except (OSError, UnicodeError) as error:
+            self._socket.close()
+            raise SourceError(
+                f"cannot listen on {self._url}: {getattr(error, 'strerror', None) or error}; "
+                "is another program (or another mp2flame) listening on this port?"
+            ) from error
 
     @property
     def port(self) -> int:
@@ -239,159 +291,81 @@ class UdpSource(Source):
         return int(self._socket.getsockname()[1])
 
     @property
-    def dropped(self) -> int:
-        """Packets that were no frames of this protocol, or came from elsewhere."""
-        return self._drops.count
-
-    @property
+    @override
     def warnings(self) -> tuple[str, ...]:
-        """What was dropped, or that nothing came."""
         if not self._clock.started and not self._drops.count:
-            return (f"no packet has come to {self._address.url}",)
+            return (f"no packet has come to {self._url}",)
         return self._drops.warnings()
 
     @abstractmethod
     def _decode(self, data: bytes) -> FacePacket | None:
-        """The face in a packet; None if the packet is right but does not end a frame.
+        """The face in a packet; None if the packet is valid but does not complete a frame.
 
         Raises:
             FormatError: the packet is not of this protocol.
         """
 
-    def _keep_alive(self) -> None:
-        """Ask the sender to go on sending."""
-
-    def __iter__(self) -> Generator[Observation, None, None]:
-        """Frames as they come, until `close`.
-
-        Raises:
-            SourceError: the socket failed.
-        """
-        while True:
-            with self._lock:
-                if self._closed:
-                    return
-                observation = self._wait()
-            if observation is not None:
-                yield observation
-
+    @override
     def close(self) -> None:
-        """Stop listening; a frame that is waited for in another thread is not waited for any longer."""
-        self._closed = True
-        try:
-            self._waker.send(b"\0")
-        except OSError:
-            return
-        with self._lock:
-            self._selector.close()
-            for open_socket in (self._socket, self._waker, self._woken):
-                open_socket.close()
+        # An iteration in another thread sees the flag within its timeout, or the socket's end.
+        self._closed.set()
+        self._socket.close()
 
-    def _wait(self) -> Observation | None:
-        now = time.monotonic()
-        if self.keep_alive_seconds is not None and now - self._last_sign() >= self.keep_alive_seconds:
-            self._kept_alive = now
-            self._keep_alive()
-        ready = self._selector.select(self._until_next(now))
-        if self._closed:
-            return None
-        if any(key.fileobj is self._socket for key, _ in ready):
-            observation = self._drain()
-            if observation is not None:
-                return observation
-        now = time.monotonic()
-        if self._clock.started and now - self._heard >= SILENCE_TIMEOUT:
-            self._heard = now - SILENCE_TIMEOUT + NO_FACE_INTERVAL
-            return Observation.missing(self._clock.silence())
-        return None
-
-    def _until_next(self, now: float) -> float | None:
-        moments = []
-        if self._clock.started:
-            moments.append(self._heard + SILENCE_TIMEOUT)
-        if self.keep_alive_seconds is not None:
-            moments.append(self._last_sign() + self.keep_alive_seconds)
-        return max(0.0, min(moments) - now) if moments else None
-
-    def _last_sign(self) -> float:
-        return max(self._kept_alive, self._owner_seen)
-
-    def _drain(self) -> Observation | None:
-        """The newest frame of all packets that wait."""
+    @override
+    def _receive(self, timeout: float) -> FacePacket | None:
         newest: FacePacket | None = None
-        for _ in range(_MOST_AT_ONCE):
-            try:
-                data, sender = self._socket.recvfrom(65536)
-            except (BlockingIOError, ConnectionResetError):
-                # Windows reports here that an earlier answer of ours was not wanted.
-                break
-            except OSError as error:
-                raise SourceError(f"the socket of {self._address.url} failed: {error}") from error
-            face = self._take(data, str(sender[0]))
-            newest = newest if face is None else face
-        if newest is None:
-            return None
-        time_ = self._clock.stamp(newest.stamp)
-        return None if time_ is None else newest.observation(time_)
+        try:
+            self._socket.settimeout(timeout)
+            for _ in range(_MAX_PACKETS):
+                data, sender = self._socket.recvfrom(_MAX_DATAGRAM + 1)
+                packet = self._accept(data, str(sender[0]))
+                newest = newest if packet is None else packet
+                # Further packets are taken only if they are there already.
+                self._socket.settimeout(0.0)
+        except (TimeoutError, BlockingIOError, ConnectionResetError):
+            # Windows reports by a reset that an earlier packet of ours was not wanted.
+            pass
+        except OSError as error:
+            if not self._closed.is_set():
+                raise SourceError(f"the socket of {self._url} failed: {error}") from error
+        return newest
 
-    def _take(self, data: bytes, host: str) -> FacePacket | None:
+    def _accept(self, data: bytes, host: str) -> FacePacket | None:
         now = time.monotonic()
-        loyal = self._owner is not None and now - self._owner_seen < SENDER_LOCK_SECONDS
-        if self._only_from not in (None, host) or (loyal and self._owner is not None and self._owner[0] != host):
-            self._drops.add(f"it came from {host}, which is not the sender that is listened to")
+        locked = self._sender is not None and now - self._sender_seen < SENDER_LOCK_SECONDS
+        if self._only_from not in (None, host) or (locked and self._sender is not None and self._sender[0] != host):
+            self._drops.add(f"it came from {host}, not from the accepted sender")
             return None
-        if len(data) > self.largest:
-            self._drops.add(f"{len(data)} bytes, where a frame has at most {self.largest}")
+        if len(data) > self.max_bytes:
+            self._drops.add(f"{len(data)} bytes; a frame has at most {self.max_bytes}")
             return None
         try:
-            face = self._decode(data)
+            packet = self._decode(data)
         except FormatError as error:
-            self._drops.add(str(error))
+            self._drops.add(error)
             return None
-        owner = (host, "" if face is None else face.sender)
-        if loyal and face is not None and owner != self._owner:
+        sender = (host, "" if packet is None else packet.sender)
+        if locked and packet is not None and sender != self._sender:
             self._drops.add(f"it is from another subject at {host}")
             return None
-        self._owner, self._owner_seen = owner, now
-        if face is not None:
-            self._heard = now
-        return face
+        self._sender, self._sender_seen = sender, now
+        return packet
 
 
-def _listen(address: Address) -> socket.socket:
-    """A UDP socket that does not block."""
-    family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    listening = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        listening.bind((address.host, address.port))
-    except OSError as error:
-        listening.close()
-        raise SourceError(
-            f"cannot listen on {address.url}: {error.strerror or error}; "
-            "is another program (or another mp2flame) listening on this port?"
-        ) from error
-    listening.setblocking(False)
-    return listening
-
-
-_LOGGER = logging.getLogger("mp2flame")
-_LARGEST = 65507
-
-
-class UdpSinkBase(Sink):
-    """Sends each frame as one UDP datagram. Never waits: a frame that the network does not take is counted as lost.
+class DatagramSink(Sink):
+    """Sends each frame as one UDP datagram; a frame that the network does not take is counted as lost.
 
     Nobody has to listen; a receiver may come and go.
 
     Args:
-        address: to whom.
+        address: the receiver.
 
     Raises:
-        SinkError: no address is known for the host.
+        SinkError: the host's address cannot be found.
     """
 
-    policy: Literal["every", "latest"] = "latest"
-    instant: bool = True
+    policy = "latest"
+    instant = True
 
     def __init__(self, address: Address) -> None:
         self.name = address.url
@@ -402,8 +376,10 @@ class UdpSinkBase(Sink):
         self._open = True
         try:
             known = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_DGRAM)
-        except OSError as error:
-            raise SinkError(f"no address is known for {address.host!r} in {address.url}: {error}") from error
+        except (OSError, UnicodeError) as error:
+            raise SinkError(
+                f"no address is known for {plain(address.host)} in {plain(address.url)}: {error}"
+            ) from error
         # `localhost` is ::1 first on many machines, but receivers of these protocols listen by IPv4.
         chosen = min(known, key=lambda entry: entry[0] != socket.AF_INET)
         self._target = chosen[4]
@@ -411,33 +387,60 @@ class UdpSinkBase(Sink):
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
 
-    def write(self, frame: Frame) -> None:
-        """Send one frame.
+    @abstractmethod
+    def encode(self, frame: Frame) -> bytes:
+        """The datagram of one frame."""
 
-        Raises:
-            SinkError: the sink is closed, or the frame is too large for a datagram.
-            InputError: there is more than one frame.
-        """
+    @override
+    def write(self, frame: Frame) -> None:
         if not self._open:
-            raise SinkError(f"cannot send to {self.name}: it is closed")
-        check_single(frame.observation)
-        data = self._packet(frame.observation, frame.params)
-        if len(data) > _LARGEST:
-            raise SinkError(f"a frame of {len(data)} bytes does not fit a datagram ({_LARGEST}) to {self.name}")
+            raise SinkError(f"cannot send to {plain(self.name)}: it is closed")
+        check_single(frame)
+        data = self.encode(frame)
+        if len(data) > _MAX_DATAGRAM:
+            raise SinkError(f"a frame of {len(data)} bytes does not fit a datagram ({_MAX_DATAGRAM}) to {self.name}")
         try:
             self._socket.sendto(data, self._target)
             self.sent += 1
         except OSError as error:
-            # A full buffer, a cable pulled out, nobody there: the next frame may find its way.
+            # A full buffer, a network that is down, nobody there: the next frame may arrive.
             if not self.lost:
                 _LOGGER.warning("%s: a frame was not sent (%s); further ones are only counted", self.name, error)
             self.lost += 1
 
+    @override
     def close(self) -> None:
-        """Close the socket."""
         self._open = False
         self._socket.close()
 
-    @abstractmethod
-    def _packet(self, observation: Observation, params: FlameParams) -> bytes:
-        """The datagram of one frame."""
+
+def check_single(frame: Frame) -> None:
+    """Refuse a frame that holds several.
+
+    Raises:
+        InputError: N > 1.
+    """
+    n = len(frame.observation)
+    if n != 1:
+        raise InputError(f"expected a single frame; got {n}: write them one by one")
+
+
+def arkit_scores(observation: Observation) -> NDArray[np.float32]:
+    """(52,) scores of a single frame in ARKit's order; tongueOut is 0 where it is not known. NaN without a face."""
+    scores: NDArray[np.float32] = reorder(observation.scores[0], MEDIAPIPE, ARKIT)
+    if not observation.found[0]:
+        scores[:] = np.nan
+    elif observation.tongue_out is not None:
+        scores[ARKIT.index("tongueOut")] = observation.tongue_out[0]
+    return scores
+
+
+def rotation(pose: NDArray[np.float32]) -> NDArray[np.float64] | None:
+    """(3, 3) of a single frame's axis-angle (1, 3); None where it is not known."""
+    return matrix(pose[0]) if np.isfinite(pose).all() else None
+
+
+def head_rotation(params: FlameParams) -> NDArray[np.float64] | None:
+    """(3, 3) rotation of a single frame's head, by the root and the neck; None where it is not known."""
+    root, neck = rotation(params.global_orient), rotation(params.neck_pose)
+    return None if root is None or neck is None else root @ neck

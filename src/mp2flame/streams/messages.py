@@ -1,4 +1,4 @@
-"""Our own stream: JSON objects (UDP, WebSocket) and binary frames (WebSocket); see docs/stream_protocol.md."""
+"""The messages of our own streams: JSON objects (UDP, WebSocket) and binary frames (WebSocket)."""
 
 from __future__ import annotations
 
@@ -12,36 +12,41 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import ARKIT, canonical_name
-from mp2flame.data import FlameParams, Observation
+from mp2flame.data import VECTORS, Frame, HeadLike
 from mp2flame.errors import FormatError
-from mp2flame.streams.packet import FacePacket, arkit_scores, checked_scores
-
-__all__ = ["binary_frame", "hello", "json_frame", "mesh", "parse_binary", "parse_hello", "parse_json", "parse_object"]
+from mp2flame.sources.face_packet import FacePacket, checked_scores
+from mp2flame.streams.base import arkit_scores
+from mp2flame.validation import check_array, check_number
 
 FORMAT: Final = "mp2flame-stream"
 VERSION: Final = 1
 
-_POSES: Final = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose", "translation")
 _FRAME: Final = struct.Struct("<4sBBHIId")
 _FRAME_MAGIC: Final = b"MP2F"
 _MESH: Final = struct.Struct("<4sBBHII")
 _MESH_MAGIC: Final = b"MP2M"
 _FOUND, _HEAD, _PARAMS, _VERTICES = 1, 2, 4, 8
-_COLORS = 1
-_FIXED = len(ARKIT) + 16 + 3 * len(_POSES)
-_FLAME: Final = len(ARKIT) + 3 * len(_POSES)
-"""Where the expression begins among a frame's numbers: scores, poses, expression, head."""
+_COLORS: Final = 1
+_MAX_NAMES: Final = 256
+# Where the expression begins among a frame's numbers: scores, vectors, expression, head.
+_EXPRESSION: Final = len(ARKIT) + 3 * len(VECTORS)
 _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
-def hello(n_expression: int, head: Mapping[str, object], *, encoding: str) -> str:
+def hello(n_expression: int, head: HeadLike, *, encoding: str) -> str:
     """The first message to a WebSocket client.
 
     Args:
         n_expression: E of the frames that follow.
-        head: what to say about the head: version, hash, numbers of vertices and faces.
+        head: the head that is driven.
         encoding: `binary` or `json`.
     """
+    about = {
+        "version": head.version,
+        "hash": head.hash,
+        "n_vertices": len(head.neutral_vertices),
+        "n_faces": len(head.faces),
+    }
     return json.dumps(
         {
             "type": "hello",
@@ -49,53 +54,48 @@ def hello(n_expression: int, head: Mapping[str, object], *, encoding: str) -> st
             "version": VERSION,
             "encoding": encoding,
             "names": ARKIT,
-            "poses": _POSES,
+            "poses": VECTORS,
             "n_expression": n_expression,
-            "head": dict(head),
+            "head": about,
         }
     )
 
 
-def _numbers(*arrays: NDArray[Any]) -> list[float]:
-    """Every number, rounded to six digits behind the point."""
-    numbers: list[float] = np.concatenate(arrays, axis=None, dtype=np.float64).round(6).tolist()
-    return numbers
-
-
-def json_frame(observation: Observation, params: FlameParams, sequence: int) -> str:
-    """A single frame as one JSON object on one line; what is not known is null."""
+def json_frame(frame: Frame, sequence: int) -> str:
+    """A single frame as one JSON object on one line, rounded to six decimals; what is not known is null."""
+    observation, params = frame.observation, frame.params
     head = observation.head_transform
-    known = bool(observation.found[0])
-    poses = [getattr(params, pose)[0] for pose in _POSES]
-    numbers = _numbers(arkit_scores(observation), *poses, params.expression[0], *([] if head is None else [head]))
-    n_scores, end = len(ARKIT), _FLAME + params.n_expression
+    found = bool(observation.found[0])
+    vectors = [getattr(params, name)[0] for name in VECTORS]
+    parts = [arkit_scores(observation), *vectors, params.expression[0], *([] if head is None else [head])]
+    numbers: list[float] = np.concatenate(parts, axis=None, dtype=np.float64).round(6).tolist()
+    n_scores, end = len(ARKIT), _EXPRESSION + params.n_expression
     flame = None
     if all(map(isfinite, numbers[n_scores:end])):
-        flame = {"expression": numbers[_FLAME:end]}
-        flame |= {pose: numbers[at : at + 3] for pose, at in zip(_POSES, range(n_scores, _FLAME, 3), strict=True)}
+        flame = {"expression": numbers[_EXPRESSION:end]}
+        flame |= {name: numbers[at : at + 3] for name, at in zip(VECTORS, range(n_scores, end, 3), strict=False)}
     return _ENCODER.encode(
         {
             "type": "frame",
             "version": VERSION,
             "sequence": sequence,
             "time": round(float(observation.time[0]), 6),
-            "found": known,
-            "scores": dict(zip(ARKIT, numbers, strict=False)) if known else None,
-            "head_transform": numbers[end:] if known and head is not None else None,
+            "found": found,
+            "scores": dict(zip(ARKIT, numbers, strict=False)) if found else None,
+            "head_transform": numbers[end:] if found and head is not None else None,
             "flame": flame,
         }
     )
 
 
-def binary_frame(
-    observation: Observation, params: FlameParams, sequence: int, vertices: NDArray[np.float32] | None = None
-) -> bytes:
+def binary_frame(frame: Frame, sequence: int, *, with_vertices: bool = False) -> bytes:
     """A single frame, little-endian; what is not known is NaN."""
+    observation, params = frame.observation, frame.params
+    vertices = frame.vertices if with_vertices else None
     head = observation.head_transform
     if head is None:
         head = np.full((1, 4, 4), np.nan, dtype=np.float32)
-    poses = [getattr(params, pose).ravel() for pose in _POSES]
-    flame = np.concatenate([*poses, params.expression.ravel()])
+    flame = np.concatenate([*(getattr(params, name).ravel() for name in VECTORS), params.expression.ravel()])
     flags = _FOUND * bool(observation.found[0]) | _HEAD * bool(np.isfinite(head).all())
     flags |= _PARAMS * bool(np.isfinite(flame).all()) | _VERTICES * (vertices is not None)
     n_vertices = 0 if vertices is None else len(vertices)
@@ -107,8 +107,9 @@ def binary_frame(
     return start + np.concatenate(numbers).astype("<f4").tobytes()
 
 
-def mesh(vertices: NDArray[np.float32], faces: NDArray[np.uint32], colors: NDArray[np.uint8] | None) -> bytes:
-    """The head at rest (V, 3), its faces (F, 3) and colours (V, 3), little-endian: the answer to a request for it."""
+def mesh(head: HeadLike) -> bytes:
+    """The neutral head (V, 3), its faces (F, 3) and colors (V, 3), little-endian: the answer to a request for it."""
+    vertices, faces, colors = head.neutral_vertices, head.faces, head.vertex_colors
     flags = 0 if colors is None else _COLORS
     start = _MESH.pack(_MESH_MAGIC, VERSION, flags, 0, len(vertices), len(faces))
     tail = b"" if colors is None else np.ascontiguousarray(colors, dtype=np.uint8).tobytes()
@@ -119,70 +120,56 @@ def parse_object(text: str) -> dict[str, Any]:
     """A JSON object.
 
     Raises:
-        FormatError: it is none.
+        FormatError: the text is none.
     """
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FormatError("no JSON object") from error
+        raise FormatError("the text is not JSON") from error
     if not isinstance(value, dict):
         raise FormatError(f"expected a JSON object; got {type(value).__name__}")
     return value
 
 
 def parse_hello(message: Mapping[str, Any]) -> tuple[str | None, ...]:
-    """The blendshapes' names, in the order of binary frames, of a hello; None for names that are not ARKit's.
+    """The blendshapes' names of a hello, in the order of binary frames; None for names that are not ARKit's.
 
     Raises:
-        FormatError: not a hello of this version, or no list of distinct names.
+        FormatError: not a hello of this version, or its names are not distinct.
     """
     if message.get("format") != FORMAT or message.get("version") != VERSION:
         raise FormatError(f"expected a hello of {FORMAT} version {VERSION}; got another server's")
     names = message.get("names")
-    if not isinstance(names, list) or not 0 < len(names) <= 256 or not all(isinstance(name, str) for name in names):
+    if not (isinstance(names, list) and len(names) <= _MAX_NAMES and all(isinstance(name, str) for name in names)):
         raise FormatError("a hello without a list of blendshape names")
-    known = [canonical_name(name) for name in names]
-    found = [name for name in known if name is not None]
-    if not found or len(set(found)) != len(found):
+    canonical = [canonical_name(name) for name in names]
+    known = [name for name in canonical if name is not None]
+    if not known or len(set(known)) != len(known):
         raise FormatError("a hello whose names are not distinct ARKit names")
-    return tuple(known)
-
-
-def _head(values: Sequence[float]) -> NDArray[np.float64]:
-    try:
-        transform = np.array(values, dtype=np.float64).reshape(4, 4)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise FormatError("a head_transform that is not 16 numbers") from error
-    if not (np.isfinite(transform).all() and np.abs(transform).max() < 1e6):
-        raise FormatError("a head_transform that is not finite")
-    return transform
-
-
-def _number(value: object, what: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < 1e12:
-        raise FormatError(f"a frame whose {what} is no number")
-    return float(value)
+    return tuple(canonical)
 
 
 def parse_json(message: Mapping[str, Any]) -> FacePacket:
     """A frame that came as JSON.
 
     Raises:
-        FormatError: something is missing or not what it should be.
+        FormatError: something is missing or has another form.
     """
     if message.get("type") != "frame" or message.get("version") != VERSION:
         raise FormatError(f"expected a frame of {FORMAT} version {VERSION}")
-    stamp = _number(message.get("time"), "time")
+    stamp = check_number("the frame's time", message.get("time"), at_least=-1e12, at_most=1e12, error=FormatError)
     if message.get("found") is not True:
         return FacePacket(found=False, stamp=stamp)
     scores, head = message.get("scores"), message.get("head_transform")
     if not isinstance(scores, dict):
         raise FormatError("a frame with a face and without scores")
-    named = ((canonical_name(name), _number(value, "score")) for name, value in scores.items())
+    named = (
+        (canonical_name(name), check_number("a score", value, error=FormatError)) for name, value in scores.items()
+    )
     known = checked_scores((name, value) for name, value in named if name is not None)
     if not known:
         raise FormatError("a frame whose scores have no ARKit name")
-    return FacePacket(scores=known, head=None if head is None else _head(head), stamp=stamp)
+    return FacePacket(scores=known, head=None if head is None else _parse_head(head), stamp=stamp)
 
 
 def parse_binary(data: bytes, names: Sequence[str | None]) -> FacePacket:
@@ -195,15 +182,22 @@ def parse_binary(data: bytes, names: Sequence[str | None]) -> FacePacket:
         raise FormatError(f"a binary frame of {len(data)} bytes")
     magic, version, flags, n_expression, _, n_vertices, stamp = _FRAME.unpack_from(data)
     n_scores = len(names)
-    expected = _FRAME.size + 4 * (_FIXED - len(ARKIT) + n_scores + n_expression + 3 * n_vertices)
+    expected = _FRAME.size + 4 * (n_scores + 16 + 3 * len(VECTORS) + n_expression + 3 * n_vertices)
     if magic != _FRAME_MAGIC or version != VERSION or len(data) != expected:
-        raise FormatError("no binary frame of this version, or one whose length does not fit its numbers")
-    if not (np.isfinite(stamp) and abs(stamp) < 1e12):
+        raise FormatError("not a binary frame of this version, or one whose length does not fit its numbers")
+    if not (isfinite(stamp) and abs(stamp) < 1e12):
         raise FormatError("a binary frame whose time is not finite")
     if not flags & _FOUND:
         return FacePacket(found=False, stamp=stamp)
     numbers = np.frombuffer(data, dtype="<f4", count=n_scores + 16, offset=_FRAME.size)
     values = numbers[:n_scores].tolist()
     scores = checked_scores((name, value) for name, value in zip(names, values, strict=True) if name is not None)
-    head = _head(numbers[n_scores:].tolist()) if flags & _HEAD else None
+    head = _parse_head(numbers[n_scores:]) if flags & _HEAD else None
     return FacePacket(scores=scores, head=head, stamp=stamp)
+
+
+def _parse_head(values: Any) -> NDArray[np.float64]:
+    head = check_array("head_transform", values, (16,), np.float64, finite=True, error=FormatError).reshape(4, 4)
+    if np.abs(head).max() >= 1e6:
+        raise FormatError("a head_transform that is out of range")
+    return head

@@ -1,26 +1,27 @@
-"""One JSON object a frame over UDP: the simplest thing to receive in any language."""
+"""One JSON object a frame over UDP: the simplest stream to receive in any language."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing_extensions import override
 
-from mp2flame.data import FlameParams, HeadLike, Observation
-from mp2flame.streams.base import UdpSinkBase, parse_address
+from mp2flame.data import Frame, HeadLike
+from mp2flame.streams.base import DatagramSink, parse_address
 from mp2flame.streams.messages import json_frame
 
 
-class UdpSink(UdpSinkBase):
-    """Sends frames as JSON; docs/stream_protocol.md describes the object."""
+class UdpSink(DatagramSink):
+    """Sends frames as JSON; the documentation of the stream formats describes the object."""
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadLike, **options: Any) -> UdpSink:  # noqa: ARG003 - a frame says nothing of the head
+    def from_url(cls, url: str, *, head: HeadLike | None = None) -> UdpSink:  # noqa: ARG003 - a frame does not describe the head
         """Send to `udp://HOST:PORT`.
 
         Raises:
             InputError: the address has another form.
-            SinkError: no address is known for the host.
+            SinkError: the host's address cannot be found.
         """
-        return cls(parse_address(url, host_needed=True), **options)
+        return cls(parse_address(url, host_needed=True))
 
-    def _packet(self, observation: Observation, params: FlameParams) -> bytes:
-        return json_frame(observation, params, self.sent + self.lost).encode()
+    @override
+    def encode(self, frame: Frame) -> bytes:
+        return json_frame(frame, self.sent + self.lost).encode()

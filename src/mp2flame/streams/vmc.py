@@ -1,4 +1,8 @@
-"""The Virtual Motion Capture protocol, for VRM avatars in VSeeFace, Warudo, Unity and Blender."""
+"""The Virtual Motion Capture protocol: OSC messages over UDP; VSeeFace, VMagicMirror, Warudo, Unity, Blender.
+
+Messages are built with python-osc, but read here: its reader follows an element of negative length in a bundle for
+ever, completes numbers that are cut off, and logs unknown content to the root logger.
+"""
 
 from __future__ import annotations
 
@@ -10,10 +14,21 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from mp2flame.blendshapes import ARKIT, canonical_name
-from mp2flame.errors import FormatError, MissingExtraError
-from mp2flame.streams.packet import FacePacket, checked_scores, head_transform
+from mp2flame.data import Frame, HeadLike
+from mp2flame.errors import FormatError, InputError, MissingExtraError, plain
+from mp2flame.sources.face_packet import FacePacket, checked_scores, head_transform
+from mp2flame.streams.base import (
+    Address,
+    DatagramSink,
+    DatagramSource,
+    arkit_scores,
+    head_rotation,
+    parse_address,
+    rotation,
+)
 from mp2flame.streams.rotation_conventions import matrix_from_unity, unity_from_matrix
 
 try:
@@ -21,10 +36,6 @@ try:
     from pythonosc.osc_message_builder import OscMessageBuilder
 except ImportError as error:
     raise MissingExtraError("python-osc", "stream", "send and receive VMC") from error
-from mp2flame.data import FlameParams, HeadLike, Observation
-from mp2flame.errors import InputError
-from mp2flame.streams.base import Address, UdpSinkBase, UdpSource, parse_address
-from mp2flame.streams.packet import arkit_scores, head_rotation, rotation
 
 DEFAULT_PORT: Final = 39539
 """Where receivers of a performance listen."""
@@ -32,8 +43,9 @@ DEFAULT_PORT: Final = 39539
 CASES: Final = ("camel", "pascal")
 """`browInnerUp` as ARKit and MediaPipe write it, or `BrowInnerUp` as many VRM models name their clips."""
 
-_BUNDLE = b"#bundle\0"
-_DEEPEST = 4
+_BONES: Final = ("head", "jaw", "eyes")
+_BUNDLE: Final = b"#bundle\0"
+_MAX_DEPTH: Final = 4
 _OK, _TIME, _BONE = "/VMC/Ext/OK", "/VMC/Ext/T", "/VMC/Ext/Bone/Pos"
 _VALUE, _APPLY = "/VMC/Ext/Blend/Val", "/VMC/Ext/Blend/Apply"
 # Addresses that are read, and the argument types that they may have.
@@ -48,7 +60,7 @@ _NUMBERS: Final = {kind: struct.Struct(f">{kind}") for kind in "ifd"}
 
 
 def cased(name: str, case: str) -> str:
-    """A blendshape's name in this casing."""
+    """A blendshape's name in one of `CASES`."""
     return name[0].upper() + name[1:] if case == "pascal" else name
 
 
@@ -60,13 +72,9 @@ def _message(address: str, *arguments: tuple[str, Any]) -> Any:
 
 
 def bundle(
-    time: float,
-    scores: Sequence[float] | None,
-    bones: Mapping[str, NDArray[np.float64]],
-    *,
-    case: str = "camel",
+    time: float, scores: Sequence[float] | None, bones: Mapping[str, NDArray[np.float64]], *, case: str = "camel"
 ) -> bytes:
-    """One frame as one OSC bundle: OK, T, the bones, each blendshape's value, Apply.
+    """One frame as one OSC bundle: OK, T, the bones, the value of each blendshape, Apply.
 
     Args:
         time: seconds.
@@ -85,17 +93,17 @@ def bundle(
         for name, score in zip(ARKIT, scores, strict=True):
             frame.add_content(_message(_VALUE, ("s", cased(name, case)), ("f", float(score))))
         frame.add_content(_message(_APPLY))
-    built: bytes = frame.build().dgram
-    return built
+    data: bytes = frame.build().dgram
+    return data
 
 
 def _messages(data: bytes, depth: int = 0) -> Iterator[bytes]:
-    """The messages of a packet, bundles taken apart."""
+    """The messages of a packet, taken out of their bundles."""
     if data.startswith(b"/"):
         yield data
         return
-    if not data.startswith(_BUNDLE) or len(data) < 16 or depth == _DEEPEST:
-        raise FormatError("no OSC packet, or bundles within bundles beyond reason")
+    if not data.startswith(_BUNDLE) or len(data) < 16 or depth == _MAX_DEPTH:
+        raise FormatError(f"not an OSC packet, or bundles nested deeper than {_MAX_DEPTH}")
     place = 16
     while place < len(data):
         size = struct.unpack_from(">i", data, place)[0] if place + 4 <= len(data) else 0
@@ -105,32 +113,32 @@ def _messages(data: bytes, depth: int = 0) -> Iterator[bytes]:
         place += 4 + size
 
 
-def _string(data: bytes, place: int) -> tuple[str, int]:
-    """A text that ends with a zero byte and is filled up to a multiple of four, and the place behind it."""
+def _read_text(data: bytes, place: int) -> tuple[str, int]:
+    """A text that ends with a zero byte and is padded to a multiple of four, and the place after it."""
     end = data.find(b"\0", place)
-    behind = (end // 4 + 1) * 4
-    if end < 0 or behind > len(data):
+    after = (end // 4 + 1) * 4
+    if end < 0 or after > len(data):
         raise FormatError("an OSC message that is cut off within a text")
     try:
-        return data[place:end].decode(), behind
+        return data[place:end].decode(), after
     except UnicodeDecodeError as error:
-        raise FormatError("an OSC message with a text that is no UTF-8") from error
+        raise FormatError("an OSC message with a text that is not UTF-8") from error
 
 
-def _read(data: bytes) -> tuple[str, list[Any]] | None:
+def _read_message(data: bytes) -> tuple[str, list[Any]] | None:
     """Address and arguments of a message; None for an address of VMC that is not needed here."""
-    address, place = _string(data, 0)
+    address, place = _read_text(data, 0)
     if address not in _READ:
         if not address.startswith("/VMC/"):
-            raise FormatError(f"an OSC message for {address[:40]!r}, which is not VMC")
+            raise FormatError(f"an OSC message for {plain(repr(address), 40)}, which is not VMC")
         return None
-    tags, place = _string(data, place) if place < len(data) else ("", place)
+    tags, place = _read_text(data, place) if place < len(data) else ("", place)
     if not _READ[address].fullmatch(tags):
         raise FormatError(f"a {address} message with other arguments than it should have")
     arguments: list[Any] = []
     for tag in tags[1:]:
         if tag == "s":
-            text, place = _string(data, place)
+            text, place = _read_text(data, place)
             arguments.append(text)
             continue
         number = _NUMBERS[tag]
@@ -145,10 +153,10 @@ def _read(data: bytes) -> tuple[str, list[Any]] | None:
     return address, arguments
 
 
-class VmcListener:
-    """Puts frames together: blendshapes stay as they are until a message changes them, Apply ends a frame.
+class VmcDecoder:
+    """Assembles frames: blendshapes keep their values until a message changes them; Apply completes a frame.
 
-    What it holds is bounded: 52 scores and two bones.
+    Its memory is bounded: 52 scores and two bones.
     """
 
     def __init__(self) -> None:
@@ -157,102 +165,79 @@ class VmcListener:
         self._tracking = True
         self._stamp: float | None = None
 
-    def take(self, data: bytes) -> FacePacket | None:
-        """Read one packet; a face if it ends a frame or says that none is tracked.
+    def decode(self, data: bytes) -> FacePacket | None:
+        """Read one packet; a face if it completes a frame or says that no face is tracked.
 
         Raises:
-            FormatError: no VMC packet; nothing of it was taken.
+            FormatError: not a VMC packet; nothing of it is kept.
         """
-        # All of it is read before any of it counts.
-        messages = [message for part in _messages(data) if (message := _read(part)) is not None]
-        changes = _Changes()
+        # All of it is read before any of it is kept.
+        messages = [message for part in _messages(data) if (message := _read_message(part)) is not None]
+        named: list[tuple[str, float]] = []
+        bones: dict[str, NDArray[np.float64]] = {}
+        tracking: bool | None = None
         for address, arguments in messages:
-            changes.add(address, arguments)
-        self._scores |= checked_scores(changes.scores.items())
-        self._bones |= changes.bones
-        self._stamp = changes.stamp if changes.stamp is not None else self._stamp
-        if changes.tracking is not None:
-            self._tracking = changes.tracking
-        if changes.tracking is False:
+            if address == _VALUE:
+                name = canonical_name(arguments[0])
+                if name is not None and name != "_neutral":
+                    named.append((name, float(arguments[1])))
+            elif address == _BONE and arguments[0] in ("Head", "Neck"):
+                bones[arguments[0]] = _bone_rotation(arguments[0], arguments[4:])
+            elif address == _OK and len(arguments) == 4:
+                tracking = arguments[3] != 0
+        self._scores |= checked_scores(named)
+        self._bones |= bones
+        self._stamp = next((float(arguments[0]) for address, arguments in messages if address == _TIME), self._stamp)
+        self._tracking = self._tracking if tracking is None else tracking
+        if tracking is False:
             return FacePacket(found=False, stamp=self._stamp)
-        if not (changes.applied and self._scores):
+        if not (self._scores and any(address == _APPLY for address, _ in messages)):
             return None
-        return FacePacket(found=self._tracking, scores=dict(self._scores), head=self._head(), stamp=self._stamp)
-
-    def _head(self) -> NDArray[np.float64] | None:
-        if not self._bones:
-            return None
-        neck, head = self._bones.get("Neck", np.eye(3)), self._bones.get("Head", np.eye(3))
-        return head_transform(neck @ head)
+        head = None
+        if self._bones:
+            head = head_transform(self._bones.get("Neck", np.eye(3)) @ self._bones.get("Head", np.eye(3)))
+        return FacePacket(found=self._tracking, scores=dict(self._scores), head=head, stamp=self._stamp)
 
 
-class _Changes:
-    """What the messages of one packet change."""
-
-    def __init__(self) -> None:
-        self.scores: dict[str, float] = {}
-        self.bones: dict[str, NDArray[np.float64]] = {}
-        self.stamp: float | None = None
-        self.tracking: bool | None = None
-        self.applied = False
-
-    def add(self, address: str, arguments: list[Any]) -> None:
-        if address == _VALUE:
-            name = canonical_name(arguments[0])
-            if name is not None and name != "_neutral":
-                self.scores[name] = float(arguments[1])
-        elif address == _BONE:
-            self._add_bone(arguments[0], np.array(arguments[4:]))
-        elif address == _TIME:
-            self.stamp = float(arguments[0])
-        elif address == _OK and len(arguments) == 4:
-            self.tracking = arguments[3] != 0
-        elif address == _APPLY:
-            self.applied = True
-
-    def _add_bone(self, bone: str, quaternion: NDArray[np.float64]) -> None:
-        if bone not in ("Head", "Neck"):
-            return
-        if not 0.5 < np.linalg.norm(quaternion) < 2.0:
-            raise FormatError(f"a {bone} bone whose quaternion is not of unit length")
-        self.bones[bone] = matrix_from_unity(quaternion)
+def _bone_rotation(bone: str, quaternion: Sequence[float]) -> NDArray[np.float64]:
+    if not 0.5 < np.linalg.norm(quaternion) < 2.0:
+        raise FormatError(f"a {bone} bone whose quaternion is not of unit length")
+    return matrix_from_unity(quaternion)
 
 
-class VmcSource(UdpSource):
+class VmcSource(DatagramSource):
     """Frames of a performer that sends ARKit's blendshapes ("Perfect Sync"); VRM's own presets are not read.
 
     Args:
         address: where to listen.
     """
 
-    largest = 16384
+    max_bytes = 16384
 
     def __init__(self, address: Address) -> None:
-        self._listener = VmcListener()
+        self._decoder = VmcDecoder()
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, spec: str) -> VmcSource:
-        """Listen on `vmc://[HOST]:[PORT]`, port 39539 if none is given.
+    def from_url(cls, url: str) -> VmcSource:
+        """Listen on `vmc://[HOST]:[PORT]`, by default on port 39539.
 
         Raises:
             InputError: the address has another form.
             SourceError: the port cannot be listened on.
         """
-        return cls(parse_address(spec, port=DEFAULT_PORT))
+        return cls(parse_address(url, port=DEFAULT_PORT))
 
+    @override
     def _decode(self, data: bytes) -> FacePacket | None:
-        return self._listener.take(data)
+        return self._decoder.decode(data)
 
 
-_BONES = ("head", "jaw", "eyes")
-
-
-class VmcSink(UdpSinkBase):
+class VmcSink(DatagramSink):
     """Sends ARKit's blendshapes and bones, one OSC bundle a frame.
 
-    Avatars with all of ARKit's blendshapes move jaw and eyes by these, and would move them twice by bones as well;
-    so only the head's bone is sent unless others are asked for.
+    Avatars with all of ARKit's blendshapes move jaw and eyes by these, and would move them twice by bones as well.
+    Therefore only the head's bone is sent by default.
 
     Args:
         address: the receiver.
@@ -261,40 +246,40 @@ class VmcSink(UdpSinkBase):
 
     Raises:
         InputError: there is no such casing or bone.
-        SinkError: no address is known for the host.
+        SinkError: the host's address cannot be found.
     """
 
-    def __init__(self, address: Address, *, case: str = "camel", bones: tuple[str, ...] = ("head",)) -> None:
+    def __init__(self, address: Address, *, case: str = "camel", bones: Sequence[str] = ("head",)) -> None:
         if case not in CASES:
-            raise InputError(f"expected case among {', '.join(CASES)}; got {case!r}")
+            raise InputError(f"expected case among {', '.join(CASES)}; got {plain(case)}")
         unknown = [bone for bone in bones if bone not in _BONES]
         if unknown:
-            raise InputError(f"expected bones among {', '.join(_BONES)}; got {', '.join(unknown)}")
+            raise InputError(f"expected bones among {', '.join(_BONES)}; got {plain(', '.join(unknown))}")
         self._case = case
-        self._bones = bones
+        self._bones = tuple(bones)
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadLike, **options: Any) -> VmcSink:  # noqa: ARG003 - the receiver has its own head
-        """Send to `vmc://HOST[:PORT][?case=camel|pascal&bones=head,jaw,eyes]`, port 39539 if none is given.
+    def from_url(cls, url: str, *, head: HeadLike | None = None) -> VmcSink:  # noqa: ARG003 - the receiver has its own head
+        """Send to `vmc://HOST[:PORT][?case=camel|pascal&bones=head,jaw,eyes]`, by default to port 39539.
 
         Raises:
             InputError: the address has another form.
-            SinkError: no address is known for the host.
+            SinkError: the host's address cannot be found.
         """
         address = parse_address(url, port=DEFAULT_PORT, settings=("case", "bones"), host_needed=True)
         bones = tuple(filter(None, address.text("bones", "head").split(",")))
-        return cls(address, case=address.choice("case", CASES, "camel"), bones=bones, **options)
+        return cls(address, case=address.choice("case", CASES, "camel"), bones=bones)
 
-    def _packet(self, observation: Observation, params: FlameParams) -> bytes:
-        scores = arkit_scores(observation).tolist() if observation.found[0] else None
-        return bundle(float(observation.time[0]), scores, self._rotations(params), case=self._case)
-
-    def _rotations(self, params: FlameParams) -> dict[str, NDArray[np.float64]]:
-        wanted = {
+    @override
+    def encode(self, frame: Frame) -> bytes:
+        params = frame.params
+        rotations = {
             "Head": head_rotation(params) if "head" in self._bones else None,
             "Jaw": rotation(params.jaw_pose) if "jaw" in self._bones else None,
             "LeftEye": rotation(params.leye_pose) if "eyes" in self._bones else None,
             "RightEye": rotation(params.reye_pose) if "eyes" in self._bones else None,
         }
-        return {bone: turn for bone, turn in wanted.items() if turn is not None}
+        known = {bone: turn for bone, turn in rotations.items() if turn is not None}
+        scores = arkit_scores(frame.observation).tolist() if frame.observation.found[0] else None
+        return bundle(float(frame.observation.time[0]), scores, known, case=self._case)

@@ -108,7 +108,7 @@ class Studio:
         self._renderer.set_lights(*view.lights)
         self._renderer.set_background(view.background)
         target = self._middle + np.array([*view.offset, 0.0])
-        self._renderer.look(target, distance=view.distance, yaw=view.yaw, pitch=view.pitch, roll=view.roll)
+        self._renderer.set_camera(target, distance=view.distance, yaw=view.yaw, pitch=view.pitch, roll=view.roll)
         colors, self._put_on = self._put_on, None
         return self._renderer.render(vertices, colors)
 

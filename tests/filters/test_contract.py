@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mp2flame.data import FlameParams, concatenate
+from mp2flame.data import VECTORS, FlameParams, concatenate
 from mp2flame.errors import InputError
 from mp2flame.filters import Chain, Filter, Hold, Limits, OneEuro, default_filters
 
 _E = 7
-_FIELDS = ("expression", "jaw_pose", "neck_pose", "global_orient", "leye_pose", "reye_pose", "translation")
+_FIELDS = ("expression", *VECTORS)
 
 
 FILTERS: dict[str, Callable[[], Filter]] = {
