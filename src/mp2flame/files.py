@@ -57,12 +57,19 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
     kind = _kind(path, path)
     if folder and kind not in (None, stat.S_IFDIR):
         raise InputError(f"cannot write the folder {path}: there is a file of that name")
-    if not folder and kind == stat.S_IFDIR:
-        raise InputError(f"cannot write {path}: it is a folder; expected the name of a file")
+    if not folder:
+        _refuse_special(path, kind)
     probe = _temporary_name(path if not (folder and kind == stat.S_IFDIR) else path / "probe")
     with write_errors(path, "nothing was written"):
         probe.touch(exist_ok=False)
         probe.unlink()
+
+
+def _refuse_special(path: Path, kind: int | None) -> None:
+    """Refuse an existing target that is no file: a rename would replace a device such as `/dev/null`."""
+    if kind not in (None, stat.S_IFREG):
+        other = "folder" if kind == stat.S_IFDIR else "pipe, device or socket"
+        raise InputError(f"cannot write {path}: it is a {other}; expected the name of a file")
 
 
 def _kind(path: Path, named: Path) -> int | None:
@@ -223,8 +230,7 @@ class AtomicFile(_Atomic):
     def __init__(self, path: Path) -> None:
         if _kind(path.parent, path) != stat.S_IFDIR:
             raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
-        if _kind(path, path) == stat.S_IFDIR:
-            raise InputError(f"cannot write {path}: it is a folder; expected the name of a file")
+        _refuse_special(path, _kind(path, path))
         super().__init__(path)
         with write_errors(path, "nothing was written"):
             self.temporary.touch(exist_ok=False)

@@ -186,6 +186,15 @@ def test_two_sinks_never_write_one_recording(path: Path) -> None:
     assert [round(seen.time[0] * 29.97) for seen, _ in read_recording(path)] == [0, 2]
     record(path, [frame(3)])
     assert [round(seen.time[0] * 29.97) for seen, _ in read_recording(path)] == [3]
+
+
+def test_a_recording_that_was_replaced_meanwhile_is_not_lost_in_silence(path: Path) -> None:
+    writer = RecordingSink(path)
+    writer.append(*frame(0))
+    path.with_name("other").write_bytes(b"")
+    path.with_name("other").replace(path)
+    with pytest.raises(SinkError, match="removed or replaced while it was written: its 1 frames are lost"):
+        writer.close()
     assert list(path.parent.iterdir()) == [path]
 
 

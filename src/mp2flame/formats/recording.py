@@ -10,11 +10,11 @@ import base64
 import binascii
 import json
 import os
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,6 @@ VERSION: Final = 1
 _LONGEST_LINE: Final = 1 << 20
 """A line of this package has some 12 kB; a longer one belongs to another kind of file."""
 _FIELDS: Final = ("expression", *FILE_VECTORS)
-_Number = TypeVar("_Number", np.float32, np.int64)
 
 # --- reading ---------------------------------------------------------------------------------------------------------
 
@@ -175,12 +174,6 @@ def _object(line: bytes) -> dict[str, Any]:
     return value
 
 
-def _array(holder: Mapping[str, Any], name: str, *shape: int | str, dtype: type[_Number]) -> NDArray[_Number] | None:
-    """The numbers under a name; None where there are none."""
-    value = holder.get(name)
-    return None if value is None else check_array(name, value, shape, dtype)
-
-
 def _read_header(line: bytes, path: Path) -> RecordingHeader:
     if not line or (b"mp2flame" in line[:40] and not line.endswith(b"\n") and len(line) < _LONGEST_LINE):
         raise _no_frames(path)
@@ -194,13 +187,13 @@ def _read_header(line: bytes, path: Path) -> RecordingHeader:
         unknown = sorted(set(names) - set(MEDIAPIPE))
         if unknown or len(set(names)) != len(names):
             raise InputError(f"expected distinct MediaPipe blendshape names; got {', '.join(unknown) or 'some twice'}")
-        head = header.get("head") or {}
+        head, size, shape = header.get("head") or {}, header.get("image_size"), header.get("shape")
         return RecordingHeader(
             scores=tuple(names),
             head_version=str(head.get("version", "unknown")),
             head_hash=str(head.get("hash", "")),
-            image_size=_array(header, "image_size", 2, dtype=np.int64),
-            shape=_array(header, "shape", "S", dtype=np.float32),
+            image_size=None if size is None else check_array("image_size", size, (2,), np.int64),
+            shape=None if shape is None else check_array("shape", shape, ("S",), np.float32),
         )
     except (InputError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise FormatError(f"{path} is not a recording that can be read: {plain(error)}") from error
@@ -221,17 +214,16 @@ def _read_frame(line: dict[str, Any], header: RecordingHeader) -> tuple[Observat
     if not isinstance(found, bool):
         raise InputError(f"expected found to be true or false; got {found!r}")
     # A size of its own stands in a line only where it is not the header's.
-    size = _array(line, "image_size", 2, dtype=np.int64)
-    size = header.image_size if size is None else size
+    size = line.get("image_size", header.image_size)
     if found:
         scores = check_array("scores", line.get("scores"), (len(header.scores),), np.float32)  # type: ignore[arg-type]
-        transform = _array(line, "head_transform", 16, dtype=np.float32)
+        transform = line.get("head_transform")
         observation = Observation(
             time=time,
             found=[found],
             scores=reorder(scores[None], header.scores, MEDIAPIPE),
             landmarks=None if line.get("landmarks") is None else _landmarks(line["landmarks"]),
-            head_transform=None if transform is None else transform.reshape(1, 4, 4),
+            head_transform=None if transform is None else np.reshape(transform, (1, 4, 4)),
             image_size=size,
         )
     else:
@@ -273,8 +265,7 @@ class RecordingSink(Sink):
         self._temporary = AtomicFile(self.path)
         try:
             with write_errors(self.path, "nothing was written"):
-                with suppress(FileNotFoundError), self.path.open("rb") as file:
-                    _lock(file, self.path)
+                self._refuse_if_locked()
                 # Unbuffered: a line is the system's as soon as `write` returns, whatever becomes of this process.
                 self._file = self._temporary.temporary.open("r+b", buffering=0)
                 _lock(self._file, self.path)
@@ -311,9 +302,14 @@ class RecordingSink(Sink):
     def close(self) -> None:
         if self._file.closed:
             return
+        status = os.fstat(self._file.fileno())
         self.abort()
         if self.n_frames == 0:
             raise SinkError(f"{self.path} was not made: there was no frame to write")
+        if not self.path.exists() or not os.path.samestat(status, self.path.stat()):
+            raise SinkError(
+                f"{self.path} was removed or replaced while it was written: its {self.n_frames} frames are lost"
+            )
 
     @override
     def abort(self) -> None:
@@ -321,33 +317,17 @@ class RecordingSink(Sink):
         self._temporary.discard()
 
     def _take_name(self) -> None:
-        """Give the recording its final name, unless another process has just done so with its own."""
         try:
             with write_errors(self.path, "nothing was written"):
-                while not self._named():
-                    pass
+                self._refuse_if_locked()
+                self._temporary.publish()
         except SinkError:
             self.abort()
             raise
 
-    def _named(self) -> bool:
-        """Try to rename; False where the name has changed hands meanwhile."""
-        try:
-            with self.path.open("rb") as old:
-                _lock(old, self.path)
-                if not os.path.samestat(os.fstat(old.fileno()), self.path.stat()):
-                    return False
-                self._temporary.publish()
-        except FileNotFoundError:
-            try:
-                # Unlike a rename, a link never replaces what has appeared meanwhile.
-                os.link(self._temporary.temporary, self.path)
-            except FileExistsError:
-                return False
-            except OSError:
-                self._temporary.publish()  # A file system without links.
-            self._temporary.discard()
-        return True
+    def _refuse_if_locked(self) -> None:
+        with suppress(FileNotFoundError), self.path.open("rb") as file:
+            _lock(file, self.path)
 
     def _header(self, shape: NDArray[np.float32] | None) -> str:
         header: dict[str, Any] = {

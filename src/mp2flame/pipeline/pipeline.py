@@ -27,7 +27,7 @@ from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import BlendshapeMapping, HeadPoseTarget, Person, check_compatible, load_mapping
 from mp2flame.pipeline.neutral import TimedObservation, load_neutral, take_neutral_prefix
 from mp2flame.pipeline.timing import StageTiming, Stopwatch, low_latency_interpreter
-from mp2flame.pipeline.workers import BoundedQueue, SinkWorker, make_worker
+from mp2flame.pipeline.workers import BoundedQueue, InlineSink, make_worker
 from mp2flame.sinks import Sink, open_sinks
 from mp2flame.sources import Source, open_source
 
@@ -105,7 +105,7 @@ class Pipeline:
         self._take_neutral = neutral == "auto"
         self._on_frame = on_frame
         self._stopping = threading.Event()
-        self._workers: list[SinkWorker] = []
+        self._workers: list[InlineSink] = []
         self._lock = threading.Lock()
         self._sinks = list(sinks)
         self._queue: BoundedQueue[TimedObservation] = BoundedQueue(
@@ -120,11 +120,11 @@ class Pipeline:
         """Frames lost so far by place: `source` (live only), and each open sink by its name."""
         return self._dropped(self._open_workers())
 
-    def _open_workers(self) -> list[SinkWorker]:
+    def _open_workers(self) -> list[InlineSink]:
         with self._lock:
             return list(self._workers)
 
-    def _dropped(self, workers: Sequence[SinkWorker]) -> dict[str, int]:
+    def _dropped(self, workers: Sequence[InlineSink]) -> dict[str, int]:
         dropped = {"source": self._queue.dropped} if self.source.live else {}
         return dropped | {worker.name: worker.dropped for worker in workers}
 
@@ -154,7 +154,7 @@ class Pipeline:
             if worker.error is not None:
                 raise worker.error
 
-    def _remove(self, sink: Sink) -> list[SinkWorker]:
+    def _remove(self, sink: Sink) -> list[InlineSink]:
         """Take the workers of a sink out, from whichever thread comes first."""
         with self._lock:
             removed = [worker for worker in self._workers if worker.sink is sink]
@@ -181,7 +181,7 @@ class Pipeline:
         reader = threading.Thread(target=self._read, name="mp2flame-source", daemon=True)
         reader.start()
         neutral_taken = interrupted = completed = False
-        workers: list[SinkWorker] = []
+        workers: list[InlineSink] = []
         try:
             items: Iterable[TimedObservation] = self._queue
             # Beside a detector that uses every core, threads of matrix products wait for each other.
@@ -292,17 +292,17 @@ class Pipeline:
                 self.stopwatch.add(stage, seconds / len(batch))
             yield Frame(seen, one, None if vertices is None else vertices[row], arrival)
 
-    def _drop_failed(self, worker: SinkWorker) -> None:
+    def _drop_failed(self, worker: InlineSink) -> None:
         """A network sink that failed gives a warning; a file sink that failed ends the run."""
         if worker.sink.policy == "every":
             self._stopping.set()
         elif self._remove(worker.sink):
             self._warn(worker)
 
-    def _warn(self, worker: SinkWorker) -> None:
+    def _warn(self, worker: InlineSink) -> None:
         self._warnings.append(f"the output {worker.name} stopped: {worker.error}")
 
-    def _finish(self, reader: threading.Thread, *, failed: bool) -> list[SinkWorker]:
+    def _finish(self, reader: threading.Thread, *, failed: bool) -> list[InlineSink]:
         with self._lock:
             workers, self._workers = self._workers, []
         for worker in workers:
@@ -315,7 +315,7 @@ class Pipeline:
             reader.join(timeout=5.0)
         return workers
 
-    def _raise_first_error(self, workers: Sequence[SinkWorker], *, interrupted: bool) -> None:
+    def _raise_first_error(self, workers: Sequence[InlineSink], *, interrupted: bool) -> None:
         failed = [worker for worker in workers if worker.error is not None and worker.sink.policy == "every"]
         for worker in workers:
             if worker.error is not None and worker not in failed:

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final, Generic, TypeVar
 
 from typing_extensions import override
@@ -76,8 +75,8 @@ class BoundedQueue(Generic[_Item]):
             yield item
 
 
-class SinkWorker(ABC):
-    """Writes, closes and aborts one sink, and keeps the first error of it.
+class InlineSink:
+    """A sink that is written in the thread of the pipeline.
 
     Args:
         sink: where the frames go.
@@ -89,8 +88,11 @@ class SinkWorker(ABC):
         self.sink = sink
         self.name = name
         self.error: Exception | None = None
+        """The first error of the sink, which is aborted then and gets no more frames."""
         self.written = 0
         self._stopwatch = stopwatch
+        self._open = True
+        self._lock = threading.Lock()
 
     @property
     def early(self) -> bool:
@@ -98,21 +100,26 @@ class SinkWorker(ABC):
         return self.sink.instant and not self.sink.needs_vertices
 
     @property
-    @abstractmethod
     def dropped(self) -> int:
         """Frames that were replaced by newer ones or found no place."""
+        return 0
 
-    @abstractmethod
     def put(self, frame: Frame) -> None:
-        """Give the sink a frame; one that failed or has ended takes nothing."""
+        """Write a frame; a sink that failed or is closed takes nothing."""
+        with self._lock:
+            if self._open:
+                self._guard(lambda: self._write(frame))
 
-    @abstractmethod
     def finish(self, *, failed: bool = False) -> None:
         """Write what waits and close the sink.
 
         Args:
-            failed: the run has failed, which a sink without a single frame must not complain about: abort it.
+            failed: the run has failed, so a sink without a single frame is aborted, and does not complain about that.
         """
+        with self._lock:
+            if self._open:
+                self._guard(self.sink.abort if failed and not self.written else self.sink.close)
+                self._open = False
 
     def _write(self, frame: Frame) -> None:
         started = time.perf_counter()
@@ -122,55 +129,19 @@ class SinkWorker(ABC):
         self._stopwatch.add(self.name, ended - started)
         self._stopwatch.add(f"arrival to {self.name}", ended - frame.arrival)
 
-    def _close(self, *, failed: bool) -> None:
-        if failed and self.written == 0:
-            self.sink.abort()
-        else:
-            self.sink.close()
-
-    def _fail(self, error: Exception) -> None:
-        self.error = error
+    def _guard(self, action: Callable[[], None]) -> None:
         try:
-            self.sink.abort()
-        except Exception as second:  # noqa: BLE001 - the first error is the one to report
-            error.__context__ = second
-
-
-class InlineSink(SinkWorker):
-    """Writes at once, in the thread that calls `put`."""
-
-    dropped = 0
-
-    def __init__(self, sink: Sink, name: str, stopwatch: Stopwatch) -> None:
-        super().__init__(sink, name, stopwatch)
-        self._open = True
-        self._lock = threading.Lock()
-
-    @override
-    def put(self, frame: Frame) -> None:
-        with self._lock:
-            if not self._open:
-                return
+            action()
+        except Exception as error:  # noqa: BLE001 - reported by the pipeline
+            self.error, self._open = error, False
             try:
-                self._write(frame)
-            except Exception as error:  # noqa: BLE001 - reported by the pipeline
-                self._open = False
-                self._fail(error)
-
-    @override
-    def finish(self, *, failed: bool = False) -> None:
-        with self._lock:
-            if not self._open:
-                return
-            self._open = False
-            try:
-                self._close(failed=failed)
-            except Exception as error:  # noqa: BLE001 - reported by the pipeline
-                self._fail(error)
+                self.sink.abort()
+            except Exception as second:  # noqa: BLE001 - the first error is the one to report
+                error.__context__ = second
 
 
-class SinkThread(SinkWorker):
-    """Writes, closes and aborts the sink in a thread of its own.
+class SinkThread(InlineSink):
+    """A sink that is written, closed and aborted in a thread of its own.
 
     Args:
         live: the source will not wait.
@@ -201,15 +172,13 @@ class SinkThread(SinkWorker):
         self._thread.join()
 
     def _run(self) -> None:
-        try:
-            for frame in self._queue:
-                self._write(frame)
-            self._close(failed=self._failed)
-        except Exception as error:  # noqa: BLE001 - reported by the pipeline, in its own thread
-            self._queue.end(discard=True)
-            self._fail(error)
+        for frame in self._queue:
+            super().put(frame)
+            if self.error is not None:
+                self._queue.end(discard=True)
+        super().finish(failed=self._failed)
 
 
-def make_worker(sink: Sink, name: str, stopwatch: Stopwatch, *, live: bool) -> SinkWorker:
+def make_worker(sink: Sink, name: str, stopwatch: Stopwatch, *, live: bool) -> InlineSink:
     """The worker that suits a sink."""
     return InlineSink(sink, name, stopwatch) if sink.instant else SinkThread(sink, name, stopwatch, live=live)

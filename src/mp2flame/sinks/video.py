@@ -107,6 +107,8 @@ class VideoSinkBase(FileSink):
             self._encoder.abort()
         if self._renderer is not None:
             self._renderer.close()
+        # PyVista's window is freed now, and not when the interpreter is half gone.
+        self._encoder = self._renderer = None
         self._file.discard()
 
 
@@ -140,7 +142,7 @@ class VideoSink(VideoSinkBase):
         self._height = height
         self._origin = np.asarray(origin, dtype=np.float32)
         self._image_width = 0
-        self._mark: Pixels | None = None
+        self._mark: Image.Image | None = None
         self._vertices = head.neutral_vertices
 
     @override
@@ -184,7 +186,9 @@ class VideoSink(VideoSinkBase):
         view = canvas[:, self._image_width :]
         view[:] = self._renderer.render(self._vertices)
         if not frame.observation.found[0] and self._mark is not None:
-            _blend(view, self._mark)
+            marked = Image.fromarray(view)
+            marked.paste(self._mark, (0, self._height - self._mark.height), self._mark)
+            view[:] = np.asarray(marked)
         return canvas
 
 
@@ -205,28 +209,20 @@ def _place(panel: Pixels, image: Pixels) -> None:
     height, width = panel.shape[:2]
     scale = min(height / image.shape[0], width / image.shape[1])
     # Half a pixel of rounding must not leave a black line.
-    size = [
+    columns, rows = (
         limit if abs(length * scale - limit) < 2 else max(1, round(length * scale))
         for length, limit in ((image.shape[1], width), (image.shape[0], height))
-    ]
-    scaled = np.asarray(Image.fromarray(image).resize((size[0], size[1]), Image.Resampling.LANCZOS, reducing_gap=2.0))
-    top, left = (height - size[1]) // 2, (width - size[0]) // 2
-    panel[top : top + size[1], left : left + size[0]] = scaled
+    )
+    scaled = Image.fromarray(image).resize((columns, rows), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    top, left = (height - rows) // 2, (width - columns) // 2
+    panel[top : top + rows, left : left + columns] = np.asarray(scaled)
 
 
-def _no_face_mark(height: int) -> Pixels:
-    """(h, w, 4) RGBA: the words "no face" in grey on a transparent background."""
+def _no_face_mark(height: int) -> Image.Image:
+    """The words "no face" in grey on a transparent background."""
     size = max(11, height // 28)
     font = ImageFont.load_default(size)
-    box = font.getbbox("no face")
-    label = Image.new("RGBA", (int(box[2]) + size, int(box[3]) + size), (0, 0, 0, 0))
+    _, _, right, bottom = font.getbbox("no face")
+    label = Image.new("RGBA", (int(right) + size, int(bottom) + size), (0, 0, 0, 0))
     ImageDraw.Draw(label).text((size // 2, size // 2), "no face", font=font, fill=(110, 116, 124, 230))
-    return np.asarray(label)
-
-
-def _blend(view: Pixels, mark: Pixels) -> None:
-    """Draw the mark into the lower left corner, as far as it fits."""
-    rows, columns = min(mark.shape[0], view.shape[0]), min(mark.shape[1], view.shape[1])
-    corner = view[view.shape[0] - rows :, :columns]
-    alpha = mark[:rows, :columns, 3:].astype(np.float32) / 255
-    corner[:] = (corner * (1 - alpha) + mark[:rows, :columns, :3] * alpha).round().astype(np.uint8)
+    return label
