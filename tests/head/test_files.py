@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +95,16 @@ def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     np.testing.assert_array_equal(again(random_params(4, 10)), head(random_params(4, 10)))
     again.save(tmp_path / "third.safetensors")
     assert load_head(tmp_path / "third.safetensors").source_sha256 == again.source_sha256
+
+
+def test_the_same_head_is_saved_as_the_same_bytes(tmp_path: Path) -> None:
+    head = _full(tmp_path)
+    code = "import sys; from mp2flame.head import load_head; load_head(sys.argv[1], version='a test').save(sys.argv[2])"
+    for name in ("first", "second", "third"):
+        command = [sys.executable, "-c", code, str(tmp_path / "head.npz"), str(tmp_path / f"{name}.safetensors")]
+        subprocess.run(command, check=True)
+    head.save(tmp_path / "own.safetensors")
+    assert len({path.read_bytes() for path in tmp_path.glob("*.safetensors")}) == 1
 
 
 def test_saving_leaves_nothing_half_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mp2flame.blendshapes import ARKIT
-from mp2flame.data import FlameParams
-from mp2flame.errors import InputError
-from mp2flame.head import FlameHead, load_head
+from mp2flame.data import FlameParams, HeadLike
+from mp2flame.errors import HeadMismatchError, InputError
+from mp2flame.head import FlameHead, LandmarkEmbedding, load_head
 from tests.helpers.heads import load_arrays, random_arrays, random_params
 
 
@@ -128,3 +128,47 @@ def test_the_built_in_head_opens_its_mouth() -> None:
     opened = head(shapes[ARKIT.index("jawOpen")])[0]
     assert shapes.jaw_pose[ARKIT.index("jawOpen"), 0] > 0
     assert np.linalg.norm(opened - rest, axis=1).max() > 0.01
+
+
+def test_joints_of_a_neutral_face_are_those_of_the_identity(head: FlameHead) -> None:
+    baked = head.with_shape([1.0, -2.0])
+    neutral = FlameParams.neutral(2, n_expression=100)
+    np.testing.assert_allclose(baked.joints(neutral), np.stack([baked.joints()] * 2), atol=1e-7)
+    moved = replace(neutral, translation=np.full((2, 3), 0.5, dtype=np.float32))
+    np.testing.assert_allclose(baked.joints(moved), np.stack([baked.joints() + 0.5] * 2), atol=1e-6)
+    with pytest.raises(InputError, match="at most 100 expression coefficients"):
+        head.joints(FlameParams.neutral(1, n_expression=101))
+
+
+def test_landmarks_are_points_of_the_posed_triangles(head: FlameHead) -> None:
+    embedding = LandmarkEmbedding(
+        landmark_index=np.array([4, 468]),
+        face_index=np.array([3, 7]),
+        barycentric=np.array([[1.0, 0, 0], [0.25, 0.25, 0.5]]),
+    )
+    params = random_params(3, 100)
+    vertices, faces = head(params), head.faces
+    landmarks = head.landmarks(params, embedding)
+    assert landmarks.shape == (3, 2, 3)
+    np.testing.assert_allclose(landmarks[:, 0], vertices[:, faces[3, 0]], atol=1e-6)
+    corners = vertices[:, faces[7]]
+    np.testing.assert_allclose(landmarks[:, 1], np.average(corners, axis=1, weights=[1, 1, 2]), atol=1e-6)
+    with pytest.raises(HeadMismatchError, match="expected the head that these landmarks were found on"):
+        head.landmarks(params, replace(embedding, head_hash="0" * 64))
+
+
+def test_smplx_users_find_the_template_by_its_name(head: FlameHead) -> None:
+    np.testing.assert_array_equal(head.v_template, head.template)
+    np.testing.assert_array_equal(head.v_template, head.neutral_vertices)
+
+
+def test_the_text_of_a_head_is_one_short_line(head: FlameHead) -> None:
+    assert repr(head) == (
+        f"FlameHead('other (60 vertices)', 60 vertices, 300 identity and 100 expression coefficients, "
+        f"hash {head.hash[:12]})"
+    )
+
+
+def test_a_head_is_what_sinks_need_of_it(head: FlameHead) -> None:
+    like: HeadLike = head
+    assert (like.version, like.n_expression) == ("other (60 vertices)", 100)

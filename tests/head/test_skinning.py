@@ -21,7 +21,9 @@ _TOLERANCE = 1e-5
 _STILL = np.zeros((1, 3), dtype=np.float32)
 
 
-def _slow(arrays: Arrays, params: FlameParams, frame: int, n_shape: int) -> NDArray[np.float64]:
+def _slow(
+    arrays: Arrays, params: FlameParams, frame: int, n_shape: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     shape = np.zeros(n_shape) if params.shape is None else np.pad(params.shape, (0, n_shape - len(params.shape)))
     expression = params.expression[frame]
     rest = arrays["shapedirs"].shape[2] - n_shape - len(expression)
@@ -34,11 +36,13 @@ def test_agrees_with_plain_loops(tmp_path: Path, seed: int) -> None:
     arrays = random_arrays(seed, n_vertices=40 + seed)
     head = load_arrays(tmp_path, arrays)
     params = replace(random_params(3, 10, seed), shape=np.random.default_rng(seed).normal(size=10).astype(np.float32))
-    got = head(params)
-    assert got.dtype == np.float32
-    assert got.transpose(0, 2, 1).flags.c_contiguous
+    vertices, joints = head(params), head.joints(params)
+    assert vertices.dtype == joints.dtype == np.float32
+    assert vertices.transpose(0, 2, 1).flags.c_contiguous
     for frame in range(3):
-        np.testing.assert_allclose(got[frame], _slow(arrays, params, frame, 10), atol=_TOLERANCE, rtol=0)
+        expected_vertices, expected_joints = _slow(arrays, params, frame, 10)
+        np.testing.assert_allclose(vertices[frame], expected_vertices, atol=_TOLERANCE, rtol=0)
+        np.testing.assert_allclose(joints[frame], expected_joints, atol=_TOLERANCE, rtol=0)
 
 
 @pytest.mark.parametrize("angle", [0.0, 1e-12, 1e-7, 1e-4, 1.0, np.pi - 1e-4, np.pi, 2 * np.pi, 30.0])
@@ -49,7 +53,7 @@ def test_small_and_large_rotations(tmp_path: Path, angle: float) -> None:
     axes /= np.linalg.norm(axes, axis=1, keepdims=True)
     poses = {name: (angle * axis)[None].astype(np.float32) for name, axis in zip(POSES, axes, strict=True)}
     params = replace(FlameParams.neutral(1, n_expression=10), **poses)
-    np.testing.assert_allclose(head(params)[0], _slow(arrays, params, 0, 10), atol=_TOLERANCE, rtol=0)
+    np.testing.assert_allclose(head(params)[0], _slow(arrays, params, 0, 10)[0], atol=_TOLERANCE, rtol=0)
 
 
 @settings(max_examples=25, deadline=None)
@@ -65,7 +69,7 @@ def test_any_mixture_of_rotations(seed: int, angles: list[float]) -> None:
         for name, angle in zip(POSES, angles, strict=True)
     }
     params = replace(params, **poses)
-    np.testing.assert_allclose(_in_memory(arrays)(params)[0], _slow(arrays, params, 0, 10), atol=_TOLERANCE, rtol=0)
+    np.testing.assert_allclose(_in_memory(arrays)(params)[0], _slow(arrays, params, 0, 10)[0], atol=_TOLERANCE, rtol=0)
 
 
 def _in_memory(arrays: Arrays) -> FlameHead:
@@ -82,7 +86,7 @@ def test_a_real_head_agrees_with_plain_loops(shared_data: Path) -> None:
     params = replace(
         random_params(1, 49, angle=0.3), shape=np.random.default_rng(2).normal(size=100).astype(np.float32)
     )
-    np.testing.assert_allclose(head(params)[0], _slow(arrays, params, 0, 300), atol=_TOLERANCE, rtol=0)
+    np.testing.assert_allclose(head(params)[0], _slow(arrays, params, 0, 300)[0], atol=_TOLERANCE, rtol=0)
 
 
 def _smplx(head: FlameHead, params: FlameParams, shape: NDArray[np.float32]) -> NDArray[np.float32]:

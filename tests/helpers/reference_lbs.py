@@ -21,8 +21,8 @@ def rotation(axis_angle: Sequence[float] | NDArray[Any]) -> Float64:
 
 def slow_lbs(
     arrays: dict[str, NDArray[Any]], coefficients: NDArray[Any], pose: NDArray[Any], translation: NDArray[Any]
-) -> Float64:
-    """The vertices (V, 3) of one frame.
+) -> tuple[Float64, Float64]:
+    """The vertices (V, 3) and the joints (5, 3) of one frame.
 
     Args:
         arrays: a head in FLAME's names, dense.
@@ -53,5 +53,4 @@ def slow_lbs(
         for joint in range(5):
             turned = world[joint][:3, :3] @ (corrected[v] - joints[joint]) + world[joint][:3, 3]
             posed[v] += weights[v, joint] * turned
-    moved: Float64 = posed + translation
-    return moved
+    return posed + translation, np.array([frame[:3, 3] for frame in world]) + translation
