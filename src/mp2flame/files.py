@@ -384,15 +384,14 @@ def encode_safetensors(arrays: Mapping[str, NDArray[Any]], metadata: Mapping[str
     """The bytes of a `.safetensors` file, the same for the same content.
 
     The `safetensors` package does not promise an order of the metadata when it writes, so the header is written here:
-    keys sorted, arrays in the order of their names. Layout (https://github.com/huggingface/safetensors#format): eight
-    bytes with the header's length, little-endian; the header, JSON padded with spaces to a multiple of 8; the arrays
-    one after the other.
+    metadata sorted; arrays of larger numbers first, which keeps all of them aligned, then by name. Layout
+    (https://github.com/huggingface/safetensors#format): eight bytes with the header's length, little-endian; the
+    header, JSON padded with spaces to a multiple of 8; the arrays one after the other.
     """
     header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     chunks: list[bytes] = []
     offset = 0
-    for name in sorted(arrays):
-        array = arrays[name]
+    for name, array in sorted(arrays.items(), key=lambda item: (-item[1].itemsize, item[0])):
         data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         header[name] = {
             "dtype": _TYPE_NAMES[array.dtype.name],
