@@ -34,11 +34,12 @@ def plain(text: object, limit: int = 200) -> str:
         content = str(text)
     except Exception:  # noqa: BLE001 - a number of thousands of digits, or an object of someone else
         content = f"<{type(text).__name__}>"
-    content = _visible(" ".join(content[: 4 * limit].split()))
+    content = printable(" ".join(content[: 4 * limit].split()))
     return content if len(content) <= limit else content[: limit - 1] + "\u2026"
 
 
-def _visible(text: str) -> str:
+def printable(text: str) -> str:
+    """`text` with control characters, invisible formatting characters and halves of characters as U+FFFD."""
     if text.isprintable():
         return text
     return "".join("\ufffd" if _is_control(char) else char for char in text)
@@ -54,7 +55,7 @@ class Mp2FlameError(Exception):
 
     def __str__(self) -> str:
         # Most messages name a file, whose name may hold anything.
-        return _visible(super().__str__())
+        return printable(super().__str__())
 
 
 class InputError(Mp2FlameError, ValueError):

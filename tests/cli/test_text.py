@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mp2flame.cli.text import counted, listed
+from mp2flame.cli.text import join_ranges, pluralize
 
 
 def test_one_thing_has_no_s() -> None:
-    assert [counted(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
+    assert [pluralize(n, "frame") for n in (0, 1, 2)] == ["0 frames", "1 frame", "2 frames"]
 
 
 @pytest.mark.parametrize(
@@ -24,4 +24,4 @@ def test_one_thing_has_no_s() -> None:
     ],
 )
 def test_names_that_count_up_are_one_range(names: list[str], text: str) -> None:
-    assert listed(names) == text
+    assert join_ranges(names) == text

@@ -176,7 +176,7 @@ def test_a_take_of_a_phone_drives_the_head(known: Transfer, tmp_path: Path) -> N
     arkit_mapping(source_head(), known).save(mapping_file)
     frames = [{}, {"jawOpen": 0.5}, {"eyeBlinkLeft": 1.0, "tongueOut": 1.0}, {"eyeLookOutLeft": 1.0}]
     take = _take(tmp_path / "take.csv", frames)
-    words = ["drive", str(take), "--mapping", str(mapping_file), "--head-pose", "none", "--rest", "none"]
+    words = ["drive", str(take), "--mapping", str(mapping_file), "--head-pose", "none", "--neutral", "none"]
     assert main([*words, "--no-smooth", "-o", str(tmp_path / "params.npz")]) == 0
     got = mp2flame.load_params(tmp_path / "params.npz")
     shapes = source_head().blendshapes()

@@ -146,11 +146,18 @@ def test_the_command_writes_what_phones_would_have_said(
     params, weights = perform(head.blendshapes())
     params, weights = params[40:60], weights[40:60]
     params.save(tmp_path / "track.npz")
-    words = ["arkit", str(tmp_path / "track.npz"), "-o", str(tmp_path / "take.jsonl"), "-o", str(tmp_path / "take.csv")]
+    words = [
+        "to-arkit",
+        str(tmp_path / "track.npz"),
+        "-o",
+        str(tmp_path / "take.jsonl"),
+        "-o",
+        str(tmp_path / "take.csv"),
+    ]
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "take.csv: 20 frames" in told.replace("\n", "")
-    assert "51 shapes; they leave" in told
+    assert "51 shapes; " in told
     with open_source(tmp_path / "take.jsonl") as source:
         scores = np.concatenate([seen.scores for seen in source])
     assert np.abs(_weights(scores) - weights).mean() < 0.01
@@ -175,7 +182,7 @@ def test_bad_words_leave_nothing_behind(
     load_arrays(tmp_path, random_arrays(), "bare.npz")
     FlameParams.neutral(3, n_expression=4, time=[0.0, 0.1, 0.2]).save(tmp_path / "track.csv")
     before = sorted(tmp_path.iterdir())
-    assert main(["arkit", "track.csv", *words]) == 1
+    assert main(["to-arkit", "track.csv", *words]) == 1
     assert text in " ".join(capsys.readouterr().err.split())
     assert sorted(tmp_path.iterdir()) == before
 
@@ -183,6 +190,6 @@ def test_bad_words_leave_nothing_behind(
 def test_a_file_without_a_face_is_refused(head: FlameHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lost = np.full((3, head.n_expression), np.nan, dtype=np.float32)
     FlameParams(time=np.arange(3) / 30, found=np.zeros(3, dtype=np.bool_), expression=lost).save(tmp_path / "lost.npz")
-    assert main(["arkit", str(tmp_path / "lost.npz"), "-o", str(tmp_path / "out.csv")]) == 1
+    assert main(["to-arkit", str(tmp_path / "lost.npz"), "-o", str(tmp_path / "out.csv")]) == 1
     assert "none of its 3 has one" in " ".join(capsys.readouterr().err.split())
     assert not (tmp_path / "out.csv").exists()

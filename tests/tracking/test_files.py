@@ -273,10 +273,11 @@ def videos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (["-o", "x.npz"], "expected at least one video"),
         (["a.mp4", "b.mp4", "-o", "x.npz"], "expected a folder to write to for more than one video"),
+        (["-o", "x.npz"], "expected a video; got none"),
         (["missing.mp4", "-o", "x.npz"], "no video missing.mp4"),
         (["a.mp4", "-o", "x.obj"], "expected an output"),
         (["a.mp4", "folder/a.mp4", "-o", "out"], "comes more than once"),
-        (["a.mp4", "b.mp4", "-o", "out", "--ipd", "63"], "--ipd is one person's, and these are 2"),
+        (["a.mp4", "b.mp4", "-o", "out", "--ipd", "63"], "--ipd belongs to one person, and these are 2"),
         (["a.mp4", "-o", "x.npz", "--ipd", "0.063"], "expected 40 to 85 mm between a person's pupils; got 0.063 mm"),
         (["a.mp4", "-o", "a.mp4"], "is the input a.mp4"),
         (["a.mp4", "-o", "folder/../a.mp4"], "is the input a.mp4"),

@@ -9,50 +9,53 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mp2flame.cli.console import err, out, progress
+from mp2flame.cli.console import hint, out, progress, say
 from mp2flame.cli.evaluate import figures_table
+from mp2flame.cli.options import Flag, LandmarkerOption, check_files, option
 from mp2flame.errors import InputError
-from mp2flame.files import check_writable
 
 if TYPE_CHECKING:
     from mp2flame.calibration.calibrate import Calibration
 
-__all__ = ["Calibrate"]
 
-
-@dataclass(frozen=True)
-class Calibrate:
-    """Make a mapping for a head with no data at all.
+@dataclass(frozen=True, kw_only=True)
+class Calibrate(LandmarkerOption):
+    """Make mappings for a head from renders of that head alone.
 
     The head is rendered as many people with many expressions, MediaPipe detects them, and mappings are fitted from
-    its results to the head's parameters. Run again after an interruption, it goes on where it was.
+    its results to the head's parameters. Started again after an interruption, the command continues.
+
+    Kinds: ridge reads scores alone, for every source; landmarks reads landmarks and scores, and is the most accurate.
+    With both, the scores mapping is written to FILE and the landmarks mapping beside it as NAME-landmarks.safetensors;
+    other commands use the pair by the first name.
     """
 
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
-    """The mapping to write (.safetensors). Kind both writes the scores mapping here and the landmarks one beside it, as
-    NAME-landmarks.safetensors; drive and live take the pair by the first name."""
-    head: str
-    """The FLAME file, or "builtin"."""
-    kind: Literal["both", "ridge", "landmarks"] = "both"
-    """ridge: from scores alone, for any source. landmarks: from landmarks and scores, the most accurate."""
-    quick: bool = False
-    """A fifth of the pictures: minutes, and less accurate."""
-    report: Annotated[tuple[Path, ...], tyro.conf.UseAppendAction] = ()
-    """Report files, each with an option of its own: .html with pictures of the worst frames, .json with the figures."""
-    seed: int = 0
-    """The same seed gives the same mapping."""
-    workers: int = 2
-    """Processes that take pictures."""
-    work: Path | None = None
-    """The folder for pictures' figures while it runs; by default a hidden one beside the output."""
-    keep_work: bool = False
-    """Leave that folder."""
-    landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, where it is not to be fetched."""
+    head: Annotated[str, option("HEAD")]
+    """The head: a FLAME file (.pkl, .npz, .safetensors) or builtin."""
+    output: Annotated[Path, option("FILE", "-o")]
+    """The mapping file to write (.safetensors)."""
+    kind: Annotated[Literal["both", "ridge", "landmarks"], option("KIND")] = "both"
+    """both, ridge or landmarks."""
+    quick: Flag = False
+    """Render a fifth of the images: minutes instead of an hour, and less accurate."""
+    report: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], option("FILE")] = ()
+    """A report to write: .html with images of the worst frames, or .json with the figures; may be repeated."""
+    seed: Annotated[int, option("N")] = 0
+    """Random seed."""
+    processes: Annotated[int, option("N", "--workers")] = 2
+    """Number of processes that render."""
+    work: Annotated[Path | None, option("DIR")] = None
+    """The folder for intermediate results; by default a hidden one beside the output."""
+    keep_work: Flag = False
+    """Do not remove that folder at the end."""
 
     def run(self) -> int:
         """Calibrate, write, and print the held-out figures."""
-        self._check()
+        read = [self.head, self.landmarker]
+        if self.processes < 1:
+            raise InputError(f"expected at least one process; got {self.processes}")
+        check_files(self._targets().values(), [*read, *self.report], suffixes=(".safetensors",))
+        check_files(self.report, read, suffixes=(".html", ".json"))
         result = self._calibrate()
         self._write(result)
         return 0
@@ -66,18 +69,6 @@ class Calibrate:
             return {"landmarks": self.output}
         return {"scores": self.output, "landmarks": companion_path(self.output)}
 
-    def _check(self) -> None:
-        # Minutes of work: what would fail at the end fails now.
-        if self.output.suffix != ".safetensors":
-            raise InputError(f"expected an output that ends in .safetensors; got {self.output}")
-        if self.workers < 1:
-            raise InputError(f"expected at least one worker; got {self.workers}")
-        for path in self.report:
-            if path.suffix not in (".html", ".json"):
-                raise InputError(f"expected reports that end in .html or .json; got {path}")
-        for path in (*self._targets().values(), *self.report):
-            check_writable(path)
-
     def _calibrate(self) -> Calibration:
         from mp2flame.calibration.calibrate import calibrate
         from mp2flame.calibration.config import DEFAULT, QUICK
@@ -85,7 +76,7 @@ class Calibrate:
 
         quality = QUICK if self.quick else DEFAULT
         pictures = quality.frames + 1
-        with progress("photographing", (quality.people + quality.held_out) * pictures) as bar:
+        with progress("rendering", (quality.people + quality.held_out) * pictures) as bar:
 
             def person() -> None:
                 for _ in range(pictures):
@@ -98,21 +89,21 @@ class Calibrate:
                 kinds=tuple(self._targets()),
                 quality=quality,
                 seed=self.seed,
-                workers=self.workers,
+                workers=self.processes,
                 date=dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
                 keep=self.keep_work,
                 on_person=person,
-                say=lambda text: err.print(text, soft_wrap=True),
+                say=hint,
             )
 
     def _write(self, result: Calibration) -> None:
         from mp2flame.evaluation.report import write_report
 
-        out.print(f"on {len(result.evaluation.subjects)} people held out:")
+        say(f"on {len(result.evaluation.subjects)} held-out people:")
         out.print(figures_table({name: m.figures() for name, m in result.evaluation.measures.items()}))
         for name, path in self._targets().items():
             result.mappings[name].save(path)
-            out.print(f"wrote {path}: {name}", soft_wrap=True)
+            say(f"wrote {path}: {name}")
         for path in self.report:
-            write_report(result.evaluation, path, log=lambda text: err.print(text, soft_wrap=True))
-            out.print(f"wrote {path}", soft_wrap=True)
+            write_report(result.evaluation, path, log=hint)
+            say(f"wrote {path}")

@@ -1,4 +1,4 @@
-"""`mp2flame dataset`: tracked data of any tool as one data set, what it holds, and its distributions."""
+"""`mp2flame dataset`: tracked data of any tool as one data set, its content, and its distributions."""
 
 from __future__ import annotations
 
@@ -8,56 +8,63 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from rich.table import Table
 
-from mp2flame.cli.console import Bar, out, progress
-from mp2flame.cli.text import counted, listed
+from mp2flame.cli.console import facts, out, progress, say
+from mp2flame.cli.options import Flag, LandmarkerOption, option
+from mp2flame.cli.text import join_ranges, pluralize
+from mp2flame.files import check_outputs, check_writable
 
-__all__ = ["Dataset", "connected"]
-
-
-def connected(address: str | None) -> AbstractContextManager[None]:
-    """A connection to Ray for a block, or none."""
-    if address is None:
-        return nullcontext()
-    from mp2flame.dataset.cluster import cluster
-
-    return cluster(address)
+DataFolder = Annotated[tyro.conf.Positional[Path], option("DATASET")]
 
 
-@dataclass(frozen=True)
-class Build:
-    """Read tracked data and write a data set that `mp2flame fit` takes.
+@dataclass(frozen=True, kw_only=True)
+class ClusterOption:
+    """Where a pass over the data runs."""
 
-    Scores that are missing are computed from the pictures. Started again after a kill, it goes on where it was.
+    cluster: Annotated[str | None, option("ADDRESS")] = None
+    """Run on the Ray cluster at this address, or on one that is started on this machine (local)."""
+
+    def connected(self) -> AbstractContextManager[None]:
+        """A connection to Ray for a block, or none."""
+        if self.cluster is None:
+            return nullcontext()
+        from mp2flame.dataset.cluster import cluster
+
+        return cluster(self.cluster)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build(ClusterOption, LandmarkerOption):
+    """Read tracked data of any tool into a data set for fit.
+
+    Scores that are missing are computed from the images. Started again after an interruption, the command continues.
     """
 
-    inputs: tyro.conf.Positional[list[str]]
-    """Files and folders of trackers; PARAMS=PICTURES where the pictures lie elsewhere, JSON=NPZ for speech data."""
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    inputs: Annotated[tyro.conf.Positional[list[str]], option("INPUT [INPUT ...]")]
+    """Files and folders of trackers; PARAMS=IMAGES where the images are elsewhere, JSON=NPZ for speech data."""
+    output: Annotated[Path, option("DIR", "-o")]
     """The folder to make."""
-    head: str | None = None
-    """The FLAME file that the parameters are for, or "builtin"; it is remembered, and blinks are checked against it."""
-    head_version: str = ""
-    """The same in words, where there is no file at hand, for example "FLAME 2020"."""
-    order: Literal["mediapipe", "arkit", "livelink-csv", "lam", "beat"] | None = None
-    """The order of the inputs' scores, where it is not MediaPipe's."""
-    landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task; by default the one that is fetched."""
-    processes: int | None = None
-    """Processes that look at pictures; by default one for each processor."""
-    cluster: str | None = None
-    """Look at pictures on the Ray cluster at this address, or on one that is started here ("local")."""
-    estimate_neutral: bool = False
-    """Mark the calmest frames of people without rest frames as their rest."""
+    head: Annotated[str | None, option("HEAD")] = None
+    """The FLAME file that the parameters are for, or builtin; it is stored, and blinks are checked against it."""
+    head_version: Annotated[str, option("VERSION")] = ""
+    """The head's version in words, where there is no file, for example "FLAME 2020"."""
+    order: Annotated[Literal["mediapipe", "arkit", "livelink-csv", "lam", "beat"] | None, option("ORDER")] = None
+    """The order of the inputs' scores: mediapipe (default), arkit, livelink-csv, lam or beat."""
+    processes: Annotated[int | None, option("N")] = None
+    """Number of processes that detect faces; by default one for each processor."""
+    estimate_neutral: Flag = False
+    """Mark the stillest frames of people without neutral frames as neutral."""
 
     def run(self) -> int:
-        """Build, and say what became of the frames."""
+        """Build, and print how many frames were used and left out."""
         from mp2flame.dataset.build import build
         from mp2flame.head import load_head
 
+        read = [path for path in (*_paths(self.inputs), self.head, self.landmarker) if path is not None]
+        check_outputs([self.output], read)
+        check_writable(self.output, folder=True)
         head = None if self.head is None else load_head(self.head)
-        with progress("looking at pictures", None) as bar, connected(self.cluster):
+        with progress("detecting faces", None) as bar, self.connected():
             _, report = build(
                 self.inputs,
                 self.output,
@@ -68,85 +75,65 @@ class Build:
                 processes=self.processes,
                 estimate_neutral=self.estimate_neutral,
                 cluster=self.cluster is not None,
-                progress=_Advance(bar),
+                progress=bar.update,
             )
-        people = counted(len(report.subjects), "subject")
-        told = f"wrote {self.output}: {counted(report.frames, 'frame')} of {people}, {report.neutral} of them at rest"
-        out.print(told, soft_wrap=True)
+        people = pluralize(len(report.subjects), "subject")
+        say(f"wrote {self.output}: {pluralize(report.frames, 'frame')} of {people}, {report.neutral} of them neutral")
         for reason, count in sorted(report.left_out.items()):
-            out.print(f"  {counted(count, 'frame')}: {reason}")
+            say(f"  left out {pluralize(count, 'frame')}: {reason}")
         return 0
 
 
-class _Advance:
-    """Turns counts of pictures into steps of a bar."""
-
-    def __init__(self, bar: Bar) -> None:
-        self._bar = bar
-        self._done = 0
-
-    def __call__(self, done: int, total: int) -> None:
-        for _ in range(done - self._done):
-            self._bar.advance()
-        self._done = done
-        if done == total:
-            self._bar.complete()
+def _paths(inputs: list[str]) -> list[str]:
+    return [path for text in inputs for path in (text, *text.split("=")) if path]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Info:
-    """Say what a data set holds, which blendshapes never fire and which parameters never move."""
+    """Print what a data set holds and which values never change."""
 
-    folder: tyro.conf.Positional[Path]
+    folder: DataFolder
     """The data set."""
 
     def run(self) -> int:
-        """Print the summarize."""
-        from mp2flame.dataset.store import Dataset as Data
+        """Print the summary."""
+        from mp2flame.dataset.store import Dataset
         from mp2flame.dataset.summary import summarize
 
-        found = summarize(Data(self.folder))
-        table = Table(show_header=False, box=None)
-        table.add_row("frames", f"{found.frames}, {found.found} with a face and all numbers, {found.neutral} at rest")
-        table.add_row("subjects", str(len(found.subjects)))
-        table.add_row("without rest", ", ".join(found.subjects_without_neutral) or "nobody")
-        table.add_row("landmarks", "yes" if found.has_landmarks else "no: fit with --kind ridge or pinv")
-        table.add_row("head", found.head_version)
-        table.add_row("never fire", ", ".join(found.silent_scores) or "none")
-        table.add_row("never move", listed(found.still_outputs) or "none")
-        out.print(table)
+        summary = summarize(Dataset(self.folder))
+        counts = f"{summary.frames}, {summary.found} with a face and all numbers, {summary.neutral} neutral"
+        rows = {
+            "frames": counts,
+            "subjects": len(summary.subjects),
+            "without neutral": ", ".join(summary.subjects_without_neutral) or "nobody",
+            "landmarks": "yes" if summary.has_landmarks else "no: fit with --kind ridge or pinv",
+            "head": summary.head_version,
+            "scores always 0": ", ".join(summary.silent_scores) or "none",
+            "constant parameters": join_ranges(summary.still_outputs) or "none",
+        }
+        out.print(facts(rows.items()))
         return 0
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plot:
-    """Draw the distributions of scores, expression, jaw and eyes, as four PNG files."""
+    """Plot the distributions of scores and parameters.
 
-    folder: tyro.conf.Positional[Path]
+    Four PNG files are written.
+    """
+
+    folder: DataFolder
     """The data set."""
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    output: Annotated[Path, option("DIR", "-o")]
     """The folder for the files."""
 
     def run(self) -> int:
-        """Draw, and say where the files are."""
+        """Plot, and print the names of the files."""
         from mp2flame.dataset.plots import plot
-        from mp2flame.dataset.store import Dataset as Data
+        from mp2flame.dataset.store import Dataset
 
-        for path in plot(Data(self.folder), self.output):
-            out.print(f"wrote {path}", soft_wrap=True)
+        data = Dataset(self.folder)
+        check_writable(self.output, folder=True)
+        for path in plot(data, self.output):
+            say(f"wrote {path}")
         return 0
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Make a data set of tracked data (build), look into it (info), draw its distributions (plot)."""
-
-    action: (
-        Annotated[Build, tyro.conf.subcommand("build")]
-        | Annotated[Info, tyro.conf.subcommand("info")]
-        | Annotated[Plot, tyro.conf.subcommand("plot")]
-    )
-
-    def run(self) -> int:
-        """Run the chosen action."""
-        return self.action.run()

@@ -1,124 +1,112 @@
-"""`mp2flame demo`: the whole road on the built-in head, with MediaPipe watching, and an honest figure at the end."""
+"""`mp2flame demo`: a rendered performance of known parameters, detected by MediaPipe and driven onto another head."""
 
 from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 from rich.table import Table
 
-from mp2flame.cli.console import err, out, progress
-from mp2flame.errors import FetchError, MissingExtraError, MissingFileError
+from mp2flame.cli.console import finish, hint, out, progress, warn
+from mp2flame.cli.options import LandmarkerOption, check_files, option
+from mp2flame.errors import FetchError, MissingExtraError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from mp2flame.data import FlameParams, Observation
+    from mp2flame.data import FlameParams, Frame, Observation
     from mp2flame.head import FlameHead
     from mp2flame.pipeline import Report
     from mp2flame.sources.base import Source
 
-__all__ = ["Demo"]
-
 _SIZE = (512, 512)
 _VIEW_ANGLE = 30.0
 _CAMERA_DISTANCE = 0.56
-_OTHER_PERSON = 7
-"""Seed of the driven head's identity: somebody else, to show that expressions carry over."""
-_OTHER_SPREAD = 0.9
+_IDENTITY_SEED = 7
+"""The driven head is another person than the performing one, to show that expressions carry over."""
+_IDENTITY_SPREAD = 0.9
 
 
-@dataclass(frozen=True)
-class Demo:
-    """See it work: a head performs, MediaPipe watches, a second head follows.
+@dataclass(frozen=True, kw_only=True)
+class Demo(LandmarkerOption):
+    """Show a head that performs and a second head that follows it.
 
-    Films the built-in head in a scripted performance, lets MediaPipe watch that film, drives another person's head
-    from what MediaPipe saw, writes demo.mp4 and demo.gif side by side, and prints how far the driven head was from
-    the truth.
+    A scripted performance of the built-in head is rendered, MediaPipe detects it, and the result drives the head of
+    another person. The command writes demo.mp4 and demo.gif, and prints the error of the driven head.
     """
 
-    output: Path = Path()
+    output: Annotated[Path, option("DIR", "-o")] = Path()
     """The folder to write demo.mp4 and demo.gif to."""
-    landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, where it is not to be fetched."""
 
     def run(self) -> int:
-        """Film, watch, drive, measure."""
+        """Render, detect, drive, measure."""
         from mp2flame.demo_animation import perform
         from mp2flame.head import load_head
 
-        if not self.output.is_dir():
-            raise MissingFileError(f"no folder {self.output}: make it first, or name another with --output")
+        targets = [self.output / "demo.mp4", self.output / "demo.gif"]
+        check_files(targets, [self.landmarker])
         head = load_head("builtin")
         truth, weights = perform(head.blendshapes())
         with tempfile.TemporaryDirectory() as name:
-            film = Path(name) / "performance.mp4"
-            _film(head, truth, film)
-            with self._watch(film) or _scripted(film, truth, weights) as source:
-                report, driven = self._drive(source, head)
-        out.print(_distances(head, driven, truth))
-        out.print(f"{report.frames} frames in {report.seconds:.1f} s, {report.frames_without_face} without a face")
-        for suffix in ("mp4", "gif"):
-            out.print(f"wrote {self.output / f'demo.{suffix}'}", soft_wrap=True)
-        return 0
+            video = Path(name) / "performance.mp4"
+            _render(head, truth, video)
+            with self._detect(video) or _scripted(video, truth, weights) as source:
+                report, driven = _drive(source, head, targets)
+        out.print(_errors(head, driven, truth))
+        return finish(report, targets)
 
-    def _watch(self, film: Path) -> Source | None:
-        """The film as MediaPipe sees it; None where it cannot watch, which is said."""
+    def _detect(self, video: Path) -> Source | None:
+        """The video as MediaPipe sees it; None, with a warning, where MediaPipe is not available."""
         from mp2flame.sources import open_source
 
         try:
-            return open_source(film, landmarker=self.landmarker)
+            return open_source(video, landmarker=self.landmarker)
         except (FetchError, MissingExtraError) as error:
-            err.print("[yellow]MediaPipe cannot watch, so the scripted scores are fed instead.[/]")
-            err.print(str(error), soft_wrap=True, markup=False)
+            warn("MediaPipe is not available, so the scripted scores are used instead")
+            hint(str(error))
             return None
 
-    def _drive(self, source: Source, head: FlameHead) -> tuple[Report, FlameParams]:
-        from mp2flame.data import concatenate
-        from mp2flame.mapping import load_mapping
-        from mp2flame.pipeline import drive
-        from mp2flame.sinks import open_sink
 
-        shape = np.random.default_rng(_OTHER_PERSON).normal(scale=_OTHER_SPREAD, size=head.n_shape)
-        other = head.with_shape(shape.astype(np.float32))
-        sinks = [open_sink(self.output / f"demo.{suffix}", head=other) for suffix in ("mp4", "gif")]
-        driven: list[FlameParams] = []
-        with progress("MediaPipe watches, the other head follows", source.n_frames) as bar:
+def _drive(source: Source, head: FlameHead, targets: list[Path]) -> tuple[Report, FlameParams]:
+    from mp2flame.data import concatenate
+    from mp2flame.pipeline import drive
 
-            def note(frame: Any) -> None:
-                driven.append(frame.params)
-                bar.advance()
+    shape = np.random.default_rng(_IDENTITY_SEED).normal(scale=_IDENTITY_SPREAD, size=head.n_shape)
+    other = head.with_shape(shape.astype(np.float32))
+    driven: list[FlameParams] = []
+    with progress("driving the other head", source.n_frames) as bar:
 
-            mapping = load_mapping("builtin")
-            report = drive(source, mapping=mapping, head=other, sinks=sinks, on_frame=note)
-        for warning in report.warnings:
-            err.print(f"[yellow]note:[/] {warning}", soft_wrap=True)
-        return report, concatenate(driven)
+        def collect(frame: Frame) -> None:
+            driven.append(frame.params)
+            bar.advance()
+
+        report = drive(source, targets, head=other, on_frame=collect)
+    return report, concatenate(driven)
 
 
-def _film(head: FlameHead, performance: FlameParams, path: Path) -> None:
-    """Film the performing head as a camera would see it."""
+def _render(head: FlameHead, performance: FlameParams, path: Path) -> None:
+    """Render the performing head as a camera would see it."""
     from mp2flame.render import MeshRenderer
     from mp2flame.sinks.encoders import Mp4Encoder
 
     encoder = Mp4Encoder(path, _SIZE)
     with (
         MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_SIZE, view_angle=_VIEW_ANGLE) as renderer,
-        progress("filming the performance", len(performance)) as bar,
+        progress("rendering the performance", len(performance)) as bar,
     ):
         middle = head.joints()[3:5].mean(axis=0) - np.array([0.0, 0.03, 0.0])
         renderer.set_camera(middle, distance=_CAMERA_DISTANCE)
-        for i, time in enumerate(performance.time):
-            encoder.add(renderer.render(head(performance[i])[0]), float(time))
+        for params in performance:
+            encoder.add(renderer.render(head(params)[0]), float(params.time[0]))
             bar.advance()
     encoder.close()
 
 
-class _Prompter:
-    """Says what the script says, where MediaPipe would say what it sees."""
+class _ScriptedDetector:
+    """Returns the scores of the script in place of MediaPipe's results."""
 
     def __init__(self, performance: FlameParams, weights: NDArray[np.float32]) -> None:
         from mp2flame import rotations
@@ -128,9 +116,9 @@ class _Prompter:
         self._time = performance.time
         self._scores = to_mediapipe(weights, order="arkit")
         self._transforms = np.tile(np.eye(4, dtype=np.float32), (len(performance), 1, 1))
-        # Turned as MediaPipe would report it, whose straight ahead is not the head's.
-        straight = load_mapping("builtin").info.frontal_rotation
-        reported = rotations.matrix(np.zeros(3) if straight is None else straight)
+        # As MediaPipe would report the rotation: its frontal face is not the head's.
+        frontal = load_mapping("builtin").info.frontal_rotation
+        reported = rotations.matrix(np.zeros(3) if frontal is None else frontal)
         self._transforms[:, :3, :3] = rotations.matrix(performance.global_orient) @ reported
 
     def detect(self, picture: NDArray[Any], time: float, *, keep_image: bool = False) -> Observation:
@@ -147,23 +135,23 @@ class _Prompter:
         )
 
     def reset(self) -> None:
-        """Nothing is remembered."""
+        """There is no state."""
 
 
-def _scripted(film: Path, performance: FlameParams, weights: NDArray[np.float32]) -> Source:
+def _scripted(video: Path, performance: FlameParams, weights: NDArray[np.float32]) -> Source:
     from mp2flame.sources.detection import DetectedSource
     from mp2flame.sources.video import VideoReader
 
-    return DetectedSource(VideoReader(film), _Prompter(performance, weights))
+    return DetectedSource(VideoReader(video), _ScriptedDetector(performance, weights))
 
 
-def _distances(head: FlameHead, driven: FlameParams, truth: FlameParams) -> Table:
-    """How far the driven face was from the true one, on the average person, by region."""
+def _errors(head: FlameHead, driven: FlameParams, truth: FlameParams) -> Table:
+    """The distance of the driven face from the true one, on the average person, by region."""
     from mp2flame.evaluation.metrics import compare
 
     figures = compare(head, driven, truth)
-    table = Table(title="How far the driven head was from the truth", title_justify="left")
-    for column, justify in (("", "left"), ("error", "right"), ("of no expression at all", "right")):
+    table = Table(title="Error of the driven head", title_justify="left")
+    for column, justify in (("", "left"), ("error", "right"), ("relative to a neutral face", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     for region, figure in figures.regions.items():
         table.add_row(region, f"{figure.mm:.2f} mm", f"{figure.relative:.0%}")

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from importlib import metadata
 from typing import Final
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from mp2flame import __version__
 from mp2flame.cli.console import out
 from mp2flame.errors import Mp2FlameError
-
-__all__ = ["APT_LINE", "Check", "Doctor", "checks"]
 
 APT_LINE: Final = "apt-get install -y libegl1 libgles2 libgl1 libglib2.0-0 libsm6 libxext6"
 """What a bare Debian or Ubuntu lacks for MediaPipe, OpenCV and off-screen rendering."""
@@ -114,7 +112,7 @@ def checks() -> list[Check]:
 
 @dataclass(frozen=True)
 class Doctor:
-    """Say what is installed, what is missing, and how to get it."""
+    """Check what is installed, and how to get what is missing."""
 
     def run(self) -> int:
         """Print a table; the exit code is 1 if anything is missing."""
@@ -123,7 +121,7 @@ class Doctor:
             table.add_column(column, overflow="fold")
         rows = checks()
         for row in rows:
-            mark = "[green]ok[/]" if row.ok else "[red]missing[/]"
-            table.add_row(mark, row.name, escape(row.found), "" if row.ok else escape(row.remedy))
+            mark = Text("ok", "green") if row.ok else Text("missing", "red")
+            table.add_row(mark, row.name, row.found, "" if row.ok else row.remedy)
         out.print(table)
         return 0 if all(row.ok for row in rows) else 1

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import tyro
 
-from mp2flame.cli.console import err, out, progress
+from mp2flame.cli.console import hint, progress, say, warn
+from mp2flame.cli.options import ImageOptions, check_files, option
 from mp2flame.errors import InputError
-from mp2flame.files import check_writable
 
 if TYPE_CHECKING:
     from mp2flame.data import Observation
@@ -19,40 +19,33 @@ _LIVE_SECONDS: Final = 10.0
 _LATE_SECONDS: Final = 5.0
 
 
-@dataclass(frozen=True)
-class Enroll:
-    """Find the neutral face of one person in a video, for the option --neutral of drive and live."""
+@dataclass(frozen=True, kw_only=True)
+class Enroll(ImageOptions):
+    """Find a person's neutral face in a video, for --neutral.
 
-    source: tyro.conf.Positional[str]
-    """A video or recording of the person, neutral for two seconds first; or a webcam's index, read for 10 s."""
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    The video should begin with two seconds of a relaxed face that looks straight into the camera.
+    """
+
+    source: Annotated[tyro.conf.Positional[str], option("SOURCE")]
+    """A video or recording of the person, or a webcam's index (0), which is read for 10 seconds."""
+    output: Annotated[Path, option("FILE", "-o")]
     """The person file to write (.safetensors)."""
-    landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, where it is not to be fetched."""
-    mirror: bool = False
-    """The camera's image is mirrored."""
 
     def run(self) -> int:
         """Read the source, find the neutral face, write the file."""
         from mp2flame.calibration.person import make_person
 
-        # Reading takes as long as the video: what would fail at its end fails now.
-        if self.output.suffix != ".safetensors":
-            raise InputError(
-                f"expected an output that ends in .safetensors, such as me.person.safetensors; got {self.output}"
-            )
-        check_writable(self.output)
+        check_files([self.output], [self.source, self.landmarker], suffixes=(".safetensors",))
         person = make_person(self._observe())
         person.save(self.output)
         begin = float(person.neutral.time[0])
-        out.print(f"the face is neutral from {begin:.1f} s on")
+        say(f"the face is neutral from {begin:.1f} s on")
         if begin > _LATE_SECONDS:
-            err.print(
-                f"[yellow]note:[/] the neutral face was found from {begin:.1f} s on, since the beginning is not as "
-                "still. If the face is not neutral there, film again and begin with two seconds of a relaxed face",
-                soft_wrap=True,
+            warn(
+                f"the neutral face was found from {begin:.1f} s on, since the beginning is not as still. If the face "
+                "is not neutral there, film again and begin with two seconds of a relaxed face"
             )
-        out.print(f"wrote {self.output}; use it with: mp2flame drive VIDEO --rest {self.output}", soft_wrap=True)
+        say(f"wrote {self.output}; use it with: mp2flame drive VIDEO --neutral {self.output}")
         return 0
 
     def _observe(self) -> Observation:
@@ -65,7 +58,7 @@ class Enroll:
             progress("reading", source.n_frames) as bar,
         ):
             if source.live:
-                err.print(f"look straight into the camera with a relaxed face for {_LIVE_SECONDS:.0f} seconds")
+                hint(f"look straight into the camera with a relaxed face for {_LIVE_SECONDS:.0f} seconds")
             for observation in source:
                 frames.append(observation.without_picture())
                 bar.advance()

@@ -8,54 +8,55 @@ from typing import Annotated, Literal
 
 import tyro
 
-from mp2flame.cli.console import err, out
-from mp2flame.cli.dataset import connected
-from mp2flame.cli.text import counted
-from mp2flame.errors import InputError, MissingFileError
+from mp2flame.cli.console import hint, say
+from mp2flame.cli.dataset import ClusterOption
+from mp2flame.cli.options import check_files, option
+from mp2flame.cli.text import pluralize
+from mp2flame.files import check_writable
 
-__all__ = ["Fit"]
 
+@dataclass(frozen=True, kw_only=True)
+class Fit(ClusterOption):
+    """Fit a mapping to a data set.
 
-@dataclass(frozen=True)
-class Fit:
-    """Fit a mapping to a data set. The same seed on the same data gives the same bytes."""
+    Kinds: pinv is the pseudo-inverse of absolute scores; ridge is a regression on scores relative to neutral;
+    landmarks are networks on landmarks and scores relative to neutral, the most accurate. The same seed on the same
+    data gives the same bytes.
+    """
 
-    folder: tyro.conf.Positional[Path]
-    """The data set, see `mp2flame dataset build`."""
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
-    """The mapping file to write (.safetensors); for kind pinv also a folder of the field's .npy files."""
-    kind: Literal["pinv", "ridge", "landmarks"] = "ridge"
-    """pinv: the field's own method. ridge: scores relative to rest. landmarks: networks, the most accurate."""
-    head: str | None = None
-    """The FLAME file that the data's parameters are for, or "builtin"; without it no mirrored faces are added."""
-    seed: int = 0
-    """Of everything random."""
-    cluster: str | None = None
-    """Pass over the data on the Ray cluster at this address, or on one that is started here ("local")."""
+    folder: Annotated[tyro.conf.Positional[Path], option("DATASET")]
+    """The data set, as mp2flame dataset build writes it."""
+    output: Annotated[Path, option("FILE", "-o")]
+    """The mapping file to write (.safetensors); with --kind pinv, a name without suffix is a folder of .npy files."""
+    kind: Annotated[Literal["pinv", "ridge", "landmarks"], option("KIND")] = "ridge"
+    """pinv, ridge or landmarks."""
+    head: Annotated[str | None, option("HEAD")] = None
+    """The FLAME file that the data's parameters are for, or builtin; without it no mirrored faces are added."""
+    seed: Annotated[int, option("N")] = 0
+    """Random seed."""
 
     def run(self) -> int:
-        """Fit, save, and say what was used."""
+        """Fit, save, and print what was used."""
         from mp2flame.head import load_head
+        from mp2flame.mapping import LinearMapping, save_npy_folder
         from mp2flame.regression.fit import fit
 
-        # A fit can take minutes: what would fail at its end fails now.
-        if self.output.suffix != ".safetensors" and self.kind != "pinv":
-            raise InputError(f"expected an output that ends in .safetensors; got {self.output}")
-        if not self.output.parent.is_dir():
-            raise MissingFileError(f"cannot write {self.output}: the folder {self.output.parent} does not exist")
+        as_folder = self.kind == "pinv" and not self.output.suffix
+        if as_folder:
+            check_writable(self.output, folder=True)
+        else:
+            check_files([self.output], [self.folder, self.head], suffixes=(".safetensors",))
         head = None if self.head is None else load_head(self.head)
-        with connected(self.cluster):
+        with self.connected():
             mapping = fit(
-                self.folder,
-                kind=self.kind,
-                head=head,
-                seed=self.seed,
-                cluster=self.cluster is not None,
-                log=lambda text: err.print(text, soft_wrap=True),
+                self.folder, kind=self.kind, head=head, seed=self.seed, cluster=self.cluster is not None, log=hint
             )
-        mapping.save(self.output)
-        told = mapping.metadata
-        out.print(f"wrote {self.output}: {told.get('provenance', '')}", soft_wrap=True)
-        frames, people = (int(told.get(f"training_{name}", 0)) for name in ("frames", "subjects"))
-        out.print(f"from {counted(frames, 'frame')} of {counted(people, 'subject')}")
+        if as_folder and isinstance(mapping, LinearMapping):
+            save_npy_folder(mapping, self.output)
+        else:
+            mapping.save(self.output)
+        metadata = mapping.metadata
+        say(f"wrote {self.output}: {metadata.get('provenance', '')}")
+        frames, people = (int(metadata.get(f"training_{name}", 0)) for name in ("frames", "subjects"))
+        say(f"fitted to {pluralize(frames, 'frame')} of {pluralize(people, 'subject')}")
         return 0

@@ -2,50 +2,68 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
+import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Annotated, Any
+import textwrap
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Final, Protocol
 
 import tyro
 
 from mp2flame import __version__
-from mp2flame.cli.arkit import Arkit
+from mp2flame.cli import dataset, fetch, head
 from mp2flame.cli.calibrate import Calibrate
-from mp2flame.cli.console import err, out
-from mp2flame.cli.dataset import Dataset
+from mp2flame.cli.console import fail, hint, out, say
 from mp2flame.cli.demo import Demo
 from mp2flame.cli.doctor import Doctor
 from mp2flame.cli.drive import Drive
 from mp2flame.cli.enroll import Enroll
 from mp2flame.cli.evaluate import Evaluate
-from mp2flame.cli.fetch import Fetch
 from mp2flame.cli.fit import Fit
-from mp2flame.cli.head import Head
 from mp2flame.cli.live import Live
+from mp2flame.cli.to_arkit import ToArkit
 from mp2flame.cli.track import Track
 from mp2flame.cli.transfer import Transfer
 from mp2flame.errors import Mp2FlameError
 
-__all__ = ["main"]
 
-Command = (
-    Annotated[Demo, tyro.conf.subcommand("demo")]
-    | Annotated[Drive, tyro.conf.subcommand("drive")]
-    | Annotated[Live, tyro.conf.subcommand("live")]
-    | Annotated[Enroll, tyro.conf.subcommand("enroll")]
-    | Annotated[Track, tyro.conf.subcommand("track")]
-    | Annotated[Dataset, tyro.conf.subcommand("dataset")]
-    | Annotated[Fit, tyro.conf.subcommand("fit")]
-    | Annotated[Evaluate, tyro.conf.subcommand("evaluate")]
-    | Annotated[Calibrate, tyro.conf.subcommand("calibrate")]
-    | Annotated[Transfer, tyro.conf.subcommand("transfer")]
-    | Annotated[Arkit, tyro.conf.subcommand("arkit")]
-    | Annotated[Head, tyro.conf.subcommand("head")]
-    | Annotated[Fetch, tyro.conf.subcommand("fetch")]
-    | Annotated[Doctor, tyro.conf.subcommand("doctor")]
-)
+class Command(Protocol):
+    """A dataclass of options that runs."""
 
-_DESCRIPTION = "Any face, any camera, any FLAME head: MediaPipe's blendshapes to FLAME's expression, jaw and eyes."
+    def run(self) -> int:
+        """Do the work and return the exit code."""
+
+
+COMMANDS: Final[dict[str, type[Command]]] = {
+    "demo": Demo,
+    "drive": Drive,
+    "live": Live,
+    "enroll": Enroll,
+    "track": Track,
+    "calibrate": Calibrate,
+    "transfer": Transfer,
+    "to-arkit": ToArkit,
+    "dataset build": dataset.Build,
+    "dataset info": dataset.Info,
+    "dataset plot": dataset.Plot,
+    "fit": Fit,
+    "evaluate": Evaluate,
+    "head info": head.Info,
+    "head convert": head.Convert,
+    "fetch landmarker": fetch.Landmarker,
+    "fetch mapping": fetch.Mapping,
+    "doctor": Doctor,
+}
+"""Every command by its name; the first line of its docstring is its line in `mp2flame --help`."""
+
+INTERRUPTED: Final = 130
+"""Exit code of a command that was stopped by Ctrl-C, SIGTERM or SIGHUP."""
+
+_WRONG_USAGE: Final = 2
 
 
 def main(args: Sequence[str] | None = None) -> int:
@@ -55,29 +73,102 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the words after `mp2flame`; None takes them from the process.
 
     Returns:
-        The exit code: 0 done, 1 an error that was explained, 130 stopped by Ctrl-C.
+        The exit code: 0 done, 1 an error that was explained, 2 wrong usage, 130 interrupted.
     """
     words = list(sys.argv[1:] if args is None else args)
-    if words in (["--version"], ["-V"]):
-        out.print(f"mp2flame {__version__}")
-        return 0
-    command: Any = tyro.cli(
-        Command,
-        prog="mp2flame",
-        description=_DESCRIPTION,
-        args=words,
-        config=(tyro.conf.OmitArgPrefixes, tyro.conf.OmitSubcommandPrefixes),
-    )
+    # A name that the terminal's encoding does not have is printed with question marks.
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError, ValueError):
+            stream.reconfigure(errors="replace")  # type: ignore[union-attr]
     try:
-        return int(command.run())
+        with _signals_interrupt():
+            code = _run(words)
+            sys.stdout.flush()
     except Mp2FlameError as error:
-        err.print(f"[bold red]error:[/] {_plain(str(error))}", soft_wrap=True)
+        fail(str(error))
         return 1
     except KeyboardInterrupt:
-        err.print("stopped")
-        return 130
+        hint("stopped")
+        return INTERRUPTED
+    except OSError as error:
+        return _system_error(error)
+    return code
 
 
-def _plain(text: str) -> str:
-    """`text` with rich's markup taken literally: messages name extras such as mp2flame[track]."""
-    return text.replace("[", "\\[")
+def _run(words: list[str]) -> int:
+    if words in (["--version"], ["-V"]):
+        say(f"mp2flame {__version__}")
+        return 0
+    name = " ".join(words[:2]) if " ".join(words[:2]) in COMMANDS else " ".join(words[:1])
+    if name in COMMANDS:
+        command, options = COMMANDS[name], words[name.count(" ") + 1 :]
+        if {"-h", "--help"} & set(options):
+            say(_paragraphs(inspect.getdoc(command) or "") + "\n")
+        config = (tyro.conf.FlagCreatePairsOff,)
+        return tyro.cli(command, prog=f"mp2flame {name}", description="", args=options, config=config).run()
+    group = [other for other in COMMANDS if other.startswith(f"{name} ")]
+    rest = words[1:] if group else words
+    if rest in (["--help"], ["-h"]):
+        say(_overview(group or list(COMMANDS)))
+        return 0
+    known = group or list(COMMANDS)
+    if not rest:
+        hint(_overview(known))
+        return _WRONG_USAGE
+    similar = difflib.get_close_matches(" ".join(words[:2]) if group else name, known, n=1)
+    guess = f"did you mean {similar[0]}? " if similar else ""
+    fail(f"there is no command {' '.join(words[: 2 if group else 1])}; {guess}mp2flame --help lists the commands")
+    return _WRONG_USAGE
+
+
+def _overview(names: list[str]) -> str:
+    lines = [f"  {name:<18}{_summary(COMMANDS[name])}" for name in names]
+    return "\n".join(
+        [
+            "usage: mp2flame COMMAND [OPTIONS]",
+            "",
+            *lines,
+            "",
+            "mp2flame COMMAND --help explains a command.",
+        ]
+    )
+
+
+def _summary(command: type[Command]) -> str:
+    return (inspect.getdoc(command) or "").split("\n", 1)[0]
+
+
+def _paragraphs(text: str) -> str:
+    """`text` with the lines of each paragraph filled to the terminal's width."""
+    width = max(min(out.width, 100), 40)
+    return "\n\n".join(textwrap.fill(" ".join(part.split()), width) for part in text.split("\n\n"))
+
+
+@contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP end the block as Ctrl-C does; a signal that is ignored (nohup) stays so."""
+    changed = []
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        with suppress(ValueError):  # In a thread, signals are not ours.
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, signal.default_int_handler)
+                changed.append(number)
+    try:
+        yield
+    finally:
+        for number in changed:
+            signal.signal(number, signal.SIG_DFL)
+
+
+def _system_error(error: OSError) -> int:
+    """Explain an error of the operating system; one without a file is of standard output, such as a closed pipe."""
+    if error.filename is not None:
+        fail(f"{error.filename}: {error.strerror}")
+        return 1
+    # What is left cannot be written when the interpreter ends either.
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if not isinstance(error, BrokenPipeError):
+        fail(f"cannot write to standard output: {error.strerror or error}")
+    return 1

@@ -1,4 +1,4 @@
-"""`mp2flame track`: parameters of a head from videos of people, person by person."""
+"""`mp2flame track`: the parameters of a FLAME head from videos of people."""
 
 from __future__ import annotations
 
@@ -12,62 +12,58 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from mp2flame.cli.console import err, out, progress
+from mp2flame.cli.console import fail, progress, say, warn
+from mp2flame.cli.head import ShapeOption
+from mp2flame.cli.options import Flag, HeadOption, HeadPose, ImageOptions, option, read_paths
+from mp2flame.cli.text import pluralize
 from mp2flame.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from mp2flame.head import FlameHead
     from mp2flame.tracking.model import StoredModel
     from mp2flame.tracking.track import TrackOptions
-
-__all__ = ["Track"]
 
 Format = Literal["npz", "csv", "mp4", "gif", "overlay"]
 
 
-@dataclass(frozen=True)
-class Track:
-    """Estimate a FLAME head's parameters from videos: one identity for each person, and every frame's face and pose.
+@dataclass(frozen=True, kw_only=True)
+class Track(ImageOptions, ShapeOption, HeadOption):
+    """Estimate identity, expression and pose of people in videos.
 
-    One video goes to files (-o face.npz -o face.mp4 -o check.overlay.mp4), any number of them to a folder (-o DIR),
-    which gets one folder for each person and is what `mp2flame dataset build` takes. Started again after a kill, a
-    folder goes on with the people that are not finished.
+    One video is written to files (-o face.npz -o video.mp4 -o check.overlay.mp4). Any number of videos is written to
+    a folder (-o DIR) with one folder for each person, which mp2flame dataset build reads. Started again after an
+    interruption, the command continues with the people that are not finished.
+
+    Formats of files: .npz, .csv, .jsonl (a recording), .mp4 and .gif (the video on the left, the head on the right),
+    .overlay.mp4 (the mesh over the video), .residuals.csv. In a folder, each video gets the recording, the residuals,
+    and the files that --formats names.
+
+    No image shows the size of a head: with --ipd the result has the person's true scale.
     """
 
-    videos: tyro.conf.Positional[list[Path]]
+    videos: Annotated[tyro.conf.Positional[list[Path]], option("VIDEO [VIDEO ...]")]
     """Videos, each of another person; a folder of videos is one person's."""
-    output: Annotated[tuple[Path, ...], tyro.conf.arg(aliases=("-o",)), tyro.conf.UseAppendAction]
-    """A folder, or files: .npz, .jsonl, .csv, .mp4, .gif, .overlay.mp4 (mesh over the image), .residuals.csv."""
-    head: str = "builtin"
-    """The head to track with: a FLAME file (.pkl, .npz, .safetensors) of yours, or the built-in one."""
-    formats: tuple[Format, ...] = ("npz",)
-    """In a folder: the files for each video besides the recording (.jsonl) and the residuals."""
-    same_person: bool = False
-    """All videos show the same person: they share the identity."""
-    head_pose: Literal["global_orient", "neck_pose", "none"] = "global_orient"
-    """The parameter that takes the head's rotation; none leaves the head unrotated at its own place."""
-    focal: float | None = None
-    """Focal length of the camera in pixels; estimated if not given."""
-    ipd: float | None = None
-    """Millimetres between the person's pupils, as on a prescription for glasses: no image tells a head's size."""
-    n_shape: int | None = None
-    """How many of the head's shape components are identity, for heads that are not as wide as FLAME."""
-    landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, where it is not to be downloaded."""
-    mirror: bool = False
-    """The images are mirrored."""
-    processes: int | None = None
-    """People tracked at a time; by default one for each processor."""
+    output: Annotated[tyro.conf.UseAppendAction[tuple[Path, ...]], option("FILE|DIR", "-o")]
+    """The folder, or a file; may be repeated for files."""
+    formats: Annotated[tuple[Format, ...], option("FORMAT [FORMAT ...]")] = ("npz",)
+    """The files for each video in a folder: npz, csv, mp4, gif, overlay."""
+    same_person: Flag = False
+    """All videos show the same person and share the identity."""
+    head_pose: HeadPose = "global_orient"
+    """The joint that takes the head's rotation: global_orient, neck_pose, or none."""
+    focal: Annotated[float | None, option("PIXELS")] = None
+    """Focal length of the camera in pixels; estimated by default."""
+    ipd: Annotated[float | None, option("MM")] = None
+    """Distance between the person's pupils in millimetres, as on a prescription for glasses."""
+    processes: Annotated[int | None, option("N")] = None
+    """Number of people that are tracked at the same time; by default one for each processor."""
 
     def run(self) -> int:
-        """Learn the head if it is new, track everybody, and print the result of each person."""
-        from mp2flame.head import load_head
+        """Fit the head's landmark model if it is new, track everybody, and print the results."""
         from mp2flame.tracking.results import check_targets
 
-        if not self.videos:
-            raise InputError("expected at least one video; got none")
-        if not self.output:
-            raise InputError("expected an output: -o DIR for a folder, or -o face.npz and so on for one video")
+        if not self.videos or not self.output:
+            wanted = "a video" if not self.videos else "an output: -o DIR for a folder, or -o face.npz for one video"
+            raise InputError(f"expected {wanted}; got none")
         for video in self.videos:
             if not video.exists():
                 raise MissingFileError(f"no video {video}")
@@ -75,9 +71,9 @@ class Track:
         if not to_folder and (len(self.videos) > 1 or self.videos[0].is_dir()):
             raise InputError("expected a folder to write to for more than one video: -o DIR")
         _ = self._options
-        check_targets(self.output, [*self.videos, Path(self.head), *filter(None, [self.landmarker])], folder=to_folder)
-        head = load_head(self.head, n_shape=self.n_shape)
-        return self._to_folder(head) if to_folder else self._to_files(head)
+        read = read_paths([*self.videos, self.head, self.landmarker])
+        check_targets(self.output, list(read), folder=to_folder)
+        return self._to_folder(self.output[0]) if to_folder else self._to_files(self.videos[0])
 
     @cached_property
     def _options(self) -> TrackOptions:
@@ -87,63 +83,59 @@ class Track:
         return TrackOptions(head_pose=self.head_pose, focal=self.focal, ipd=ipd, mirror=self.mirror)
 
     @contextmanager
-    def _model(self, head: FlameHead, bundle: Path) -> Iterator[StoredModel]:
-        """Learn the head now, with a progress bar, so that every process finds it learned."""
+    def _model(self, landmarker: Path) -> Iterator[StoredModel]:
+        """The head's model, fitted now, with a progress bar, if it is new; every process finds it stored."""
+        from mp2flame.head import load_head
         from mp2flame.tracking.model import stored_model
 
+        head = load_head(self.head, n_shape=self.n_shape)
         with ExitStack() as stack:
-            with progress(f"learning how MediaPipe sees {head.version} (once)", None) as bar:
-                stored = stack.enter_context(stored_model(head, bundle, on_image=bar.advance))
+            with progress(f"fitting the landmark model of {head.version} (once)", None) as bar:
+                stored = stack.enter_context(stored_model(head, landmarker, on_image=bar.advance))
             for warning in stored.warnings:
-                _warn(warning)
+                warn(warning)
             yield stored
 
-    def _to_files(self, head: FlameHead) -> int:
+    def _to_files(self, video: Path) -> int:
         from mp2flame.downloads import landmarker_path
         from mp2flame.tracking.results import save_files
         from mp2flame.tracking.track import track_videos
         from mp2flame.tracking.video import read_images
 
-        bundle = landmarker_path(self.landmarker)
-        with self._model(head, bundle) as stored, progress("detecting, then solving", None) as bar:
-            (result,) = track_videos(self.videos, stored.model, self._options, landmarker=bundle, on_frame=bar.advance)
-        save_files(result, head, self.output, lambda: read_images(self.videos[0], bundle, mirror=self.mirror))
+        path = landmarker_path(self.landmarker)
+        with self._model(path) as stored, progress("detecting, then solving", None) as bar:
+            model = stored.model
+            (result,) = track_videos([video], model, self._options, landmarker=path, on_frame=bar.advance)
+        save_files(result, model.head, self.output, lambda: read_images(video, path, mirror=self.mirror))
         for warning in result.warnings:
-            _warn(warning)
-        out.print(f"{len(result.params)} frames, {int(result.params.found.sum())} of them with the face")
+            warn(warning)
+        say(f"{pluralize(len(result.params), 'frame')}, {int(result.params.found.sum())} of them with the face")
         for file in self.output:
-            out.print(f"wrote {file}", soft_wrap=True, markup=False)
+            say(f"wrote {file}")
         return 0
 
-    def _to_folder(self, head: FlameHead) -> int:
+    def _to_folder(self, folder: Path) -> int:
         from mp2flame.downloads import landmarker_path
         from mp2flame.tracking.batch import BatchOptions, jobs_of, track_people
 
-        folder, failed = self.output[0], 0
-        jobs = jobs_of(self.videos, same_person=self.same_person)
+        jobs, failed = jobs_of(self.videos, same_person=self.same_person), 0
         if self.ipd is not None and len(jobs) > 1:
             raise InputError(
-                f"--ipd is one person's, and these are {len(jobs)}: track them one by one, or --same-person"
+                f"--ipd belongs to one person, and these are {len(jobs)}: track them one by one, or add --same-person"
             )
-        bundle = landmarker_path(self.landmarker)
-        with self._model(head, bundle) as stored, progress("tracking people", len(jobs)) as bar:
+        path = landmarker_path(self.landmarker)
+        with self._model(path) as stored, progress("tracking people", len(jobs)) as bar:
             folder.mkdir(exist_ok=True)
             suffixes = tuple(".overlay.mp4" if name == "overlay" else f".{name}" for name in self.formats)
-            options = BatchOptions(self.head, bundle, stored.folder, self.n_shape, suffixes, self._options)
+            options = BatchOptions(self.head, path, stored.folder, self.n_shape, suffixes, self._options)
             for job, result in track_people(jobs, folder, options, processes=self.processes or os.cpu_count() or 1):
                 bar.advance()
                 failed += bool(result.error)
                 if result.error:
-                    err.print("[bold red]error:[/] ", end="")
-                    err.print(f"{job.person}: {result.error}", soft_wrap=True, markup=False)
+                    fail(f"{job.person}: {result.error}")
                 else:
-                    out.print(f"{job.person}: {result.summary}", soft_wrap=True, markup=False)
+                    say(f"{job.person}: {result.summary}")
                 for warning in result.warnings:
-                    _warn(f"{job.person}: {warning}")
-        out.print(f"wrote {folder}: {len(jobs) - failed} of {len(jobs)} people", soft_wrap=True, markup=False)
+                    warn(f"{job.person}: {warning}")
+        say(f"wrote {folder}: {len(jobs) - failed} of {len(jobs)} people")
         return 1 if failed else 0
-
-
-def _warn(warning: str) -> None:
-    err.print("[yellow]note:[/] ", end="")
-    err.print(warning, soft_wrap=True, markup=False)

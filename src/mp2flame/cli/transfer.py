@@ -1,4 +1,4 @@
-"""`mp2flame transfer`: a mapping for sources that already speak ARKit, from a head's geometry alone."""
+"""`mp2flame transfer`: a mapping for sources of ARKit blendshapes, from a head's geometry alone."""
 
 from __future__ import annotations
 
@@ -7,67 +7,55 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import tyro
-
-from mp2flame.cli.console import err, out, progress
-from mp2flame.errors import InputError
-from mp2flame.files import check_writable
+from mp2flame.cli.console import hint, progress, say
+from mp2flame.cli.options import LandmarkerOption, OptionalFile, check_files, option
 
 if TYPE_CHECKING:
     from mp2flame.head import FlameHead
     from mp2flame.head.landmarks import LandmarkEmbedding
 
-__all__ = ["Transfer"]
 
+@dataclass(frozen=True, kw_only=True)
+class Transfer(LandmarkerOption):
+    """Make a mapping for ARKit blendshapes from a head's geometry.
 
-@dataclass(frozen=True)
-class Transfer:
-    """Make a mapping for sources that speak ARKit (Live Link Face, audio models, VRM) from a head's geometry alone.
-
-    The built-in head's surface is laid on the head's, its 52 named shapes are carried over, and the head's own
-    expression, jaw and eyes are solved for.
+    Such blendshapes come from Live Link Face, audio models and VRM programs. The built-in head's surface is registered
+    to the head, its 52 named shapes are transferred, and the head's own expression, jaw and eyes are fitted to them.
     """
 
-    head: str
-    """The head: a FLAME file (.pkl, .npz, .safetensors) of yours, or "builtin"."""
-    output: Annotated[Path, tyro.conf.arg(aliases=("-o",))]
+    head: Annotated[str, option("HEAD")]
+    """The head: a FLAME file (.pkl, .npz, .safetensors) or builtin."""
+    output: Annotated[Path, option("FILE", "-o")]
     """The mapping file to write (.safetensors)."""
-    sheet: Path | None = None
-    """A picture to judge by (.png): each shape on the built-in head and, beside it, on yours."""
-    landmarks: Path | None = None
+    sheet: OptionalFile = None
+    """An image to write for checking by eye (.png): each shape on the built-in head and on yours."""
+    landmarks: OptionalFile = None
     """Where MediaPipe's landmarks lie on the head (.npz); by default they are found, once for each head."""
-    landmarker: Path | None = None
-    """MediaPipe's face_landmarker.task, where it is not to be fetched."""
 
     def run(self) -> int:
-        """Transfer, save, and name what this head cannot do."""
+        """Transfer, save, and name the shapes that this head cannot make."""
         from mp2flame.head import load_head
         from mp2flame.retargeting import arkit_mapping, transfer_shapes
 
-        self._check_outputs()
+        read = [self.head, self.landmarks, self.landmarker]
+        sheets = [] if self.sheet is None else [self.sheet]
+        check_files([self.output], [*read, *sheets], suffixes=(".safetensors",))
+        check_files(sheets, read, suffixes=(".png",))
         head = load_head(self.head)
         embedding = self._embedding(head)
-        err.print("carrying 52 shapes over ...")
+        hint("transferring 52 shapes ...")
         transfer = transfer_shapes(head, embedding)
         date = datetime.now(tz=timezone.utc).date().isoformat()
         arkit_mapping(head, transfer, date=date).save(self.output)
-        out.print(f"wrote {self.output}: {len(transfer.made)} of ARKit's 52 shapes for {head.version}", soft_wrap=True)
+        say(f"wrote {self.output}: {len(transfer.made)} of ARKit's 52 shapes for {head.version}")
         if transfer.not_made:
-            out.print(f"this head cannot make: {', '.join(transfer.not_made)}", soft_wrap=True)
+            say(f"this head cannot make: {', '.join(transfer.not_made)}")
         if self.sheet is not None:
             from mp2flame.retargeting.contact_sheet import save_sheet
 
             save_sheet(head, transfer, self.sheet)
-            out.print(f"wrote {self.sheet}: judge it by eye", soft_wrap=True)
+            say(f"wrote {self.sheet}: check it by eye")
         return 0
-
-    def _check_outputs(self) -> None:
-        for path, suffix in ((self.output, ".safetensors"), (self.sheet, ".png")):
-            if path is None:
-                continue
-            if path.suffix.lower() != suffix:
-                raise InputError(f"expected an output that ends in {suffix}; got {path}")
-            check_writable(path)
 
     def _embedding(self, head: FlameHead) -> LandmarkEmbedding:
         from mp2flame.head.landmarks import load_embedding
@@ -77,5 +65,5 @@ class Transfer:
         from mp2flame.downloads import landmarker_path
         from mp2flame.landmark_model.cache import prepare_head
 
-        with progress("looking at the head", None) as bar:
+        with progress("finding landmarks on the head", None) as bar:
             return prepare_head(head, landmarker_path(self.landmarker), on_picture=bar.advance).embedding

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Final
 
-from mp2flame.cli.text import counted
+from mp2flame.cli.text import pluralize
 from mp2flame.errors import InputError
 from mp2flame.live.page import Page
 from mp2flame.live.playback import Playback
@@ -37,10 +37,10 @@ def losses(pipeline: Pipeline, skipped: int) -> Iterator[str]:
         skipped: frames of a file that came too late.
     """
     if skipped:
-        yield f"{counted(skipped, 'frame')} of the file skipped"
+        yield f"{pluralize(skipped, 'frame')} of the file skipped"
     for place, count in pipeline.dropped.items():
         if count and place != _HIDDEN:
-            yield f"{counted(count, 'frame')} dropped before {place if place != 'source' else 'mapping'}"
+            yield f"{pluralize(count, 'frame')} dropped before {place if place != 'source' else 'mapping'}"
 
 
 def show_progress(page: Page, playback: Playback, recorder: Recorder) -> None:
