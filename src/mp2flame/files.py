@@ -127,12 +127,12 @@ def _identities(path: Path, *, new: bool = False) -> list[object]:
 
 
 @contextmanager
-def write_errors(path: Path, kept: str) -> Iterator[None]:
-    """Turn the operating system's errors into a `SinkError` that says what was kept.
+def write_errors(path: Path, consequence: str) -> Iterator[None]:
+    """Turn the operating system's errors into a `SinkError` that says what follows.
 
     Args:
         path: the final name, for the message.
-        kept: what is left of the work, as a clause.
+        consequence: what it means for the work, as a clause, such as "nothing was written".
 
     Raises:
         SinkError: anything inside failed to write.
@@ -142,7 +142,7 @@ def write_errors(path: Path, kept: str) -> Iterator[None]:
     except Mp2FlameError:
         raise
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror or error}; {kept}") from error
+        raise SinkError(f"cannot write {path}: {error.strerror or error}; {consequence}") from error
 
 
 def _prefix(path: Path) -> str:
