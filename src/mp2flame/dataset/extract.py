@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Observation
 from mp2flame.dataset.readers.base import TrackedSequence
-from mp2flame.errors import FormatError, SourceError
+from mp2flame.errors import FormatError, MissingFileError, SourceError
 from mp2flame.files import AtomicFile, write_errors
 from mp2flame.formats.npz import load_arrays
 from mp2flame.parallel import run_jobs
@@ -114,7 +114,7 @@ def _files(task: Task) -> Iterator[tuple[int, Observation | None]]:
         for row, path in enumerate(task.pictures):
             try:
                 picture = read_image(path)
-            except (FormatError, SourceError):
+            except (FormatError, MissingFileError, SourceError):
                 yield row, None
                 continue
             yield row, detector.detect(picture, float(row))

@@ -332,7 +332,8 @@ def _json_times(
         rate = check_number(f"{plain(path)}: the frame rate", rate, above=0, error=FormatError)
     stated = [frame.get("time") for frame in frames]
     if fps is None and set(map(type, stated)) <= {int, float}:
-        times = np.array(stated, dtype=object).astype(np.float64)
+        # An integer may be too large for a float.
+        times = np.array([min(max(moment, -1e300), 1e300) for moment in stated])
         if np.isfinite(times).all() and (np.diff(times) > 0).all():
             return (times - times[0]).tolist(), rate
     if rate is None:
