@@ -330,7 +330,7 @@ def _json_times(
     rate = metadata.get("fps") if fps is None else check_number("fps", fps, above=0)
     if rate is not None:
         rate = check_number(f"{plain(path)}: the frame rate", rate, above=0, error=FormatError)
-    stated = [frame.get("time") for frame in frames]
+    stated: list[Any] = [frame.get("time") for frame in frames]
     if fps is None and set(map(type, stated)) <= {int, float}:
         # An integer may be too large for a float.
         times = np.array([min(max(moment, -1e300), 1e300) for moment in stated])
