@@ -1,10 +1,10 @@
-"""Fifty WebSocket clients, ten of which never read, beside the road without any: does it keep its rate?
+"""The frame rate with fifty WebSocket clients, ten of which never read, against the rate without clients.
 
-    python benchmarks/bench_live_clients.py FILM --landmarker face_landmarker.task
+    python -m benchmarks.bench_live_clients VIDEO --landmarker face_landmarker.task
 
-The clients live in a process of their own, and are sent the head's vertices with every frame. Two rates are compared
-in turns: the film at its own pace, as a camera gives it, and the film as fast as it can be seen, where forty clients
-that take a hundred kilobytes a frame use their own share of the two cores.
+The clients run in a process of their own and receive the head's vertices with every frame. Two rates are compared in
+turns: the video in real time, like a camera, and the video as fast as possible, where forty clients that take a hundred
+kilobytes per frame use their own share of the processors.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ READING, FROZEN = 40, 10
 
 
 @dataclass(frozen=True)
-class Walk:
-    """What one run tells."""
+class Run:
+    """Results of one run."""
 
     rate: float
     """Frames a second."""
     frames: int
     dropped: int
     received: list[int]
-    """Messages that each reader got."""
+    """Messages that each reading client got."""
     grown: float
     """MB."""
 
 
-def crowd(port: int, pipe: Connection) -> None:
-    """Forty clients that read until the server says goodbye, ten that shake hands and never read; how many each got."""
+def run_clients(port: int, pipe: Connection) -> None:
+    """Forty clients that read until the server closes, ten that connect and never read; sends back the counts."""
     counts = [0] * READING
 
     async def read(place: int, ready: asyncio.Semaphore) -> None:
@@ -59,7 +59,7 @@ def crowd(port: int, pipe: Connection) -> None:
                 async for _ in client:
                     counts[place] += 1
 
-    async def everyone() -> None:
+    async def run_all() -> None:
         ready = asyncio.Semaphore(0)
         readers = [asyncio.ensure_future(read(place, ready)) for place in range(READING)]
         for _ in readers:
@@ -70,12 +70,12 @@ def crowd(port: int, pipe: Connection) -> None:
     with ExitStack() as held:
         for _ in range(FROZEN):
             held.enter_context(_frozen(port))
-        asyncio.run(everyone())
+        asyncio.run(run_all())
     pipe.send(counts)
 
 
 def _frozen(port: int) -> socket.socket:
-    """Shakes hands and never reads again."""
+    """Connects and never reads."""
     frozen = socket.create_connection(("127.0.0.1", port))
     frozen.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     frozen.sendall(
@@ -85,30 +85,30 @@ def _frozen(port: int) -> socket.socket:
     return frozen
 
 
-class Road:
-    """Film to WebSocket server, with a crowd at its end or nobody.
+class LiveRun:
+    """From a video to a WebSocket server, with clients or without.
 
     Args:
         head: is driven; its vertices are sent with every frame.
-        film: what is seen.
+        video: is played.
         landmarker: MediaPipe's bundle.
     """
 
-    def __init__(self, head: FlameHead, film: Path, landmarker: Path) -> None:
+    def __init__(self, head: FlameHead, video: Path, landmarker: Path) -> None:
         self.head = head
-        self.film = film
+        self.video = video
         self.landmarker = landmarker
 
-    def run(self, *, seconds: float | None, clients: bool) -> Walk:
-        """The film at its own pace for some seconds, or once as fast as it can be seen."""
+    def run(self, *, seconds: float | None, clients: bool) -> Run:
+        """The video in real time for some seconds, or once as fast as possible."""
         arrivals: list[float] = []
-        source = open_source(str(self.film), landmarker=self.landmarker)
+        source = open_source(str(self.video), landmarker=self.landmarker)
         if seconds is not None:
             source, _ = play_in_real_time(source)
         process = psutil.Process()
         with source:
             sink = cast("WebSocketSink", open_sink("ws://:0?vertices=1", head=self.head))
-            crowded = _crowd(sink.port) if clients else None
+            with_clients = _start_clients(sink.port) if clients else None
             before = process.memory_info().rss
             pipeline = Pipeline(
                 source,
@@ -122,39 +122,39 @@ class Road:
                 threading.Timer(seconds, pipeline.stop).start()
             report = pipeline.run()
             grown = (process.memory_info().rss - before) / 2**20
-            counts = crowded.recv() if crowded is not None else []
+            counts = with_clients.recv() if with_clients is not None else []
         rate = (len(arrivals) - 1) / (arrivals[-1] - arrivals[0])
-        return Walk(rate, report.frames, report.dropped["source"] if seconds is not None else 0, counts, grown)
+        return Run(rate, report.frames, report.dropped["source"] if seconds is not None else 0, counts, grown)
 
 
-def _crowd(port: int) -> Connection:
+def _start_clients(port: int) -> Connection:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    context.Process(target=crowd, args=(port, theirs), daemon=True).start()
+    context.Process(target=run_clients, args=(port, theirs), daemon=True).start()
     assert ours.recv() == "connected"
     return ours
 
 
 def main() -> None:
-    """Print both rates with the crowd and without."""
+    """Print both rates with clients and without."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("film", type=Path)
+    parser.add_argument("video", type=Path)
     parser.add_argument("--landmarker", type=Path, required=True)
     parser.add_argument("--seconds", type=float, default=15.0)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    road = Road(load_head("builtin"), options.film, options.landmarker)
-    for seconds, name in ((options.seconds, "at its own pace"), (None, "as fast as it can")):
+    live = LiveRun(load_head("builtin"), options.video, options.landmarker)
+    for seconds, name in ((options.seconds, "in real time"), (None, "as fast as possible")):
         pairs = [
-            (road.run(seconds=seconds, clients=False), road.run(seconds=seconds, clients=True))
+            (live.run(seconds=seconds, clients=False), live.run(seconds=seconds, clients=True))
             for _ in range(options.rounds)
         ]
-        alone, crowded = median(a.rate for a, _ in pairs), median(b.rate for _, b in pairs)
+        alone, with_clients = median(a.rate for a, _ in pairs), median(b.rate for _, b in pairs)
         share = median(b.rate / a.rate for a, b in pairs)
         last = pairs[-1][1]
         print(
-            f"{name}: {alone:.1f} fps without clients, {crowded:.1f} fps with {READING} that read and {FROZEN} that "
-            f"do not, ratio {share:.3f}; of {last.frames} frames each reader got {min(last.received)} to "
+            f"{name}: {alone:.1f} fps without clients, {with_clients:.1f} fps with {READING} that read and {FROZEN} "
+            f"that do not, ratio {share:.3f}; of {last.frames} frames each reading client got {min(last.received)} to "
             f"{max(last.received)}, {last.dropped} were dropped before mapping, memory grew by {last.grown:.0f} MB"
         )
 

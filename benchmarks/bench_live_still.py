@@ -1,8 +1,8 @@
-"""How still a still face is, and how much of a blink is kept: MediaPipe on rendered pictures with camera noise.
+"""Jitter of a motionless face, and how much of a blink the filters keep: MediaPipe on rendered images with noise.
 
-    python benchmarks/bench_live_still.py --landmarker face_landmarker.task [--head HEAD] [--mapping MAPPING]
+    python -m benchmarks.bench_live_still --landmarker face_landmarker.task [--head HEAD] [--mapping MAPPING]
 
-The head is rendered, noise is added to every picture, and MediaPipe, the mapping and the filters of `live` see it.
+The head is rendered, camera noise is added to every image, and MediaPipe, the mapping and the filters of `live` follow.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.blink import NOISE, RATE, observe_blink
 from mp2flame import default_filters, load_head
 from mp2flame.data import FlameParams, Observation
 from mp2flame.head import FlameHead
 from mp2flame.mapping import BlendshapeMapping, load_mapping
-from tests.helpers.images import NOISE, RATE, see_a_blink
 
 STILL = 300
 SETTLED = 90
-"""Frames after which a filter has forgotten what it began with: MediaPipe's first look at a face is its worst."""
+"""Frames after which a filter has forgotten its start: MediaPipe's first detection of a face is its worst."""
 
 
 def moved(head: FlameHead, params: FlameParams) -> NDArray[np.float64]:
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--mapping", type=Path)
     options = parser.parse_args()
     head = load_head(options.head)
-    seen = see_a_blink(head, options.landmarker, still=STILL)
+    seen = observe_blink(head, options.landmarker, still=STILL)
     inner = load_mapping("builtin") if options.mapping is None else load_mapping(options.mapping)
     inner = inner.for_person(seen[:STILL])
     still(head, inner, seen)

@@ -105,7 +105,7 @@ class Observation:
     scores: Float32
     """(N, 52) blendshape scores in MediaPipe's order, 0..1."""
     landmarks: Float32 | None
-    """(N, 478, 3) normalized image coordinates: x right, y down, z in the scale of x, smaller is nearer."""
+    """(N, 478, 3) normalised image coordinates: x right, y down, z in the scale of x, smaller is nearer."""
     head_transform: Float32 | None
     """(N, 4, 4) MediaPipe's canonical face to camera; centimetres."""
     image_size: NDArray[np.int64] | None
@@ -127,11 +127,11 @@ class Observation:
         picture: ArrayLike | None = None,
         tongue_out: ArrayLike | None = None,
     ) -> None:
-        times, faces = _check_time_and_found("Observation", time, found)
+        times, seen = _check_time_and_found("Observation", time, found)
         n = len(times)
 
         def rows(name: str, value: ArrayLike, *shape: int) -> Float32:
-            return _mask_rows(name, check_array(f"Observation.{name}", value, (n, *shape), np.float32), faces)
+            return _mask_rows(name, check_array(f"Observation.{name}", value, (n, *shape), np.float32), seen)
 
         checked_scores = rows("scores", scores, N_SCORES)
         if (np.abs(checked_scores) > SCORE_LIMIT).any():
@@ -146,7 +146,7 @@ class Observation:
         image = None if picture is None else check_array("Observation.picture", picture, ("H", "W", 3), np.uint8)
         vars(self).update(
             time=times,
-            found=faces,
+            found=seen,
             scores=checked_scores,
             landmarks=None if landmarks is None else rows("landmarks", landmarks, N_LANDMARKS, 3),
             head_transform=None if head_transform is None else rows("head_transform", head_transform, 4, 4),
@@ -253,7 +253,7 @@ class FlameParams:
         translation: ArrayLike | None = None,
         shape: ArrayLike | None = None,
     ) -> None:
-        times, faces = _check_time_and_found("FlameParams", time, found)
+        times, seen = _check_time_and_found("FlameParams", time, found)
         n = len(times)
         zeros = _read_only(np.zeros((n, 3), dtype=np.float32))
         vectors = {
@@ -271,12 +271,12 @@ class FlameParams:
         # One check of all channels together: seven would take too long for a live frame.
         if not np.isfinite(np.concatenate(list(checked.values()), axis=1)).all():
             for name, value in checked.items():
-                if not np.isfinite(value[faces]).all():
+                if not np.isfinite(value[seen]).all():
                     raise InputError(f"FlameParams.{name} must be finite where a face was found; got NaN or infinity")
         identity = None
         if shape is not None:
             identity = check_array("FlameParams.shape", shape, ("S",), np.float32, finite=True)
-        vars(self).update(time=times, found=faces, **checked, shape=identity)
+        vars(self).update(time=times, found=seen, **checked, shape=identity)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -499,7 +499,7 @@ def _select(data: _Sequence, rows: Index, *, constant: Sequence[str]) -> _Sequen
 def concatenate(parts: Iterable[_Sequence]) -> _Sequence:
     """Join observations, or parameters, along N.
 
-    `image_size` and `shape` are the first that a part has; images are dropped. A field that is None in one part and
+    `image_size` and `shape` are the first that a part has; pictures are dropped. A field that is None in one part and
     not in another is an error, except in a part without any face: its rows become NaN.
 
     Raises:

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from benchmarks.blink import STILL, observe_blink
 from mp2flame.data import FlameParams, Observation
 from mp2flame.filters import OneEuro
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import WithHeadPose, load_mapping
-from tests.helpers.images import STILL, see_a_blink
 
 pytest.importorskip("mp2flame.render", reason="PyVista comes with the render extra")
 pytest.importorskip("mp2flame.sources.detector", reason="MediaPipe comes with the track extra")
@@ -25,7 +25,7 @@ def head() -> FlameHead:
 
 @pytest.fixture(scope="module")
 def seen(head: FlameHead, landmarker: Path) -> Observation:
-    return see_a_blink(head, landmarker)
+    return observe_blink(head, landmarker)
 
 
 def _moved(head: FlameHead, params: FlameParams) -> NDArray[np.float64]:

@@ -11,12 +11,15 @@ from pathlib import Path
 import numpy as np
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
-from mp2flame.data import Observation
-from mp2flame.demo_animation import SCRIPT, sample_weights
+from mp2flame.data import HeadLike, Observation
+from mp2flame.demo_animation import SCRIPT, weights_at
 from mp2flame.formats.recording import RecordingSink
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession, LiveSettings
+from mp2flame.live.page import Page
+from mp2flame.live.state import SessionState
 from mp2flame.mapping import LinearMapping
+from tests.helpers.streams import surface
 
 
 def blendshape_mapping(path: Path, *, gain: float = 1.0) -> Path:
@@ -33,7 +36,7 @@ def blendshape_mapping(path: Path, *, gain: float = 1.0) -> Path:
 def performance_recording(path: Path, *, seconds: float = 11.6, fps: float = 30.0) -> Path:
     """The scripted performance as a recording of scores and head poses."""
     times = np.arange(round(min(seconds, SCRIPT[-1].time) * fps)) / fps
-    weights, _ = sample_weights(times)
+    weights, _ = weights_at(times)
     scores = reorder(weights, ARKIT, MEDIAPIPE)
     writer = RecordingSink(path)
     for moment, row in zip(times, scores, strict=True):
@@ -80,6 +83,20 @@ def running(given: LiveSettings) -> Iterator[LiveSession]:
     assert not thread.is_alive()
     if errors:
         raise errors[0]
+
+
+def open_page(head: HeadLike | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Page:
+    """A page without a session."""
+    state = SessionState(source="0", sources=("0", "film.mp4"), mappings=("own", None))
+    return Page(
+        head or surface(60), state, host=host, port=port, any_source=True, formats=(".npz",), n_expression=5,
+        mirror=False, mappings=("own", "half"),
+    )  # fmt: skip
+
+
+def port_of(page: Page) -> int:
+    """The port on which a page listens."""
+    return int(page.address.rpartition(":")[2])
 
 
 def wait_for(what: Callable[[], object], *, seconds: float = 60.0) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
-import itertools
+import json
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +17,9 @@ import pytest
 
 from mp2flame.formats import load_params
 from mp2flame.live import LiveSession
-from tests.helpers.live import blendshape_mapping, running, settings, wait_for
+from tests.helpers.fakes import ListSink
+from tests.helpers.live import blendshape_mapping, performance_recording, running, settings, wait_for
+from tests.helpers.streams import free_port
 
 pytest.importorskip("viser", reason="the viewer's extra is not installed")
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -31,7 +34,6 @@ _FLAGS = [
     "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 _PATIENCE = 120_000
-_SIGNS = itertools.count()
 
 
 @pytest.fixture(scope="module")
@@ -98,15 +100,12 @@ def _until(tab: Any, shows: Callable[[np.ndarray], bool], *, looks: int = 2) -> 
 
 
 def _at_rest(tab: Any, session: LiveSession) -> np.ndarray:
-    """The head as the session has it now: it was posed, sent and taken in by this browser, and does not move."""
-    for _ in range(2):
-        # The frame on its way may be older than what the test did last; the one after it is not.
-        shown = session.page.heads[0]._vertices
-        wait_for(lambda shown=shown: session.page.heads[0]._vertices is not shown, seconds=60)  # type: ignore[misc]
-    # What is sent after the head arrives after it.
-    word = f"sign {next(_SIGNS)}"
-    session.page.show_sign(word, missing=False)
-    tab.get_by_text(word, exact=True).wait_for()
+    """The head as the session has it now, once it does not move in this browser."""
+    frames = ListSink()
+    session.pipeline.add_sink(frames)
+    # The frame on its way may be older than what the test did last; those after it are not.
+    wait_for(lambda: len(frames.frames) > 2, seconds=60)
+    session.pipeline.remove_sink(frames)
     return _until(tab, lambda picture: bool(picture.std() > 20), looks=4)
 
 
@@ -114,7 +113,7 @@ def _open_sliders(tab: Any, session: LiveSession) -> None:
     box = tab.get_by_label("Camera on")
     if box.is_checked():
         box.click()
-    wait_for(lambda: session._playback.by_hand, seconds=60)
+    wait_for(lambda: not session.state.camera_on, seconds=60)
     tab.get_by_role("tab", name="Sliders").click()
 
 
@@ -134,7 +133,7 @@ def test_moving_jaw_open_opens_the_mouth(tab: Any, session: LiveSession) -> None
     _open_sliders(tab, session)
     closed = _at_rest(tab, session)
     _set(tab, "jawOpen", "1")
-    wait_for(lambda: session._desk._weights.max() == 1.0, seconds=60)
+    wait_for(lambda: session.page.controls.sliders.read_weights().max() == 1.0, seconds=60)
     opened = _until(tab, lambda picture: bool((np.abs(picture - closed).sum(axis=2) > 60).mean() > 0.01), looks=4)
     changed = np.abs(opened - closed).sum(axis=2) > 60
     # The mouth and the chin move, the eyes and the forehead do not.
@@ -151,25 +150,21 @@ def test_a_flame_slider_moves_the_head_and_the_blendshapes_move_it(tab: Any, ses
     _open_sliders(tab, session)
     rest = _at_rest(tab, session)
     _set(tab, "open (°)", "15")
-    wait_for(lambda: session._desk._pose is not None, seconds=60)
     _until(tab, lambda picture: bool(np.abs(picture - rest).mean() > 0.6))
     tab.get_by_role("button", name="All to zero").click()
-    wait_for(lambda: session._desk._pose is None, seconds=60)
     _until(tab, _close(rest))
 
 
 def test_neutral_record_stop_download_and_screenshot(tab: Any, session: LiveSession, tmp_path: Path) -> None:
-    if session._playback.by_hand:
+    if not session.state.camera_on:
         tab.get_by_label("Camera on").click()
-        wait_for(lambda: not session._playback.by_hand, seconds=60)
+        wait_for(lambda: session.state.camera_on, seconds=60)
     tab.get_by_role("button", name="Neutral").click()
     tab.get_by_role("progressbar").first.wait_for()
-    tab.get_by_text("Yours.").wait_for()
+    tab.get_by_text("Using your neutral").wait_for()
     tab.get_by_role("button", name="Record").click()
-    tab.get_by_text("recording:").wait_for()
-    take = session._recorder.take
-    assert take is not None
-    wait_for(lambda: take.n_frames > 20, seconds=60)
+    tab.get_by_text("Recording:").wait_for()
+    wait_for(lambda: session.state.n_recorded > 20, seconds=60)
     tab.get_by_role("button", name="Stop").click()
     for kind in (".npz", ".csv", ".jsonl"):
         tab.get_by_label("Format").last.click()
@@ -178,7 +173,7 @@ def test_neutral_record_stop_download_and_screenshot(tab: Any, session: LiveSess
             tab.get_by_role("button", name="Download").click()
         assert waiting.value.suggested_filename.endswith(kind)
         waiting.value.save_as(tmp_path / f"take{kind}")
-        assert len(load_params(tmp_path / f"take{kind}")) == take.n_frames
+        assert len(load_params(tmp_path / f"take{kind}")) == session.state.n_recorded
     with tab.expect_download() as waiting:
         tab.get_by_role("button", name="Screenshot").click()
     waiting.value.save_as(tmp_path / "shot.png")
@@ -207,7 +202,7 @@ def test_two_browsers_show_the_same_and_a_second_head_stands_beside(
         other.close()
 
 
-def test_wireframe_and_clay_are_seen(tab: Any, session: LiveSession) -> None:
+def test_wireframe_and_clay_show(tab: Any, session: LiveSession) -> None:
     _open_sliders(tab, session)
     painted = _at_rest(tab, session)
     tab.get_by_role("tab", name="Live").click()
@@ -222,11 +217,52 @@ def test_wireframe_and_clay_are_seen(tab: Any, session: LiveSession) -> None:
     # Lips, brows and hair have the skin's colour: less red against blue, less dark.
     assert clay.std() < painted.std()
     tab.get_by_label("Material").click()
-    tab.get_by_role("option", name="colours", exact=True).click()
+    tab.get_by_role("option", name="colors", exact=True).click()
     _until(tab, _close(painted))
 
 
-def test_threads_of_the_browser_are_not_ours(session: LiveSession) -> None:
-    # A hundred callbacks later, the page's pool is as large as it may be, and no larger.
-    names = [thread.name for thread in threading.enumerate()]
-    assert sum(name.startswith("ThreadPoolExecutor") for name in names) <= 32
+_ATTACK = "<iframe srcdoc=\"<script>parent.document.title='stolen'</script>\"></iframe>"
+
+
+def _attacked(browser: Any, session: LiveSession, words: str) -> str:
+    """The title of the page once it shows a notice with these words."""
+    page = browser.new_page()
+    page.set_default_timeout(_PATIENCE)
+    try:
+        page.goto(_address(session))
+        page.get_by_text(words).first.wait_for()
+        # A script in the notice would have been run by the time at which a later one has.
+        page.evaluate("() => new Promise(done => setTimeout(done, 500))")
+        assert page.locator("iframe").count() == 0
+        return str(page.title())
+    finally:
+        page.close()
+
+
+def test_a_foreign_recording_runs_no_script(browser: Any, tmp_path: Path) -> None:
+    lines = performance_recording(tmp_path / "own.jsonl").read_text().splitlines()
+    frame = json.loads(lines[20])
+    frame["found"] = _ATTACK
+    (tmp_path / "foreign.jsonl").write_text("\n".join([*lines[:20], json.dumps(frame)]) + "\n")
+    with running(settings(tmp_path, source=str(tmp_path / "foreign.jsonl"))) as session:
+        assert "stolen" not in _attacked(browser, session, "The source stopped")
+        assert "iframe" in session.state.notice
+
+
+def test_the_goodbye_of_a_stream_server_runs_no_script(browser: Any, tmp_path: Path) -> None:
+    websockets = pytest.importorskip("websockets.sync.server", reason="needs the stream extra")
+    port = free_port(socket.SOCK_STREAM)
+
+    def say_goodbye(connection: Any) -> None:
+        connection.close(1011, _ATTACK)
+
+    with websockets.serve(say_goodbye, "127.0.0.1", port) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        try:
+            with running(settings(tmp_path, source=f"ws://127.0.0.1:{port}")) as session:
+                assert "stolen" not in _attacked(browser, session, "The source stopped")
+                assert "iframe" in session.state.notice
+        finally:
+            server.shutdown()
+            serving.join()

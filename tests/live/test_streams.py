@@ -37,7 +37,7 @@ def _receiver() -> Iterator[socket.socket]:
 
 
 def _source(session: LiveSession) -> Any:
-    return session._playback.stage._source
+    return session.source.current
 
 
 def _next_with_a_face(receiver: socket.socket, jaw_open: float) -> dict[str, Any]:
@@ -68,8 +68,8 @@ def test_what_our_own_sink_sends_drives_a_session(scheme: str, tmp_path: Path) -
                     for name, value in got["scores"].items():
                         assert value == pytest.approx(0.25 if name == "tongueOut" else sent[name], abs=2e-5)
                     assert np.isfinite(got["flame"]["expression"]).all()
-                wait_for(lambda: session._face)
-                assert session._playback.transport is None
+                wait_for(lambda: session.state.face)
+                assert session.state.position is None
 
 
 def test_a_phone_is_asked_and_drives_a_session(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_stream_that_falls_silent_shows_no_face_and_the_session_goes_on(tmp_pa
         with open_sink(f"livelink://127.0.0.1:{_source(session).port}", head=surface()) as sender:
             seen = face(1, 0.0)
             sender.write(Frame(seen, pose(1, seen)))
-            wait_for(lambda: "face seen" in session.page._sign.content)
-        wait_for(lambda: "No face" in session.page._sign.content)
+            wait_for(lambda: session.state.notice == "Face detected.")
+        wait_for(lambda: "No face" in session.state.notice)
         session.set_camera(on=False)
-        wait_for(lambda: session._playback.by_hand)
+        assert not session.state.camera_on

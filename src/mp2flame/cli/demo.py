@@ -43,13 +43,13 @@ class Demo(LandmarkerOption):
 
     def run(self) -> int:
         """Render, detect, drive, measure."""
-        from mp2flame.demo_animation import animate
+        from mp2flame.demo_animation import perform
         from mp2flame.head import load_head
 
         targets = [self.output / "demo.mp4", self.output / "demo.gif"]
         check_files(targets, [self.landmarker])
         head = load_head("builtin")
-        truth, weights = animate(head.blendshapes())
+        truth, weights = perform(head.blendshapes())
         with tempfile.TemporaryDirectory() as name:
             video = Path(name) / "performance.mp4"
             _render(head, truth, video)

@@ -51,7 +51,7 @@ class Live(ImageOptions, NeutralOption, MappingOptions, HeadOption):
     def run(self) -> int:
         """Serve the page until Ctrl-C, then print the report."""
         from mp2flame.live import LiveSession, LiveSettings
-        from mp2flame.live.access import who_can_see
+        from mp2flame.streams.base import describe_exposure, describe_stream
 
         check_number("--port", self.port, at_least=0, at_most=65535)
         session = LiveSession(
@@ -71,9 +71,9 @@ class Live(ImageOptions, NeutralOption, MappingOptions, HeadOption):
                 data=self.data,
             )
         )
-        say(f"open {session.page.address} in a browser; {who_can_see(self.host)}")
+        say(f"open {session.page.address} in a browser; {describe_exposure(self.host)}")
         for address in self.send:
-            say(f"sending to {address}")
+            say(f"sending to {address}{describe_stream(address)}")
         return finish(session.run())
 
     def _person(self) -> Person | None:

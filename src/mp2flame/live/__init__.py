@@ -7,7 +7,6 @@ try:
 except ImportError as error:
     raise MissingExtraError("viser", "viewer", "show heads in a browser") from error
 
-from mp2flame.live.session import LiveSession
-from mp2flame.live.settings import LiveSettings
+from mp2flame.live.session import LiveSession, LiveSettings
 
 __all__ = ["LiveSession", "LiveSettings"]

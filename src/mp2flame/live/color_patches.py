@@ -1,8 +1,8 @@
-"""A head with vertex colours as a few meshes of one colour each, which is what viser can deform in place.
+"""A head with vertex colors as a few meshes of one color each, which is what viser can deform in place.
 
-viser streams new vertices into a mesh, but gives such a mesh one colour. Vertices are therefore sorted into a few
-paints, and every triangle whose corners have different paints is cut across its edges, where the colour between the two
-vertices is as near to one paint as to the other: so the border is as smooth as the colours are.
+viser streams new vertices into a mesh, but gives such a mesh one color. The vertex colors are therefore quantized, and
+every triangle whose corners have different palette colors is cut across its edges, at the point where the color between
+the two vertices is as near to one palette color as to the other, so that borders are as smooth as the colors are.
 """
 
 from __future__ import annotations
@@ -12,102 +12,171 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
-
-from mp2flame.live.color_quantization import edges_of, sort_colors
-
-__all__ = ["Cut", "Painting", "Patch", "cut_by_cost"]
+from scipy import sparse
+from scipy.spatial.distance import cdist
 
 _RIM = 0.05
 """Part of an edge that is left at each end, so that no triangle is without area."""
+_CLOSE = 10.0
+"""Distance in CIELAB below which two colors share a palette color."""
+_PALETTE_SIZE = 8
+"""At most; each color is a message of its own in every frame."""
+_ROUNDS = 12
+_EXCLUDED = 1e6
+"""A cost far above that of white for black."""
+_XYZ = np.array([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])
+"""From linear sRGB (IEC 61966-2-1)."""
 
 Indices = NDArray[np.intp]
+Float64 = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Cut:
-    """A surface cut between labels. Its points are the V vertices, then M points on edges, then T centres."""
+class CutSurface:
+    """A surface cut between labels. Its points are the V vertices, then M points on edges, then T centers."""
 
     edges: Indices
     """(M, 2) vertices between which an edge is cut."""
     shares: NDArray[np.float32]
     """(M, 1) how far on the way from the first to the second."""
-    centres: Indices
+    centers: Indices
     """(T, 3) vertices of the triangles that have three labels."""
     faces: Indices
-    """(F', 3) indices of points, turning the same way as the faces that they are cut from."""
+    """(F', 3) indices of points, oriented as the faces that they are cut from."""
     labels: Indices
     """(F',) each face's label."""
 
     def points(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Where the points (V + M + T, 3) are for vertices (V, 3)."""
-        # `take` from packed rows is three times as fast as an index, and this is in a frame's way to the browser.
+        """The points (V + M + T, 3) for vertices (V, 3)."""
+        # `take` from packed rows is three times as fast as an index, and this is part of every frame's latency.
         rows = np.ascontiguousarray(vertices)
         begin = rows.take(self.edges[:, 0], axis=0)
         between = begin + (rows.take(self.edges[:, 1], axis=0) - begin) * self.shares
-        first, second, third = (rows.take(corner, axis=0) for corner in self.centres.T)
+        first, second, third = (rows.take(corner, axis=0) for corner in self.centers.T)
         return np.concatenate([rows, between, (first + second + third) * np.float32(1 / 3)])
 
 
 @dataclass(frozen=True)
 class Patch:
-    """The part of a surface that has one colour."""
+    """The part of a surface that has one color."""
 
     color: tuple[int, int, int]
     """RGB, 0..255."""
     used: Indices
-    """(P,) the points that it is made of."""
+    """(P,) the surface's points that it consists of."""
     faces: NDArray[np.uint32]
     """(F, 3) indices into `used`."""
 
 
-class Painting:
-    """A surface as patches of one colour each.
+class ColorPatches:
+    """A surface as patches of one color each.
 
     Args:
         faces: (F, 3) vertex indices.
         colors: (V, 3) RGB, or None for one patch of `plain`.
-        plain: the colour where there are none.
+        plain: the color where there are none.
     """
 
     def __init__(
         self, faces: NDArray[np.uint32], colors: NDArray[np.uint8] | None, plain: tuple[int, int, int]
     ) -> None:
-        if colors is None:
-            used, compact = np.unique(faces, return_inverse=True)
-            self._cut: Cut | None = None
-            self._set_patches([Patch(plain, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))])
-            return
-        edges, edge_of = edges_of(faces)
-        paints, costs = sort_colors(colors, edges)
-        cut = cut_by_cost(faces, costs, edges, edge_of)
-        self._cut = cut
-        present = (cut.labels == np.arange(len(paints))[:, None]).any(axis=1)
-        self._set_patches([_patch(cut, int(label), paints[label]) for label in np.flatnonzero(present)])
-
-    def _set_patches(self, patches: list[Patch]) -> None:
-        self.patches = patches
-        self._used = np.concatenate([patch.used for patch in patches])
-        self._ends = np.cumsum([len(patch.used) for patch in patches]).tolist()
+        self._cut: CutSurface | None = None
+        pieces = [(plain, faces)]
+        if colors is not None:
+            edges, edge_of = edges_of(faces)
+            palette, costs = quantize_colors(colors, edges)
+            self._cut = cut_surface(faces, costs, edges, edge_of)
+            pieces = [
+                ((round(red), round(green), round(blue)), self._cut.faces[self._cut.labels == label])
+                for label, (red, green, blue) in enumerate(palette.tolist())
+            ]
+        self.patches = [_patch(color, part) for color, part in pieces if len(part)]
+        self._used = np.concatenate([patch.used for patch in self.patches])
+        self._ends = np.cumsum([len(patch.used) for patch in self.patches]).tolist()
 
     def points(self, vertices: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-        """Where each patch's points (P, 3) are for the head's vertices (V, 3)."""
+        """Each patch's points (P, 3) for the head's vertices (V, 3)."""
         points = vertices if self._cut is None else self._cut.points(vertices)
         chosen = points.take(self._used, axis=0)
         return [chosen[begin:end] for begin, end in pairwise([0, *self._ends])]
 
 
-def _patch(cut: Cut, label: int, paint: NDArray[np.float64]) -> Patch:
-    used, compact = np.unique(cut.faces[cut.labels == label], return_inverse=True)
-    red, green, blue = (round(channel) for channel in paint.tolist())
-    return Patch((red, green, blue), used, compact.reshape(-1, 3).astype(np.uint32))
+def _patch(color: tuple[int, int, int], faces: NDArray[np.integer]) -> Patch:
+    used, compact = np.unique(faces, return_inverse=True)
+    return Patch(color, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))
 
 
-def cut_by_cost(faces: NDArray[np.uint32], costs: NDArray[np.float64], edges: Indices, edge_of: Indices) -> Cut:
-    """Triangles whose corners have different labels, cut where two labels cost the same, if costs change evenly.
+def edges_of(faces: NDArray[np.uint32]) -> tuple[Indices, Indices]:
+    """Edges (M, 2), and which of them are the faces' sides (3 F,): first to second, second to third, third to first."""
+    corners = faces.astype(np.intp)
+    sides = np.sort(np.stack([corners, np.roll(corners, -1, axis=1)], axis=2), axis=2)
+    edges, edge_of = np.unique(sides.reshape(-1, 2), axis=0, return_inverse=True)
+    return edges, edge_of.reshape(-1)
+
+
+def quantize_colors(colors: NDArray[np.uint8], edges: Indices) -> tuple[Float64, Float64]:
+    """A palette, by weighted k-means in CIELAB that splits the cluster with the largest error.
+
+    Vertices weigh by how even the color around them is, and a vertex may only take the color of an area nearby: where
+    hair fades into skin, neither the palette nor any vertex gets the color in between. Neighbors have a say in a
+    vertex's color, so that speckled skin is one area.
+
+    Args:
+        colors: (V, 3) RGB.
+        edges: (M, 2) pairs of neighbors.
+
+    Returns:
+        The palette (K, 3), and the cost of each of its colors for each vertex (V, K): the vertex has the cheapest.
+    """
+    lab = srgb_to_lab(colors)
+    count = len(lab)
+    ends = np.concatenate([edges, edges[:, ::-1]]).T
+    similar = 1 / (1 + ((lab[ends[0]] - lab[ends[1]]) ** 2).sum(axis=1) / _CLOSE**2)
+    degree = np.bincount(ends[0], minlength=count)
+    weight = (np.bincount(ends[0], similar, count) / np.maximum(degree, 1)) ** 2 + 1e-6
+    centers = np.median(lab, axis=0)[None]
+    while True:
+        for _ in range(_ROUNDS):
+            labels = cdist(lab, centers, "sqeuclidean").argmin(axis=1)
+            share = sparse.csr_matrix((weight, (labels, np.arange(count))), shape=(len(centers), count))
+            total = np.asarray(share.sum(axis=1))
+            centers = np.where(total > 0, share @ lab / np.maximum(total, 1e-12), centers)
+        error = np.linalg.norm(lab - centers[labels], axis=1) * np.sqrt(weight)
+        if len(centers) == _PALETTE_SIZE or error.max() < _CLOSE:
+            break
+        worst = np.bincount(labels, error**2).argmax()
+        centers = np.vstack([centers, lab[np.where(labels == worst, error, -1.0).argmax()]])
+    near = sparse.csr_matrix((np.ones(ends.shape[1]), ends), shape=(count, count)) + sparse.identity(count)
+    costs = cdist(lab, centers, "sqeuclidean")
+    smooth = near @ sparse.diags(weight)
+    for _ in range(2):
+        costs = smooth @ costs / np.asarray(smooth.sum(axis=1))
+    own = costs.argmin(axis=1)[:, None] == np.arange(len(centers))
+    # Vertices inside an area: all their neighbors have the same color.
+    inside = own & (near @ own == degree[:, None] + 1)
+    nearby = near @ (near @ (near @ inside)) > 0
+    costs[~nearby & nearby.any(axis=1, keepdims=True)] = _EXCLUDED
+    own = weight[:, None] * (costs.argmin(axis=1)[:, None] == np.arange(len(centers)))
+    palette: Float64 = own.T @ colors / np.maximum(own.sum(axis=0), 1e-12)[:, None]
+    return palette, costs
+
+
+def srgb_to_lab(colors: NDArray[np.uint8]) -> Float64:
+    """CIELAB (CIE 15, white D65) of sRGB colors (V, 3) in 0..255: distances in it are as large as they look."""
+    part = colors / 255.0
+    linear = np.where(part <= 0.04045, part / 12.92, ((part + 0.055) / 1.055) ** 2.4)
+    ratio = linear @ _XYZ.T / _XYZ.sum(axis=1)
+    root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio * (29 / 6) ** 2 / 3 + 4 / 29)
+    x, y, z = root.T
+    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=1)
+
+
+def cut_surface(faces: NDArray[np.uint32], costs: Float64, edges: Indices, edge_of: Indices) -> CutSurface:
+    """Cut triangles whose corners have different labels where two labels cost the same, if costs change evenly.
 
     Args:
         faces: (F, 3) vertex indices.
-        costs: (V, K) of each label for each vertex, whose label is the one that costs least.
+        costs: (V, K) of each label for each vertex, whose label is the cheapest.
         edges: (M, 2) and
         edge_of: (3 F,) as of `edges_of`.
     """
@@ -122,7 +191,7 @@ def cut_by_cost(faces: NDArray[np.uint32], costs: NDArray[np.float64], edges: In
 
     kinds = labels[corners]
     three = (kinds != np.roll(kinds, -1, axis=1)).all(axis=1)
-    centre = len(labels) + int(crossed.sum()) + np.cumsum(three) - 1
+    center = len(labels) + int(crossed.sum()) + np.cumsum(three) - 1
     whole = (kinds == kinds[:, :1]).all(axis=1)
     pieces = [(corners[whole], kinds[whole, 0])]
     for k in range(3):
@@ -133,12 +202,12 @@ def cut_by_cost(faces: NDArray[np.uint32], costs: NDArray[np.float64], edges: In
         alone = (lx != ly) & (ly == lz)
         for triangle, label in (((x, xy, zx), lx), ((xy, y, z), ly), ((xy, z, zx), ly)):
             pieces.append((np.stack(triangle, axis=1)[alone], label[alone]))
-        # Three labels: each corner takes the quadrilateral up to the centre.
-        pieces += [(np.stack(t, axis=1)[three], lx[three]) for t in ((x, xy, centre), (x, centre, zx))]
-    return Cut(
+        # Three labels: each corner takes the quadrilateral up to the center.
+        pieces += [(np.stack(t, axis=1)[three], lx[three]) for t in ((x, xy, center), (x, center, zx))]
+    return CutSurface(
         edges=cut_edges,
         shares=np.clip(begin / np.maximum(begin + end, 1e-12), _RIM, 1 - _RIM)[:, None].astype(np.float32),
-        centres=corners[three],
+        centers=corners[three],
         faces=np.concatenate([faces for faces, _ in pieces]),
         labels=np.concatenate([label for _, label in pieces]),
     )

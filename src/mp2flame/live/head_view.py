@@ -1,78 +1,75 @@
-"""The head in the scene: its meshes, how they are coloured, and new vertices for them."""
+"""The head in the scene: its meshes, how they are colored, and new vertices for them."""
 
 from __future__ import annotations
 
 import threading
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
-import viser
 from numpy.typing import NDArray
 
 from mp2flame.data import HeadLike
-from mp2flame.live.color_patches import Painting
+from mp2flame.live.color_patches import ColorPatches
 
-__all__ = ["CLAY", "HeadView", "Look"]
+Material: TypeAlias = Literal["colors", "clay"]
 
-Look: TypeAlias = Literal["colours", "clay"]
-
-CLAY = (205, 190, 180)
-"""RGB of the neutral material."""
-
-_TELL_AGAIN = 30
-"""After so many frames in which nothing moves the head is sent once more."""
+_CLAY: Final = (205, 190, 180)
+_RESEND_EVERY: Final = 30
+"""An unchanged mesh is sent again after so many frames."""
 
 
 class HeadView:
-    """One head. Vertices and looks may be set from different threads.
+    """One head. Its vertices and its looks may be set from different threads.
 
     Args:
         server: shows it.
         name: its place in the scene tree.
-        surface: what is shown.
-        paintings: what was made of it already for another view; it is added to.
+        head: what is shown.
+        patches: what was computed for another view of the same head; is added to.
     """
 
-    def __init__(
-        self, server: viser.ViserServer, name: str, surface: HeadLike, paintings: dict[Look, Painting]
-    ) -> None:
+    def __init__(self, server: Any, name: str, head: HeadLike, patches: dict[Material, ColorPatches]) -> None:
         self._server = server
         self._name = name
-        self._surface = surface
-        self._vertices = surface.neutral_vertices
-        self._paintings = paintings
-        self._look: Look = "colours" if surface.vertex_colors is not None else "clay"
+        self._head = head
+        self._patches = patches
+        neutral = head.neutral_vertices
+        self._vertices = neutral
+        self._material: Material = "colors" if head.vertex_colors is not None else "clay"
         self._wireframe = False
         self._meshes: list[Any] = []
         self._unchanged = 0
         self._lock = threading.Lock()
         self._frame = server.scene.add_frame(name, show_axes=False)
-        rest = surface.neutral_vertices
-        below = (float(rest[:, 0].mean()), float(rest[:, 1].min()) - 0.015, float(rest[:, 2].max()) - 0.05)
+        below = (float(neutral[:, 0].mean()), float(neutral[:, 1].min()) - 0.015, float(neutral[:, 2].max()) - 0.05)
         self._caption = server.scene.add_label(
             f"{name}/caption", "", position=below, anchor="top-center", visible=False
         )
         self._build()
 
+    @property
+    def visible(self) -> bool:
+        """Whether the head is in the scene."""
+        return bool(self._frame.visible)
+
     def show(self, vertices: NDArray[np.float32]) -> None:
-        """Move the head's vertices (V, 3); a frame that is not finite leaves it as it is."""
+        """Move the head's vertices (V, 3). Vertices that are not finite leave it as it is."""
         if not np.isfinite(vertices).all():
             return
         with self._lock, self._server.atomic():
             self._unchanged = self._unchanged + 1 if np.array_equal(vertices, self._vertices) else 0
             self._vertices = vertices
-            # A head at rest is drawn once, and told again now and then.
-            if self._frame.visible and self._unchanged % _TELL_AGAIN == 0:
-                for mesh, points in zip(self._meshes, self._paintings[self._look].points(vertices), strict=True):
-                    # What assigning to `vertices` ends in. Before that it compares and copies twice, for arrays that
-                    # may be changed later; these are new every time, and half a frame's way to the browser is saved.
+            if self._frame.visible and self._unchanged % _RESEND_EVERY == 0:
+                for mesh, points in zip(self._meshes, self._patches[self._material].points(vertices), strict=True):
+                    # What assigning to `vertices` does after comparing and copying twice, for arrays that may be
+                    # changed later. These are new in every frame, and half of the latency to the browser is saved.
                     mesh._queue_update("vertices", points)
 
     def place(self, x: float, z: float = 0.0, *, caption: str = "", visible: bool = True) -> None:
         """Move the head aside by x and forward by z metres, with a caption below it, or hide it."""
         with self._lock:
             self._frame.position = (x, 0.0, z)
-            self._unchanged = -1  # what is shown again must be told where it is
+            self._unchanged = -1  # a head that becomes visible is sent at once
             self._frame.visible = visible
             self._caption.text = caption
             self._caption.visible = bool(caption)
@@ -84,23 +81,23 @@ class HeadView:
             for mesh in self._meshes:
                 mesh.wireframe = on
 
-    def set_look(self, look: Look) -> None:
-        """The head's own colours, or a neutral material."""
+    def set_material(self, material: Material) -> None:
+        """Use the head's own colors, or one color."""
         with self._lock, self._server.atomic():
-            if look != self._look:
-                self._look = look
+            if material != self._material:
+                self._material = material
                 for mesh in self._meshes:
                     mesh.remove()
                 self._build()
 
     def _build(self) -> None:
-        if self._look not in self._paintings:
-            colors = self._surface.vertex_colors if self._look == "colours" else None
-            self._paintings[self._look] = Painting(self._surface.faces, colors, CLAY)
-        painting = self._paintings[self._look]
+        if self._material not in self._patches:
+            colors = self._head.vertex_colors if self._material == "colors" else None
+            self._patches[self._material] = ColorPatches(self._head.faces, colors, _CLAY)
+        surface = self._patches[self._material]
         self._meshes = [
             self._server.scene.add_mesh_simple(
-                f"{self._name}/{self._look}{index}",
+                f"{self._name}/{self._material}{index}",
                 points,
                 patch.faces,
                 color=patch.color,
@@ -108,5 +105,5 @@ class HeadView:
                 cast_shadow=False,
                 receive_shadow=False,
             )
-            for index, (patch, points) in enumerate(zip(painting.patches, painting.points(self._vertices), strict=True))
+            for index, (patch, points) in enumerate(zip(surface.patches, surface.points(self._vertices), strict=True))
         ]

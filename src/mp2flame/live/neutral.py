@@ -1,4 +1,4 @@
-"""A person's neutral: taken from three seconds of looking straight, kept in a file, found again next time."""
+"""A person's neutral: three seconds of looking straight ahead, kept in a file for each source."""
 
 from __future__ import annotations
 
@@ -7,34 +7,21 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
 from platformdirs import user_data_path
+from typing_extensions import override
 
 from mp2flame.data import Frame, HeadLike, Observation, concatenate
-from mp2flame.errors import InputError, Mp2FlameError, SinkError
-from mp2flame.files import AtomicFile
+from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.formats.recording import RecordingSink, read_recording
-from mp2flame.mapping.neutral import find_neutral_frames
+from mp2flame.live.stats import NEUTRAL
+from mp2flame.mapping import find_neutral_frames
 from mp2flame.pipeline import Pipeline
 from mp2flame.sinks.base import Sink
 
-__all__ = [
-    "NEUTRAL_SECONDS",
-    "NeutralTaker",
-    "data_folder",
-    "load_neutral",
-    "neutral_file",
-    "save_neutral",
-    "take_neutral",
-]
-
-NEUTRAL_SECONDS: Final = 3.0
-_PATIENCE = 12.0
-"""Seconds after which a neutral without enough of a face is given up."""
+_SECONDS: Final = 3.0
 
 
 def data_folder() -> Path:
@@ -43,65 +30,20 @@ def data_folder() -> Path:
     return Path(named) if named else user_data_path("mp2flame", appauthor=False)
 
 
-def neutral_file(folder: Path, source: str) -> Path:
-    """The file of a source's neutral: who sits at a camera is not who is seen in a film."""
-    readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(source).name).strip("-")[:40] or "source"
-    return folder / "neutral" / f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.jsonl"
+class NeutralCollector(Sink):
+    """Collects frames with a face until they span some seconds; `progress` and `done` may be read from any thread."""
 
+    name = NEUTRAL
 
-def save_neutral(path: Path, frames: list[Observation], head: HeadLike) -> None:
-    """Keep frames at rest as a recording, which `--rest` of the other commands reads too.
-
-    Raises:
-        SinkError: it cannot be written; an older file is left as it was.
-        InputError: the name is a folder.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = AtomicFile(path)
-        try:
-            with closing(RecordingSink(part.temporary, head=head)) as writer:
-                for frame in frames:
-                    writer.append(frame)
-            part.publish()
-        finally:
-            part.discard()
-    except OSError as error:
-        # What the writer says it has kept was in the part.
-        reason = error.__cause__ or error
-        raise SinkError(f"cannot keep the neutral in {path}: {getattr(reason, 'strerror', None) or reason}") from error
-
-
-def load_neutral(path: Path) -> Observation | None:
-    """The frames at rest that were kept, or None where there is no file.
-
-    Raises:
-        FormatError: it is not a recording.
-        InputError: no frame in it has a face.
-    """
-    if not path.is_file():
-        return None
-    frames = [observation for observation, _ in read_recording(path) if observation.found[0]]
-    if not frames:
-        raise InputError(f"no face in the neutral kept in {path}: press Neutral to take it again")
-    return concatenate(frames)
-
-
-class NeutralTaker(Sink):
-    """Collects frames with a face until they span three seconds; `progress` and `done` may be read from any thread."""
-
-    name = "neutral"
-    policy: Literal["every", "latest"] = "every"
-
-    def __init__(self, seconds: float = NEUTRAL_SECONDS) -> None:
+    def __init__(self, seconds: float) -> None:
         self.frames: list[Observation] = []
         self.progress = 0.0
         """0 to 1."""
         self.done = threading.Event()
         self._seconds = seconds
 
+    @override
     def write(self, frame: Frame) -> None:
-        """Keep a frame with a face."""
         if self.done.is_set() or not frame.observation.found[0]:
             return
         self.frames.append(frame.observation.without_picture())
@@ -109,49 +51,107 @@ class NeutralTaker(Sink):
         if self.progress >= 1.0:
             self.done.set()
 
+    @override
     def close(self) -> None:
-        """Nothing more comes."""
         self.done.set()
 
 
-def take_neutral(
-    pipeline: Pipeline, path: Path, head: HeadLike, on_progress: Callable[[float], None]
-) -> tuple[Observation, str]:
-    """Collect three seconds of a person at rest from a running corridor, and keep them.
+class NeutralController:
+    """Takes, keeps, finds and deletes neutrals. Methods may be called from any thread.
 
     Args:
-        pipeline: runs.
-        path: where to keep the frames.
-        head: is named in the file.
-        on_progress: is told 0..1, ten times a second.
-
-    Returns:
-        The frames, and a warning where they are less calm than a rest should be, or cannot be kept for next time.
-
-    Raises:
-        InputError: no face was seen long enough.
+        folder: where they are kept.
+        head: is named in the files.
+        from_file: a neutral was given when the session started; kept ones are not looked for.
+        patience: seconds after which taking a neutral without enough of a face is given up.
     """
-    taker = NeutralTaker()
-    pipeline.add_sink(taker)
-    try:
-        deadline = time.monotonic() + _PATIENCE
-        while not taker.done.wait(0.1) and time.monotonic() < deadline:
-            on_progress(taker.progress)
-    finally:
-        pipeline.remove_sink(taker)
-    if taker.progress < 1.0:
-        raise InputError(
-            f"expected {NEUTRAL_SECONDS:.0f} seconds with a face; got {len(taker.frames)} frames in "
-            f"{_PATIENCE:.0f} seconds: look straight into the camera, in good light, and press Neutral again"
-        )
-    on_progress(1.0)
-    frames = taker.frames
-    calm = find_neutral_frames(concatenate(frames))
-    if calm is not None:
-        frames = [frames[number] for number in calm]
-    warning = "" if calm is not None else "The face moved: take it again if the head looks odd at rest."
-    try:
-        save_neutral(path, frames, head)
-    except Mp2FlameError as error:
-        warning = f"{warning} For now only: {error}"
-    return concatenate(frames), warning
+
+    def __init__(self, folder: Path, head: HeadLike, *, from_file: bool, patience: float = 12.0) -> None:
+        self.text = ""
+        """What the page says of the neutral in use."""
+        self.is_own = False
+        """The neutral in use was taken from this source."""
+        self._folder = folder
+        self._head = head
+        self._from_file = from_file
+        self._patience = patience
+        self._collector: NeutralCollector | None = None
+
+    @property
+    def progress(self) -> float | None:
+        """0 to 1 while a neutral is taken, otherwise None."""
+        collector = self._collector
+        return None if collector is None else collector.progress
+
+    def path(self, source: str) -> Path:
+        """The file of a source's neutral: a camera and a video show different people."""
+        readable = re.sub(r"[^A-Za-z0-9]+", "-", Path(source).name).strip("-")[:40] or "source"
+        return self._folder / f"{readable}-{hashlib.sha256(source.encode()).hexdigest()[:8]}.jsonl"
+
+    def find(self, source: str) -> Observation | None:
+        """The neutral that was kept for a source, or None."""
+        self.is_own = False
+        if self._from_file:
+            self.text = "Neutral loaded from --neutral."
+            return None
+        path = self.path(source)
+        self.text = "Using the average neutral. Look straight ahead and press Neutral."
+        try:
+            frames = [seen for seen, _ in read_recording(path) if seen.found[0]] if path.is_file() else []
+        except (Mp2FlameError, OSError) as error:
+            self.text = f"The saved neutral cannot be used: {error}"
+            return None
+        if not frames:
+            return None
+        self.use("Using your neutral from an earlier session.")
+        return concatenate(frames)
+
+    def use(self, text: str, *, own: bool = True) -> None:
+        """Say which neutral is in use, and whether it was taken from this source."""
+        self.text, self.is_own = text, own
+
+    def forget(self, source: str) -> None:
+        """Delete the neutral that was kept for a source."""
+        self.path(source).unlink(missing_ok=True)
+
+    def take(self, pipeline: Pipeline, source: str) -> tuple[Observation, str]:
+        """Collect three seconds of a neutral face from a running pipeline, and keep them.
+
+        Returns:
+            The frames, and a sentence that says what is wrong with them, if anything is.
+
+        Raises:
+            InputError: no face was found for long enough, or a neutral is being taken already.
+        """
+        if self._collector is not None:
+            raise InputError("a neutral is being taken already")
+        collector = self._collector = NeutralCollector(_SECONDS)
+        try:
+            pipeline.add_sink(collector)
+            deadline = time.monotonic() + self._patience
+            while not collector.done.wait(0.1) and time.monotonic() < deadline:
+                pass
+            pipeline.remove_sink(collector)
+        finally:
+            self._collector = None
+        frames = collector.frames
+        if collector.progress < 1.0:
+            raise InputError(
+                f"expected {_SECONDS:.0f} seconds with a face; got {len(frames)} frames in {self._patience:.0f} "
+                "seconds: look straight into the camera, in good light, and press Neutral again"
+            )
+        chosen = find_neutral_frames(concatenate(frames))
+        warning = "" if chosen is not None else "The face moved: take it again if the head looks odd at rest."
+        frames = frames if chosen is None else [frames[index] for index in chosen]
+        try:
+            self._save(self.path(source), frames)
+        except (Mp2FlameError, OSError) as error:
+            warning = f"{warning} It is not kept for the next session: {error}"
+        return concatenate(frames), warning
+
+    def _save(self, path: Path, frames: list[Observation]) -> None:
+        """Write frames as a recording, which `--neutral` of the other commands reads too."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with RecordingSink(path, head=self._head) as sink:
+            for frame in frames:
+                sink.append(frame)

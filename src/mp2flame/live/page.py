@@ -1,197 +1,322 @@
-"""The page: the head in the middle, the driving picture and the figures on the left, the controls on the right."""
+"""The page: the head in the middle, the camera's image and figures on the left, the controls on the right."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
 from html import escape
-from typing import Any, Protocol
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from typing_extensions import override
 
-from mp2flame.data import HeadLike
-from mp2flame.live.color_patches import Painting
-from mp2flame.live.controls import Controls
-from mp2flame.live.director import Director
-from mp2flame.live.head_view import HeadView, Look
+from mp2flame.data import Frame, HeadLike
+from mp2flame.errors import Mp2FlameError, SinkError, plain
+from mp2flame.live.color_patches import ColorPatches
+from mp2flame.live.controls import Controls, show_text
+from mp2flame.live.head_view import HeadView, Material
 from mp2flame.live.server import open_server
+from mp2flame.live.state import SessionState
+from mp2flame.live.stats import Stats
+from mp2flame.sinks.base import Sink
 
-__all__ = ["Duration", "Page"]
+_LOGGER = logging.getLogger("mp2flame")
+_IMAGE_HEIGHT: Final = 360
+_IMAGE_QUALITY: Final = 70
+_ASIDE: Final = 0.12
+_BACK: Final = 0.55
+"""Metres by which each of two heads is moved aside and back, so that both fit."""
+_HEAD_SENDING_SECONDS: Final = 0.004
+"""How long the server's thread needs to pack a head and hand it to the browsers' sockets."""
+_SCREENSHOT_HEIGHT: Final = 1080
+_SCREENSHOT_SECONDS: Final = 10.0
 
-_PICTURE_HEIGHT = 360
-_PICTURE_QUALITY = 70
-_APART = 0.12
-_BACK = 0.55
-"""Metres by which each of two heads stands aside, and both stand back so that they fit."""
 
+class _Action:
+    """Calls a function in a daemon thread, one call at a time; of requests that come meanwhile, the last is kept.
 
-class Duration(Protocol):
-    """What the table of durations shows of a room: milliseconds."""
+    viser's own callbacks run in threads for which Python waits at its end, in no certain order.
+    """
 
-    @property
-    def p50(self) -> float:
-        """Median."""
+    def __init__(self, function: Callable[[Any], None]) -> None:
+        self._function = function
+        self._requests: list[Any] = []
+        self._running = False
+        self._lock = threading.Lock()
 
-    @property
-    def p95(self) -> float:
-        """95th percentile."""
+    def request(self, value: Any) -> None:
+        """Call the function with this value soon."""
+        with self._lock:
+            self._requests = [value]
+            if not self._running:
+                self._running = True
+                threading.Thread(target=self._run, name="mp2flame-page", daemon=True).start()
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._requests:
+                    self._running = False
+                    return
+                value = self._requests.pop()
+            self._function(value)
 
 
 class Page:
     """The browser page. Every method may be called from any thread.
 
     Args:
-        surface: the head that is driven.
-        director: does what the page asks for.
+        head: the head that is driven.
+        state: what is shown at first.
         host: the address to listen on.
         port: the first port to try; 0 lets the system choose.
         controls: what the controls offer, see `Controls`.
 
     Raises:
-        MissingExtraError: viser is not installed.
-        SinkError: it cannot listen there.
+        InputError: the port is not between 0 and 65535.
+        SinkError: the address is not one of this machine's, or no port is free.
     """
 
     def __init__(
-        self, surface: HeadLike, director: Director, *, host: str = "127.0.0.1", port: int = 8080, **controls: Any
+        self, head: HeadLike, state: SessionState, *, host: str = "127.0.0.1", port: int = 8080, **controls: Any
     ) -> None:
-        neutral = surface.neutral_vertices
+        neutral = head.neutral_vertices
         self._server = open_server(host, port, neutral)
-        self._host = host
-        self._director = director
-        paintings: dict[Look, Painting] = {}
-        first, second = (HeadView(self._server, name, surface, paintings) for name in ("/a", "/b"))
-        self.heads = (first, second)
-        self.heads[1].place(0.0, visible=False)
-        self._missing = self._server.scene.add_label(
+        self._lock = threading.Lock()
+        self.after_action: Callable[[], None] = lambda: None
+        """Called whenever something that a user asked for is done, or has failed."""
+        patches: dict[Material, ColorPatches] = {}
+        self._heads = [HeadView(self._server, name, head, patches) for name in ("/a", "/b")]
+        self._placed: tuple[str, str | None] | None = None
+        self._no_face = self._server.scene.add_label(
             "/missing",
             "no face",
-            position=(
-                0.0,
-                float(surface.neutral_vertices[:, 1].min()) - 0.02,
-                float(surface.neutral_vertices[:, 2].max()),
-            ),
+            position=(0.0, float(neutral[:, 1].min()) - 0.02, float(neutral[:, 2].max())),
             anchor="top-center",
             visible=False,
         )
-        self._build_left()
-        self.controls = Controls(
-            self._server, director, self.heads, has_colors=surface.vertex_colors is not None, **controls
-        )
-
-    def _build_left(self) -> None:
         gui = self._server.gui
         panel = gui.add_panel()
         with panel.add_tab("Camera"):
-            self._picture = gui.add_image(
-                np.full((240, 320, 3), 222, dtype=np.uint8),
-                jpeg_quality=_PICTURE_QUALITY,
-                format="jpeg",
-                visible=False,
-            )
-            self._sign = gui.add_markdown("waiting for the first frame")
-            self._playing = gui.add_checkbox("Playing", initial_value=True, visible=False)
-            self._loop = gui.add_checkbox("Loop", initial_value=True, visible=False)
-            self._position = gui.add_slider(
+            placeholder = np.full((240, 320, 3), 222, dtype=np.uint8)
+            self._image = gui.add_image(placeholder, jpeg_quality=_IMAGE_QUALITY, format="jpeg", visible=False)
+            self._notice = gui.add_html("")
+            self.playing = gui.add_checkbox("Playing", initial_value=True, visible=False)
+            self.loop = gui.add_checkbox("Loop", initial_value=True, visible=False)
+            self.position = gui.add_slider(
                 "Position (s)", min=0.0, max=1.0, step=0.01, initial_value=0.0, visible=False
             )
-            self._figures = gui.add_html("")
-        director = self._director
-        self._playing.on_update(_by_a_person(director.set_playing))
-        self._loop.on_update(_by_a_person(director.set_loop))
-        self._position.on_update(_by_a_person(director.seek))
+            self._stats = gui.add_html("")
         panel.dock_left()
         panel.set_width(330)
         gui.main_panel.dock_right()
         gui.main_panel.set_width(430)
+        self.controls = Controls(gui, state, has_colors=head.vertex_colors is not None, **controls)
+        self.on_change(self.controls.material, self._set_material)
+        self.on_change(self.controls.wireframe, self._set_wireframe)
+        self.on_click(self.controls.screenshot, self._send_screenshot)
+        self.show(state)
 
     @property
     def address(self) -> str:
         """Where a browser on this machine finds the page."""
         host = self._server.get_host()
-        wild = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not listened on
+        wild = host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
         named = "localhost" if wild else f"[{host}]" if ":" in host else host
         return f"http://{named}:{self._server.get_port()}"
 
     @property
     def watched(self) -> bool:
-        """Whether any browser is there."""
+        """Whether any browser is connected."""
         return bool(self._server.get_clients())
 
+    def on_change(self, control: Any, act: Callable[[Any], object]) -> None:
+        """Call a function with each value that a user gives a control, in a thread of its own."""
+        action = _Action(lambda value: self._attempt(act, value))
+
+        async def changed(event: Any) -> None:
+            # A change made by the program has no client. The value is read here, where the browser's message is
+            # handled, since a file that plays moves its slider on.
+            if event.client_id is not None:
+                action.request(event.target.value)
+
+        control.on_update(changed)
+
+    def on_click(self, button: Any, act: Callable[[Any], object]) -> None:
+        """Call a function with the browser (viser's client) in which a user pressed a button."""
+        action = _Action(lambda client: self._attempt(act, client))
+
+        async def clicked(event: Any) -> None:
+            action.request(event.client)
+
+        button.on_click(clicked)
+
+    def _attempt(self, act: Callable[[Any], object], value: Any) -> None:
+        try:
+            act(value)
+        except (Mp2FlameError, OSError) as error:
+            self.notify("Action failed", str(error))
+        except Exception as error:
+            _LOGGER.exception("an action of the page failed")
+            self.notify("Action failed", f"{type(error).__name__}: {error}")
+        finally:
+            self.after_action()
+
+    def notify(self, title: str, text: str) -> None:
+        """Show a warning in every browser, as plain text."""
+        for client in self._server.get_clients().values():
+            client.add_notification(title, plain(text, limit=400), color="red", auto_close_seconds=12.0)
+
+    def show(self, state: SessionState) -> None:
+        """Bring everything but the head and the image up to date; only what has changed is sent."""
+        with self._lock:
+            show_text(self._notice, state.notice)
+            self._no_face.visible = state.face is False
+            if state.mappings != self._placed:
+                self._placed = first, second = state.mappings
+                aside, back = (0.0, 0.0) if second is None else (_ASIDE, -_BACK)
+                self._heads[0].place(-aside, back, caption=f"A: {plain(first)}" if second else "")
+                self._heads[1].place(aside, back, caption=f"B: {plain(second or '')}", visible=second is not None)
+            for control in (self.playing, self.loop, self.position):
+                control.visible = state.position is not None
+            if state.position is not None:
+                self.playing.value = state.playing
+                # As long as the duration is not known, there are at least ten seconds.
+                length = math.ceil(state.position / 10) * 10 or 10 if state.duration is None else state.duration
+                self.position.max = max(round(length, 2), 0.1)
+                self.position.value = round(min(state.position, self.position.max), 2)
+            self._stats.content = _stats_table(state.stats)
+            self.controls.show(state)
+
     def show_head(self, vertices: NDArray[np.float32], side: int = 0) -> None:
-        """New vertices (V, 3) for head A (0) or B (1), sent at once; nothing is made for nobody."""
+        """Send new vertices (V, 3) of head A (0) or B (1) at once; without a browser nothing is computed."""
         if self.watched:
-            self.heads[side].show(vertices)
+            self._heads[side].show(vertices)
             self._server.flush()
 
-    def show_picture(self, picture: NDArray[np.uint8]) -> None:
-        """The driving picture (H, W, 3), shrunk by leaving out rows and columns."""
-        if self.watched:
-            step = -(-picture.shape[0] // _PICTURE_HEIGHT)
-            self._picture.visible = True
-            self._picture.image = np.ascontiguousarray(picture[::step, ::step])
+    def show_image(self, image: NDArray[np.uint8] | None) -> None:
+        """Show the camera's image (H, W, 3), reduced by leaving out rows and columns; None hides the last one."""
+        if image is None:
+            self._image.visible = False
+        elif self.watched:
+            step = -(-image.shape[0] // _IMAGE_HEIGHT)
+            self._image.visible = True
+            self._image.image = np.ascontiguousarray(image[::step, ::step])
             self._server.flush()
 
-    def hide_picture(self) -> None:
-        """There is no picture, until there is one again."""
-        self._picture.visible = False
+    def _set_material(self, material: Material) -> None:
+        for head in self._heads:
+            head.set_material(material)
 
-    def show_sign(self, text: str, *, missing: bool) -> None:
-        """One line below the picture; `missing` puts "no face" into the scene too."""
-        self._sign.content = text
-        self._missing.visible = missing
+    def _set_wireframe(self, on: bool) -> None:
+        for head in self._heads:
+            head.set_wireframe(on)
 
-    def show_second(self, first: str, second: str | None) -> None:
-        """Two heads side by side with their mappings' names, or, with None, the first alone."""
-        if second is None:
-            self.heads[0].place(0.0)
-            self.heads[1].place(0.0, visible=False)
-        else:
-            self.heads[0].place(-_APART, -_BACK, caption=f"A: {first}")
-            self.heads[1].place(_APART, -_BACK, caption=f"B: {second}")
-        self.controls.show_second(second)
-
-    def show_transport(self, position: float, duration: float | None, *, playing: bool, visible: bool) -> None:
-        """Where a file is; not visible for cameras and streams."""
-        for handle in (self._playing, self._loop, self._position):
-            handle.visible = visible
-        if visible:
-            self._playing.value = playing
-            if duration is not None and abs(self._position.max - duration) > 0.01:
-                self._position.max = max(round(duration, 2), 0.1)
-            self._position.value = round(min(position, self._position.max), 2)
-
-    def show_figures(self, rate: float, rooms: Mapping[str, Duration], notes: Sequence[str]) -> None:
-        """Frame rate, and a table of milliseconds by room."""
-        rows = "".join(
-            f"<tr><td>{escape(name)}</td><td>{time.p50:.1f}</td><td>{time.p95:.1f}</td></tr>"
-            for name, time in rooms.items()
-        )
-        lines = "".join(f"<div>{escape(note)}</div>" for note in notes)
-        self._figures.content = (
-            "<style>.figures td,.figures th{padding:1px 10px 1px 0;text-align:right}"
-            ".figures td:first-child,.figures th:first-child{text-align:left}</style>"
-            f'<div style="padding:4px 12px;font-size:13px"><b>{rate:.1f} frames a second</b>'
-            f'<table class="figures"><tr><th>milliseconds</th><th>p50</th><th>p95</th></tr>{rows}</table>{lines}</div>'
-        )
+    def _send_screenshot(self, client: Any) -> None:
+        """Send this browser's view of the scene to it as a PNG file."""
+        width = round(_SCREENSHOT_HEIGHT * float(np.clip(client.camera.aspect, 0.2, 5.0)))
+        try:
+            view = client.get_render(_SCREENSHOT_HEIGHT, width, transport_format="png", timeout=_SCREENSHOT_SECONDS)
+        except (TimeoutError, RuntimeError) as error:
+            raise SinkError(
+                f"the browser sent no image within {_SCREENSHOT_SECONDS:.0f} seconds: bring its tab to the front"
+            ) from error
+        file = io.BytesIO()
+        Image.fromarray(view).save(file, "PNG")
+        client.send_file_download("mp2flame.png", file.getvalue(), save_immediately=True)
 
     def close(self) -> None:
-        """Send browsers away and free the port."""
+        """Disconnect the browsers and free the port."""
         with contextlib.redirect_stdout(io.StringIO()):
             self._server.stop()
 
 
-def _by_a_person(act: Callable[[Any], None]) -> Callable[[Any], Coroutine[Any, Any, None]]:
-    """Act at once on the value that a person chose; what the program changed itself has no client.
+def _stats_table(stats: Stats) -> str:
+    rows = "".join(
+        f"<tr><td>{escape(plain(stage))}</td><td>{timing.p50:.1f}</td><td>{timing.p95:.1f}</td></tr>"
+        for stage, timing in stats.timings.items()
+    )
+    lines = "".join(f"<div>{escape(plain(loss))}</div>" for loss in stats.losses)
+    return (
+        "<style>.stats td,.stats th{padding:1px 10px 1px 0;text-align:right}"
+        ".stats td:first-child,.stats th:first-child{text-align:left}</style>"
+        f'<div style="padding:4px 12px;font-size:13px"><b>{stats.frame_rate:.1f} frames per second</b>'
+        f'<table class="stats"><tr><th>milliseconds</th><th>p50</th><th>p95</th></tr>{rows}</table>{lines}</div>'
+    )
 
-    Asynchronous callbacks are called where the browser's message is read. Others wait for a thread, while the film that
-    plays moves the slider on. What is done must not wait for anything.
+
+class _PageSink(Sink):
+    """Shows the newest frames. The page outlives a run and is closed by its owner."""
+
+    policy: Literal["every", "latest"] = "latest"
+    interval: float
+    """Seconds: screens show sixty images per second and cameras give thirty; more would only delay the detector."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._shown_at = 0.0
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        due = now - self._shown_at >= self.interval
+        if due:
+            self._shown_at = now
+        return due
+
+    @override
+    def close(self) -> None:
+        """The page stays."""
+
+
+class HeadSink(_PageSink):
+    """Shows the newest head, as often as a screen can.
+
+    Args:
+        page: where to show it.
+        on_head: is called with the seconds since the frame left the source, once its head is on its way to a browser.
     """
 
-    async def changed(event: Any) -> None:
-        if event.client_id is not None:
-            act(event.target.value)
+    name = "viewer"
+    needs_vertices = True
+    instant = True
+    interval = 1 / 70
 
-    return changed
+    def __init__(self, page: Page, on_head: Callable[[float], None] = lambda _: None) -> None:
+        super().__init__(page)
+        self._on_head = on_head
+
+    @override
+    def write(self, frame: Frame) -> None:
+        """Show one frame's head; one that comes too soon is left out."""
+        if frame.vertices is not None and self._is_due():
+            self._page.show_head(frame.vertices)
+            self._on_head(time.perf_counter() - frame.arrival)
+
+
+class ImageSink(_PageSink):
+    """Shows the newest image of the camera beside the head, after the head of the same frame.
+
+    Args:
+        page: where to show it.
+    """
+
+    name = "image"
+    needs_image = True
+    interval = 1 / 35
+
+    @override
+    def write(self, frame: Frame) -> None:
+        """Show one frame's image; one that comes too soon is left out. A frame without one hides the last."""
+        if frame.observation.picture is None:
+            self._page.show_image(None)
+        elif self._is_due():
+            # Encoding an image would take the processor from the head that is just being sent.
+            time.sleep(_HEAD_SENDING_SECONDS)
+            self._page.show_image(frame.observation.picture)

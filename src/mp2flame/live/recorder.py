@@ -1,90 +1,306 @@
-"""Record, stop, download: one take at a time, kept in the user's data folder."""
+"""Record, stop, download: recordings with their images, kept in the user's data folder and converted to any format.
+
+While it records, every frame is appended to a `.jsonl` and its image to a video beside it, and both can be read after a
+crash. Only when a format is asked for is the recording played through the sink with which `drive` writes this format,
+so that no slow format can make a live recording lose frames.
+"""
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from mp2flame.errors import InputError
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from mp2flame.data import Frame, HeadLike, replace_unchecked
+from mp2flame.errors import InputError, MissingExtraError, Mp2FlameError, SinkError
+from mp2flame.files import exclusive_lock
+from mp2flame.formats.recording import read_recording
 from mp2flame.head import FlameHead
-from mp2flame.live.takes import Take, export
 from mp2flame.pipeline import Pipeline
+from mp2flame.sinks import open_sink
+from mp2flame.sinks.base import Sink
 
-__all__ = ["Recorder"]
+if TYPE_CHECKING:
+    from mp2flame.sinks.encoders import Mp4Encoder
+
+FORMATS: Final = (".mp4", ".gif", ".npz", ".csv", ".jsonl", "flame_param")
+"""The formats for download: everything that `drive` writes. The folder `flame_param` comes as a .zip."""
+
+_LARGEST_SIDE: Final = 1280
+"""Pixels of an image; the videos that `drive` writes are not larger."""
+_LEAD: Final = 1.0
+"""Seconds at the start of the video of images, before the recording starts: players let a video start at 0, also where
+the first frames of a recording have no image."""
+_SAME_TIME: Final = 1e-3
+_WRITE_ERRORS = (Mp2FlameError, OSError, ValueError)
+
+Image = NDArray[np.uint8]
+
+
+class Recording(Sink):
+    """Records every frame. An error is kept in `error` and does not end the session that is recorded.
+
+    Args:
+        path: the `.jsonl`; the images are kept beside it.
+        head: the head that is driven.
+
+    Raises:
+        SinkError: the file cannot be created, or another process writes it.
+    """
+
+    name = "recording"
+    needs_image = True
+
+    def __init__(self, path: Path, *, head: HeadLike) -> None:
+        self.path = path
+        self.error: Exception | None = None
+        self.n_frames = 0
+        self.seconds = 0.0
+        self._start = 0.0
+        self._shape: tuple[int, ...] = ()
+        self._images: Mp4Encoder | None = None
+        with ExitStack() as stack:
+            # The lock file of a process that was killed tells the next session of an interrupted recording.
+            stack.callback(lambda: _lock_path(path).unlink(missing_ok=True))
+            stack.enter_context(exclusive_lock(_lock_path(path), f"{path} is being recorded by another session"))
+            self._sink = stack.enter_context(open_sink(path, head=head, landmarks=False))
+            self._held = stack.pop_all()
+
+    @override
+    def write(self, frame: Frame) -> None:
+        if self.error is not None:
+            return
+        try:
+            if self.n_frames == 0:
+                self._start = float(frame.observation.time[0])
+            times = frame.observation.time - self._start
+            observation = replace_unchecked(frame.observation, time=times, picture=None)
+            self._sink.write(Frame(observation, replace_unchecked(frame.params, time=times)))
+            self._add_image(frame.observation.picture, float(times[0]))
+            self.n_frames += 1
+            self.seconds = float(times[0])
+        except _WRITE_ERRORS as error:
+            self.error = error
+            self.close()
+
+    def _add_image(self, image: Image | None, moment: float) -> None:
+        if image is None or min(image.shape[:2]) < 2:
+            return
+        if self._images is None:
+            try:
+                from mp2flame.sinks.encoders import Mp4Encoder
+            except MissingExtraError:
+                return
+            scale = min(1.0, _LARGEST_SIDE / max(image.shape))
+            width, height = (max(2, 2 * int(side * scale / 2)) for side in image.shape[1::-1])
+            self._shape = image.shape
+            self._images = Mp4Encoder(_images_path(self.path), (width, height), full_color=True, fragmented=True)
+            self._images.add(image, 0.0)
+        self._images.add(_fitted(image, self._shape), moment + _LEAD)
+
+    @override
+    def close(self) -> None:
+        """Complete both files; safe to call twice. What cannot be completed is kept in `error`."""
+        images, self._images = self._images, None
+        try:
+            with self._held:
+                if images is not None:
+                    images.close()
+        except _WRITE_ERRORS as error:
+            self.error = self.error or error
+
+
+def _images_path(recording: Path) -> Path:
+    return recording.with_suffix(".images.mp4")
+
+
+def _lock_path(recording: Path) -> Path:
+    return recording.with_suffix(".lock")
+
+
+def _fitted(image: Image, shape: tuple[int, ...]) -> Image:
+    """The image cropped or padded with black: a video has one size, the sources of a session may differ."""
+    if image.shape == shape:
+        return image
+    canvas = np.zeros(shape, dtype=np.uint8)
+    rows, columns = min(shape[0], image.shape[0]), min(shape[1], image.shape[1])
+    canvas[:rows, :columns] = image[:rows, :columns]
+    return canvas
+
+
+def export(path: Path, kind: str, *, head: FlameHead, on_frame: Callable[[int], None] = lambda _: None) -> Path:
+    """Convert a recording to another format, beside it.
+
+    Args:
+        path: the `.jsonl`.
+        kind: one of `FORMATS`.
+        head: poses the frames for videos.
+        on_frame: is called with the number of frames that are done.
+
+    Raises:
+        InputError: no such format, or the recording has no frames.
+        MissingExtraError: the format needs a package that is not installed.
+        SinkError: the file cannot be written.
+    """
+    if kind not in FORMATS:
+        raise InputError(f"expected a format among {', '.join(FORMATS)}; got {kind!r}")
+    if kind == ".jsonl":
+        return path
+    if kind == "flame_param":
+        target = path.with_suffix("") / kind
+        target.parent.mkdir(exist_ok=True)
+    else:
+        target = path.with_suffix(kind)
+    with open_sink(target, head=head) as sink:
+        images = _images(_images_path(path)) if sink.needs_image else iter(())
+        image = next(images, None)
+        for done, (observation, params) in enumerate(read_recording(path)):
+            assert params is not None
+            moment = float(observation.time[0])
+            while image is not None and image[0] < moment - _SAME_TIME:
+                image = next(images, None)
+            if image is not None and image[0] < moment + _SAME_TIME:
+                observation = replace_unchecked(observation, picture=image[1])  # noqa: PLW2901 - the same frame
+            sink.write(Frame(observation, params, head(params)[0] if sink.needs_vertices else None))
+            on_frame(done + 1)
+    if kind != "flame_param":
+        return target
+    try:
+        return Path(shutil.make_archive(str(target.parent), "zip", target.parent, kind))
+    except OSError as error:
+        raise SinkError(f"cannot pack {target}: {error}") from error
+    finally:
+        shutil.rmtree(target.parent, ignore_errors=True)
+
+
+def _images(path: Path) -> Iterator[tuple[float, Image]]:
+    """The images of a recording with their times in it. An interrupted video has fewer than its recording."""
+    if path.is_file():
+        from mp2flame.sources.video import VideoReader
+
+        with suppress(Mp2FlameError):
+            yield from ((moment - _LEAD, image) for moment, image in VideoReader(path) if image is not None)
 
 
 class Recorder:
-    """Methods may be called from any thread.
+    """One recording at a time. Methods may be called from any thread.
 
     Args:
-        folder: where takes are kept.
+        folder: where recordings are kept.
         head: is driven.
-        pipeline: feeds the takes.
+        pipeline: feeds the recordings.
     """
 
     def __init__(self, folder: Path, head: FlameHead, pipeline: Pipeline) -> None:
+        self.running = False
+        """Frames are being recorded."""
+        self.recording: Recording | None = None
+        """The recording of this session that runs, or the last one."""
         self._folder = folder
         self._head = head
         self._pipeline = pipeline
-        self._take: Take | None = None
-        self._running = False
+        self._text = ""
         self._exporting = threading.Lock()
         self._lock = threading.Lock()
+        self.path = self._find_interrupted()
+        """The recording that runs, or the last one, or one of an earlier session that was interrupted."""
+        if self.path is not None:
+            self._text = f"A recording that was interrupted can be downloaded: {self.path}"
 
     @property
-    def take(self) -> Take | None:
-        """The take that runs, or the last one."""
-        return self._take
+    def can_download(self) -> bool:
+        """Whether there is a finished recording with frames."""
+        empty = self.recording is not None and self.recording.n_frames == 0
+        return self.path is not None and not self.running and not empty
 
     @property
-    def running(self) -> bool:
-        """Whether frames are being recorded."""
-        return self._running
+    def text(self) -> str:
+        """What the page says of the recording."""
+        recording = self.recording
+        if recording is None or self._text:
+            return self._text
+        if self.running:
+            return f"Recording: {recording.seconds:.1f} s"
+        failed = f" It was stopped by an error: {recording.error}" if recording.error is not None else ""
+        return f"{recording.n_frames} frames, {recording.seconds:.1f} s, saved in {recording.path}.{failed}"
 
     def start(self) -> None:
-        """Begin a new take.
+        """Start a new recording.
 
         Raises:
             InputError: one is running.
-            SinkError: its file cannot be made.
+            SinkError: its file cannot be created.
         """
         with self._lock:
-            if self._running:
+            if self.running:
                 raise InputError("a recording is running: stop it first")
-            name = time.strftime("%Y-%m-%d_%H-%M-%S")
-            path = self._folder / f"{name}.jsonl"
+            try:
+                self._folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise SinkError(f"cannot create {self._folder}: {error.strerror or error}") from error
+            stem = name = time.strftime("%Y-%m-%d_%H-%M-%S")
             count = 1
-            while path.exists():
+            while (self._folder / f"{name}.jsonl").exists():
                 count += 1
-                path = self._folder / f"{name}_{count}.jsonl"
-            self._take = Take(path, head=self._head)
-            self._pipeline.add_sink(self._take)
-            self._running = True
+                name = f"{stem}_{count}"
+            self.recording = Recording(self._folder / f"{name}.jsonl", head=self._head)
+            self.path, self._text, self.running = self.recording.path, "", True
+            self._pipeline.add_sink(self.recording)
 
-    def stop(self) -> Take:
-        """End the take that runs.
+    def stop(self) -> None:
+        """Stop the recording that runs.
 
         Raises:
             InputError: none is running.
         """
         with self._lock:
-            if not self._running or self._take is None:
+            if not self.running or self.recording is None:
                 raise InputError("nothing is being recorded")
-            self._running = False
-            self._pipeline.remove_sink(self._take)
-            return self._take
+            self.running = False
+            self._pipeline.remove_sink(self.recording)
 
-    def export(self, kind: str, on_frame: Callable[[int], None]) -> Path:
-        """The last take as a file of another format, see `mp2flame.live.takes.export`.
+    def check(self) -> None:
+        """Stop a recording that has failed."""
+        if self.running and self.recording is not None and self.recording.error is not None:
+            # A user may press Stop at the same moment.
+            with suppress(InputError):
+                self.stop()
+
+    def export(self, kind: str) -> Path:
+        """The last recording as a file of another format, see `mp2flame.live.recorder.export`.
 
         Raises:
-            InputError: there is no finished take with frames, or no such format.
-            SinkError: it cannot be written.
+            InputError: there is no finished recording with frames, or no such format.
+            SinkError: the file cannot be written.
         """
-        take = self._take
-        if take is None or self._running:
-            raise InputError("expected a finished recording: press Record, then Stop")
+        if self.path is None or not self.can_download:
+            raise InputError("expected a finished recording with frames: press Record, then Stop, while a source plays")
         with self._exporting:
-            return export(take, kind, head=self._head, on_frame=on_frame)
+            try:
+                path = export(self.path, kind, head=self._head, on_frame=lambda done: self._say(kind, done))
+            except BaseException:
+                self._text = ""
+                raise
+            self._text = f"Saved in {path}"
+            return path
+
+    def _say(self, kind: str, done: int) -> None:
+        self._text = f"Writing {kind}: {done} frames"
+
+    def _find_interrupted(self) -> Path | None:
+        """The newest recording whose process was killed. Older ones are not offered, but kept."""
+        found = None
+        for lock in sorted(self._folder.glob("*.lock")):
+            with suppress(SinkError), exclusive_lock(lock, "it is still being recorded"):
+                path = lock.with_suffix(".jsonl")
+                found = path if path.is_file() else found
+                lock.unlink()
+        return found

@@ -1,89 +1,195 @@
-"""The server, its camera and its light."""
+"""The page's web server: who may connect, what a browser may send, and the scene's camera and lights.
+
+viser has no public hook for the handshake of a connection or for the messages of a browser. Everything that uses its
+private parts for them is in this file, and pyproject.toml pins the minor version that they belong to.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
+import ipaddress
+import logging
 import math
 import socket
+from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
+import viser
+import viser.infra._infra as viser_connections
 from numpy.typing import NDArray
+from viser import _messages as messages
 
-from mp2flame.errors import MissingExtraError, SinkError
-from mp2flame.live.access import may_connect
+from mp2flame.errors import InputError, SinkError
+from mp2flame.streams.base import is_loopback
 
-try:
-    import viser
-except ImportError as error:  # pragma: no cover - exercised by the bare-install test
-    raise MissingExtraError("viser", "viewer", "show the head in a browser") from error
-
-__all__ = ["open_server"]
-
+_PORTS_TO_TRY = 1000
 _VIEW_ANGLE = 26.0
 _BACKGROUND = (234, 236, 240)
+_LONGEST_TEXT = 4096
+_LARGEST_MESSAGE = 16 * 2**20
+"""Bytes; the largest message of a browser is a screenshot."""
 
 
-class _Server(viser.ViserServer):  # type: ignore[misc]
-    """viser without its public tunnel: a face stays on this machine unless `--host` says otherwise."""
+def is_allowed(host_header: str, origin: str | None, host: str) -> bool:
+    """Whether a request is addressed to this server and comes from its own page or from a program.
 
-    def request_share_url(self, verbose: bool = True) -> str | None:  # noqa: ARG002 - viser's signature
-        """Refuse."""
-        return None
+    A browser lets any web page connect to this machine and only states the page's origin. Therefore the origin must be
+    the server itself; programs send none. Host is compared with a list and never looked up: a name that a stranger has
+    made resolve to this machine (DNS rebinding) is not on it. An IP address cannot be rebound, so a server that is
+    open to the network accepts every one, which covers all addresses of this machine.
+
+    Args:
+        host_header: the request's Host.
+        origin: the request's Origin; None if it has none.
+        host: the address on which the server listens.
+    """
+    try:
+        name = urlsplit(f"//{host_header}").hostname or ""
+    except ValueError:
+        return False
+    if name not in ("localhost", "127.0.0.1", "::1", host.lower()):
+        own = socket.gethostname().lower()
+        if is_loopback(host) or not (name in (own, f"{own}.local") or _is_address(name)):
+            return False
+    return origin is None or origin in (f"http://{host_header}", f"https://{host_header}")
 
 
-def open_server(host: str, port: int, rest_vertices: NDArray[np.float32]) -> Any:
-    """A running server that looks at a head from the front.
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def open_server(host: str, port: int, neutral_vertices: NDArray[np.float32]) -> Any:
+    """A running viser server whose camera looks at a head from the front.
 
     Args:
         host: the address to listen on.
         port: the first port to try; 0 lets the system choose.
-        rest_vertices: (V, 3) metres, the head at rest.
+        neutral_vertices: (V, 3) metres, for the camera.
 
     Raises:
-        SinkError: it cannot listen there.
+        InputError: the port is not between 0 and 65535.
+        SinkError: the address is not one of this machine's, or no port is free.
     """
-    try:
-        # viser listens in a thread of its own, and would wait for ever for one that cannot.
-        socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-        # viser prints a box with addresses; this program says its own, with who can see them.
-        with contextlib.redirect_stdout(io.StringIO()):
-            server = _Server(host=host, port=port, label="mp2flame", verbose=False)
-    except OSError as error:
-        raise SinkError(f"cannot listen on {host}:{port} ({error}): choose another --port or --host") from error
-    _keep_strangers_out(server, host)
+    port = _free_port(host, port)
+    # viser prints a box of addresses; the command prints its own line, with who can see the page.
+    with contextlib.redirect_stdout(io.StringIO()), _checked_handshakes(host):
+        server = viser.ViserServer(host=host, port=port, label="mp2flame", verbose=False)
+    _check_messages(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(47, 105, 175))
     server.scene.set_up_direction("+y")
-    _aim(server, rest_vertices)
-    _light(server)
+    _place_camera(server, neutral_vertices)
+    _add_lights(server)
     return server
 
 
-def _keep_strangers_out(server: Any, host: str) -> None:
-    """Close connections from other people's web pages, before anything is sent to them."""
-    sockets = server._websock_server  # viser has no public place for this
+def _free_port(host: str, port: int) -> int:
+    """The first free port. viser tries further ports itself, but waits forever where there is none."""
+    if not 0 <= port <= 65535:
+        raise InputError(f"expected a port from 0 to 65535; got {port}")
+    failure = None
+    for candidate in range(port, min(port + _PORTS_TO_TRY, 65536)):
+        failure = _bind_error(host, candidate)
+        if failure is None:
+            return candidate
+        if failure.errno not in (errno.EADDRINUSE, errno.EACCES):
+            break
+    raise SinkError(f"cannot listen on {host}:{port} ({failure}); choose another --port or --host") from failure
 
-    async def check(client: Any) -> None:
-        connection = sockets._live_connections[client.client_id]
-        if not may_connect(connection.request.headers, host):
-            await connection.close(1008, "this page is not for other web pages")
 
-    sockets.on_client_connect(check)
+def _bind_error(host: str, port: int) -> OSError | None:
+    try:
+        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    except OSError as error:
+        return error
+    return None
 
 
-def _aim(server: Any, rest: NDArray[np.float32]) -> None:
-    low, high = rest.min(axis=0), rest.max(axis=0)
+@contextlib.contextmanager
+def _checked_handshakes(host: str) -> Iterator[None]:
+    """Servers that viser starts meanwhile answer 403 to requests that are not allowed, before anything is exchanged."""
+    library = viser_connections.websockets.asyncio.server
+    serve = library.serve
+    # Port scanners and browsers that go away are no news; websockets would print a traceback for each.
+    logger = logging.getLogger("mp2flame.live.server")
+    logger.setLevel(logging.CRITICAL)
+
+    def checked(*args: Any, process_request: Any, **options: Any) -> Any:
+        def process(connection: Any, request: Any) -> Any:
+            hosts, origins = (request.headers.get_all(name) for name in ("Host", "Origin"))
+            if len(hosts) == 1 and len(origins) < 2 and is_allowed(hosts[0], next(iter(origins), None), host):
+                return process_request(connection, request)
+            return connection.respond(HTTPStatus.FORBIDDEN, "this page is not for other web pages\n")
+
+        options |= {"logger": logger, "server_header": None, "max_size": _LARGEST_MESSAGE}
+        return serve(*args, process_request=process, **options)
+
+    library.serve = checked
+    try:
+        yield
+    finally:
+        library.serve = serve
+
+
+def _check_messages(server: Any) -> None:
+    """Let through what the page's own controls and its camera send, and drop everything else a client may send."""
+    sockets = server._websock_server
+    handle = sockets._handle_incoming_message
+
+    async def checked(client: Any, message: Any) -> None:
+        control = server.gui._gui_input_handle_from_uuid.get(getattr(message, "uuid", None))
+        if isinstance(message, messages.GuiUpdateMessage) and control and is_valid(control, message.updates):
+            await handle(client, message)
+
+    def connected(connection: Any) -> None:
+        inner = connection._handle_incoming_message
+
+        async def checked_client(client: Any, message: Any) -> None:
+            if isinstance(message, (messages.ViewerCameraMessage, messages.GetRenderResponseMessage)):
+                await inner(client, message)
+
+        connection._handle_incoming_message = checked_client
+
+    sockets._handle_incoming_message = checked
+    sockets.on_client_connect(connected)
+
+
+def is_valid(control: Any, updates: dict[str, Any]) -> bool:
+    """Whether a browser's update of a control is one that the control can make: its value, of its kind and range."""
+    value = updates.get("value")
+    if set(updates) != {"value"}:
+        return False
+    if hasattr(control, "options"):
+        return value in control.options
+    if hasattr(control, "min"):
+        # False for NaN too.
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and control.min <= value <= control.max
+    if isinstance(control.value, str):
+        return isinstance(value, str) and len(value) <= _LONGEST_TEXT
+    return isinstance(value, bool)
+
+
+def _place_camera(server: Any, vertices: NDArray[np.float32]) -> None:
+    low, high = vertices.min(axis=0), vertices.max(axis=0)
     middle = (low + high) / 2
     distance = 0.62 * float(max(high - low)) / math.tan(math.radians(_VIEW_ANGLE / 2)) + float(high[2] - middle[2])
-    server.initial_camera.look_at = tuple(middle.tolist())
-    server.initial_camera.position = (float(middle[0]), float(middle[1]), float(middle[2]) + distance)
-    server.initial_camera.fov = math.radians(_VIEW_ANGLE)
-    server.initial_camera.near = 0.01
+    camera = server.initial_camera
+    camera.look_at = tuple(middle.tolist())
+    camera.position = (float(middle[0]), float(middle[1]), float(middle[2]) + distance)
+    camera.fov = math.radians(_VIEW_ANGLE)
+    camera.near = 0.01
 
 
-def _light(server: Any) -> None:
-    """A warm key from the upper left, a cool fill from the right, a rim from behind, and sky all round."""
+def _add_lights(server: Any) -> None:
+    """A warm key light from the upper left, a cool fill from the right, a rim light from behind, and a sky."""
     scene = server.scene
     scene.configure_default_lights(enabled=False)
     scene.configure_environment_map(None)

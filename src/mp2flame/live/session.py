@@ -1,9 +1,14 @@
-"""A live session: one corridor that runs until it is stopped, and a page that exchanges what is in it."""
+"""A live session: one pipeline that runs until it is stopped, and a page that exchanges what is in it."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,30 +16,60 @@ from numpy.typing import NDArray
 from mp2flame.data import Frame, Observation
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
-from mp2flame.live.access import only_this_machine
-from mp2flame.live.desk import Desk, Side
-from mp2flame.live.figures import DETECTION, ROAD, end_recording, show_figures, show_progress
-from mp2flame.live.neutral import data_folder, load_neutral, neutral_file, take_neutral
-from mp2flame.live.page import Page
-from mp2flame.live.playback import Playback
-from mp2flame.live.recorder import Recorder
-from mp2flame.live.settings import LiveSettings
-from mp2flame.live.takes import FORMATS
-from mp2flame.live.viewer_sink import PictureSink, ViewerSink
+from mp2flame.live.controls import NO_SECOND_HEAD
+from mp2flame.live.mapping_control import MappingController, Side
+from mp2flame.live.neutral import NeutralController, data_folder
+from mp2flame.live.page import HeadSink, ImageSink, Page
+from mp2flame.live.recorder import FORMATS, Recorder
+from mp2flame.live.source_control import SourceController
+from mp2flame.live.state import SessionState
+from mp2flame.live.stats import DETECTION, END_TO_END, Stats, collect_stats
+from mp2flame.mapping import HeadPoseTarget, Person
 from mp2flame.pipeline import Pipeline, Report
 from mp2flame.sinks import open_sink
-
-__all__ = ["LiveSession"]
+from mp2flame.streams.base import is_loopback
 
 _TICK = 0.1
-_TICKS_A_FIGURE = 5
+_TICKS_PER_STATS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings:
+    """What a live session starts with."""
+
+    source: str = "0"
+    """A camera's number, a file, or a stream's address."""
+    head: str = "builtin"
+    """A head file, or the built-in head."""
+    mappings: tuple[str, ...] = ("builtin",)
+    """Mappings to choose from; the first is in use."""
+    compare: str | None = None
+    """A second mapping that is shown beside the first."""
+    send: tuple[str, ...] = ()
+    """Addresses that every frame is sent to."""
+    host: str = "127.0.0.1"
+    """Where the page listens."""
+    port: int = 8080
+    """The first port to try; 0 lets the system choose."""
+    mirror: bool = False
+    """The camera's image is mirrored."""
+    landmarker: Path | None = None
+    """MediaPipe's bundle, or None to find or download it."""
+    head_pose: HeadPoseTarget = "global_orient"
+    """The joint that takes the head's rotation."""
+    allow_head_mismatch: bool = False
+    """Use mappings that were made for other heads."""
+    person: Person | None = None
+    """The person in front of the camera; without it, the neutral that was kept for the source is used."""
+    data: Path | None = None
+    """Where neutrals and recordings are kept; by default the user's data folder."""
 
 
 class LiveSession:
-    """Call `run` in the main thread, `stop` from anywhere. It is the director of its page.
+    """Call `run` in the main thread; every other method may be called from any thread.
 
     Args:
-        settings: what to begin with.
+        settings: what to start with.
 
     Raises:
         Mp2FlameError: the head, a mapping, the source or an address cannot be opened.
@@ -42,255 +77,261 @@ class LiveSession:
 
     def __init__(self, settings: LiveSettings) -> None:
         self._settings = settings
-        self._data = settings.data or data_folder()
         self._stopped = threading.Event()
         self._face: bool | None = None
-        self._ended = False
-        self._head = load_head(settings.head)
-        self._desk = Desk(
-            self._head,
+        self._notice = "Waiting for the first frame."
+        self._stats = Stats()
+        head = load_head(settings.head)
+        data = settings.data or data_folder()
+        self._neutral = NeutralController(data / "neutral", head, from_file=settings.person is not None)
+        self.mappings = MappingController(
+            head,
             settings.mappings[0],
             head_pose=settings.head_pose,
             allow_head_mismatch=settings.allow_head_mismatch,
             show_second=lambda vertices: self.page.show_head(vertices, 1),
             person=settings.person,
         )
-        self._playback = Playback(
-            settings.landmarker,
-            mirror=settings.mirror,
-            note_detection=lambda seconds: self.pipeline.stopwatch.add(DETECTION, seconds),
-            on_end=self._source_ended,
-        )
-        self._playback.open(settings.source)
-        self._outgoing = [open_sink(address, head=self._head) for address in settings.send]
-        try:
-            self.page = self._open_page()
-        except BaseException:
-            self._playback.close()
-            for sink in self._outgoing:
-                sink.close()
-            raise
-        self.pipeline = Pipeline(
-            self._playback.stage,
-            self._desk.mapping(),
-            self._head,
-            # The viewer comes last: it has the most to do, and the network is in more of a hurry.
-            [*self._outgoing, ViewerSink(self.page, self._on_head), PictureSink(self.page)],
-            # The desk has checked it, and checks every other that follows.
-            allow_head_mismatch=True,
-            on_frame=self._on_frame,
-        )
-        self._recorder = Recorder(self._data / "recordings", self._head, self.pipeline)
-        self._desk.attach(self.pipeline)
-
-    def _open_page(self) -> Page:
-        settings = self._settings
         compare = () if settings.compare is None else (settings.compare,)
-        return Page(
-            self._head,
-            self,
-            host=settings.host,
-            port=settings.port,
-            sources=self._playback.names,
-            source=self._playback.name,
-            # Whoever is on the network may look, but not open this machine's files.
-            free_source=only_this_machine(settings.host),
-            mappings=self._desk.offer(*settings.mappings, *compare),
-            formats=FORMATS,
-            n_expression=self._head.n_expression,
-            mirror=settings.mirror,
+        mapping_names = self.mappings.offer(*settings.mappings, *compare)
+        self.source = SourceController(
+            settings.landmarker, mirror=settings.mirror, on_detection=self._detected, on_end=self._source_ended
+        )
+        with ExitStack() as stack:
+            stack.callback(self.source.close)
+            self.source.open(settings.source)
+            outgoing = [stack.enter_context(open_sink(address, head=head)) for address in settings.send]
+            self.pipeline = Pipeline(
+                self.source,
+                self.mappings.mapping(),
+                head,
+                outgoing,
+                # The controller has checked it, and checks every other that follows.
+                allow_head_mismatch=True,
+                on_frame=self._on_frame,
+            )
+            self.mappings.connect(self.pipeline)
+            self.recorder = Recorder(data / "recordings", head, self.pipeline)
+            self.page = Page(
+                head,
+                self.state,
+                host=settings.host,
+                port=settings.port,
+                # On the network the page may be watched, but not open this machine's files.
+                any_source=is_loopback(settings.host),
+                mappings=mapping_names,
+                formats=FORMATS,
+                n_expression=head.n_expression,
+                mirror=settings.mirror,
+            )
+            stack.pop_all()
+        for sink in (HeadSink(self.page, self._head_shown), ImageSink(self.page)):
+            self.pipeline.add_sink(sink)
+        self._bind_controls()
+
+    def _bind_controls(self) -> None:
+        page, source, mappings, controls = self.page, self.source, self.mappings, self.page.controls
+        sliders = controls.sliders
+
+        def gains(_: float) -> None:
+            self.set_gains(controls.expression_gain.value, controls.jaw_gain.value)
+
+        def zero(_: Any) -> None:
+            sliders.set_zero()
+            self.pose_by_weights(sliders.read_weights())
+
+        changes: list[tuple[Any, Callable[[Any], object]]] = [
+            (page.playing, source.set_playing),
+            (page.loop, source.set_loop),
+            (page.position, source.seek),
+            (controls.camera, self.set_camera),
+            (controls.source, self.open_source),
+            (controls.mirror, source.set_mirror),
+            (controls.smoothing, mappings.set_smoothing),
+            (controls.expression_gain, gains),
+            (controls.jaw_gain, gains),
+            (controls.first, partial(self.set_mapping, "A")),
+            (controls.second, lambda name: self.set_mapping("B", None if name == NO_SECOND_HEAD else name)),
+            *((slider, lambda _: self.pose_by_weights(sliders.read_weights())) for slider in sliders.weights.values()),
+            *(
+                (slider, partial(self._pose_by_slider, name, index, unit))
+                for (name, index), (slider, unit) in sliders.coefficients.items()
+            ),
+        ]
+        clicks: list[tuple[Any, Callable[[Any], object]]] = [
+            (controls.neutral, lambda _: self.take_neutral()),
+            (controls.forget, lambda _: self.forget_neutral()),
+            (controls.record, lambda _: self.recorder.start()),
+            (controls.stop, lambda _: self.recorder.stop()),
+            (controls.download, self._send_recording),
+            (sliders.zero, zero),
+        ]
+        if controls.other is not None:
+            clicks.append((controls.open, lambda _: self.open_source(controls.other.value)))
+        for control, act in changes:
+            page.on_change(control, act)
+        for button, act in clicks:
+            page.on_click(button, act)
+        page.after_action = self._refresh
+
+    @property
+    def state(self) -> SessionState:
+        """What the session is doing now."""
+        source, player, recorder = self.source, self.source.player, self.recorder
+        return SessionState(
+            source=source.name,
+            sources=source.names,
+            camera_on=source.sliders is None,
+            face=self._face,
+            notice=self._notice,
+            position=None if player is None else player.position,
+            duration=None if player is None else player.duration,
+            playing=player is not None and player.playing,
+            mappings=self.mappings.names,
+            neutral=self._neutral.text,
+            neutral_progress=self._neutral.progress,
+            has_own_neutral=self._neutral.is_own,
+            pose=self.mappings.weighted_pose,
+            recording=recorder.text,
+            is_recording=recorder.running,
+            can_download=recorder.can_download,
+            recording_path=recorder.path,
+            n_recorded=0 if recorder.recording is None else recorder.recording.n_frames,
+            stats=self._stats,
         )
 
     def run(self) -> Report:
-        """Run until `stop`, or Ctrl-C; a source that ends leaves the session waiting for another.
+        """Run until `stop` or Ctrl-C. A source that ends leaves the session waiting for another.
 
         Raises:
-            InputError: the mapping reads what the source does not give.
+            InputError: the mapping reads what the source does not provide.
         """
-        ticker = threading.Thread(target=self._tick, name="mp2flame-figures", daemon=True)
+        ticker = threading.Thread(target=self._tick, name="mp2flame-state", daemon=True)
         try:
             self._find_neutral()
             if self._settings.compare is not None:
-                self.set_mapping("B", *self._desk.offer(self._settings.compare))
+                self.set_mapping("B", *self.mappings.offer(self._settings.compare))
             ticker.start()
             return self.pipeline.run()
         finally:
-            self._stopped.set()
-            self._playback.close()
+            self.stop()
             if ticker.is_alive():
                 ticker.join()
             self.page.close()
 
     def stop(self) -> None:
-        """End `run`; may be called from any thread."""
+        """End `run`."""
         self._stopped.set()
         self.pipeline.stop()
-        self._playback.close()
-
-    # What the page asks for.
+        self.source.close()
 
     def open_source(self, spec: str) -> None:
-        """Take frames from another source."""
-        self._playback.open(spec)
-        self.page.hide_picture()
-        self._face, self._ended = None, False
-        self._desk.set_by_hand(on=False)
-        self.page.controls.show_camera(on=True)
-        self.page.controls.show_sources(self._playback.names, self._playback.name)
+        """Take frames from another source, by its name or as `open_source` understands it."""
+        self.source.open(spec)
+        self._face, self._notice = None, "Waiting for the first frame."
+        self.mappings.set_by_hand(on=False)
+        self.page.show_image(None)
         self._find_neutral()
-
-    def set_mirror(self, on: bool) -> None:
-        """The camera's picture is mirrored, or not."""
-        self._playback.set_mirror(on=on)
 
     def set_camera(self, on: bool) -> None:
         """Take frames from the source, or from the sliders."""
         if on:
-            self.open_source(self._playback.spec)
+            self.open_source(self.source.spec)
             return
-        try:
-            self._desk.set_by_hand(on=True)
-        except InputError:
-            self.page.controls.show_camera(on=True)
-            raise
-        self._playback.use_sliders()
-        self.page.hide_picture()
-        self.page.controls.show_camera(on=False)
-        self.page.show_sign("camera off: the sliders pose the head", missing=False)
-        self.pose_by_weights(self.page.controls.sliders.weights())
-
-    def set_playing(self, on: bool) -> None:
-        """Play or pause a file."""
-        transport = self._playback.transport
-        if transport is not None:
-            (transport.play if on else transport.pause)()
-
-    def set_loop(self, on: bool) -> None:
-        """Begin a file again at its end, or stop there."""
-        self._playback.set_loop(on=on)
-
-    def seek(self, seconds: float) -> None:
-        """Go to a moment of a file."""
-        transport = self._playback.transport
-        if transport is not None:
-            transport.seek(seconds)
+        self.mappings.set_by_hand(on=True)
+        self.source.use_sliders()
+        self._face, self._notice = None, "Camera off: the sliders pose the head."
+        self.page.show_image(None)
+        self.pose_by_weights(self.page.controls.sliders.read_weights())
 
     def take_neutral(self) -> None:
-        """Take the person's rest in the next seconds; returns when that is done."""
-        if self._playback.by_hand:
+        """Take the person's neutral in the next three seconds; returns when that is done."""
+        if self.source.sliders is not None:
             raise InputError("the camera is off: switch it on to take a neutral")
-        controls = self.page.controls
-        path = neutral_file(self._data, self._playback.spec)
         try:
-            rest, warning = take_neutral(
-                self.pipeline,
-                path,
-                self._head,
-                lambda part: controls.show_neutral("Look straight, face relaxed…", progress=part),
-            )
+            neutral, warning = self._neutral.take(self.pipeline, self.source.spec)
+            self.mappings.set_neutral(neutral)
         except Mp2FlameError:
             self._find_neutral()
             raise
-        self._desk.set_rest(rest)
-        controls.show_neutral(f"Yours. {warning}", taken=True)
+        self._neutral.use(f"Using your neutral. {warning}".strip())
 
     def forget_neutral(self) -> None:
-        """Go back to an average person's rest."""
-        neutral_file(self._data, self._playback.spec).unlink(missing_ok=True)
+        """Delete the person's neutral and use the average one."""
+        self._neutral.forget(self.source.spec)
         self._find_neutral()
 
-    def set_smoothing(self, amount: float) -> None:
-        """0 is off, 1 the default."""
-        self._desk.set_smoothing(amount)
-
     def set_gains(self, expression: float, jaw: float) -> None:
-        """Factors of the whole expression and of the jaw."""
-        self._desk.set_gains(expression, jaw)
-        self._playback.nudge()
+        """Set the factors of the whole expression and of the jaw."""
+        self.mappings.set_gains(expression, jaw)
+        self.source.refresh()
 
     def set_mapping(self, side: Side, name: str | None) -> None:
         """Use another mapping; None on side B shows one head only."""
-        try:
-            self._desk.set_mapping(side, name)
-        finally:
-            self.page.show_second(*self._desk.names())
-        self._playback.nudge()
+        self.mappings.set_mapping(side, name)
+        self._refresh()
+        self.source.refresh()
 
     def pose_by_weights(self, weights: NDArray[np.float32]) -> None:
-        """Show what the mapping does with these weights (52,) in ARKit's order."""
-        if self._playback.by_hand:
-            params = self._desk.pose_by_weights(weights)
-            self._playback.set_weights(weights)
-            self.page.controls.sliders.show(params)
+        """While the camera is off, pose the head by weights (52,) in ARKit's order."""
+        sliders = self.source.sliders
+        if sliders is not None:
+            self.mappings.pose_by_weights(weights)
+            sliders.refresh(weights)
 
     def pose_by_coefficient(self, name: str, index: int, value: float) -> None:
-        """Set one number of the pose by hand."""
-        if self._playback.by_hand:
-            self._desk.pose_by_coefficient(name, index, value)
-            self._playback.nudge()
+        """While the camera is off, set one number of the pose, by its field of `FlameParams`."""
+        if self.source.sliders is not None:
+            self.mappings.pose_by_coefficient(name, index, value)
+            self.source.refresh()
 
-    def start_recording(self) -> None:
-        """Record from now on."""
-        self._recorder.start()
-        self.page.controls.show_recording("recording", running=True, ready=False)
+    def _send_recording(self, client: Any) -> None:
+        button = self.page.controls.download
+        button.disabled = True
+        try:
+            path = self.recorder.export(self.page.controls.format.value)
+            client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+        finally:
+            button.disabled = False
 
-    def stop_recording(self) -> None:
-        """Stop; what was recorded can be downloaded."""
-        end_recording(self.page, self._recorder)
+    def _pose_by_slider(self, name: str, index: int, unit: float, value: float) -> None:
+        self.pose_by_coefficient(name, index, value * unit)
 
-    def export(self, kind: str) -> Path:
-        """The last recording as a file of this format."""
-        take = self._recorder.take
-        total = take.n_frames if take is not None else 0
+    def _detected(self, seconds: float) -> None:
+        self.pipeline.stopwatch.add(DETECTION, seconds)
 
-        def progress(done: int) -> None:
-            if done == total or done % 15 == 0:
-                text = f"writing {kind}: {done} of {total} frames"
-                self.page.controls.show_recording(text, running=self._recorder.running, ready=True)
-
-        path = self._recorder.export(kind, progress)
-        self.page.controls.show_recording(f"kept in `{path}`", running=self._recorder.running, ready=True)
-        return path
-
-    # What the corridor tells.
-
-    def _on_head(self, observation: Observation) -> None:
-        seconds = self._playback.clock.since(float(observation.time[0]))
-        if seconds is not None:
-            self.pipeline.stopwatch.add(ROAD, seconds)
+    def _head_shown(self, seconds: float) -> None:
+        self.pipeline.stopwatch.add(END_TO_END, self.source.detection_seconds + seconds)
 
     def _on_frame(self, frame: Frame) -> None:
         found = bool(frame.observation.found[0])
-        # The last frames of a source may come through after its end was told.
-        if found != self._face and not self._playback.by_hand and not self._ended:
+        # The last frames of a source may arrive after its end.
+        if found != self._face and self.source.is_playing:
             self._face = found
-            self.page.show_sign("face seen" if found else "**No face seen**: look into the camera", missing=not found)
+            self._notice = "Face detected." if found else "No face detected. Look into the camera."
 
     def _source_ended(self, error: Exception | None) -> None:
-        self._ended = True
-        why = str(error) if error is not None else "it is over"
-        self.page.show_sign(f"**The source has ended**: {why}. Choose it again, or another.", missing=False)
+        self._face = None
+        self._notice = f"The source stopped: {error}. Select a source." if error else "End of file. Select a source."
 
     def _find_neutral(self) -> None:
-        """Take the neutral that was kept for this source, where there is one."""
-        path = neutral_file(self._data, self._playback.spec)
-        text, rest = "An average person's. Look straight and press *Neutral* for your own.", None
+        """Use the neutral that was kept for this source, if there is one."""
+        neutral: Observation | None = self._neutral.find(self.source.spec)
         try:
-            if self._settings.person is None:
-                rest = load_neutral(path)
-            else:
-                text = "That of the file given with `--rest`."
-            self._desk.set_rest(rest)
+            self.mappings.set_neutral(neutral)
         except Mp2FlameError as error:
-            text, rest = f"The one that was kept cannot be used: {error}", None
-            self._desk.set_rest(None)
-        self.page.controls.show_neutral("Yours, from last time." if rest is not None else text, taken=rest is not None)
+            self._neutral.use(f"The saved neutral cannot be used: {error}", own=False)
+            self.mappings.set_neutral(None)
+
+    def _refresh(self) -> None:
+        self.page.show(self.state)
 
     def _tick(self) -> None:
-        """Bring the page's figures up to date until the session ends."""
+        """Bring the page up to date until the session ends."""
         count = 0
         while not self._stopped.wait(_TICK):
             count += 1
-            show_progress(self.page, self._playback, self._recorder)
-            if count % _TICKS_A_FIGURE == 0:
-                show_figures(self.page, self._playback, self.pipeline)
+            self.recorder.check()
+            if count % _TICKS_PER_STATS == 0:
+                self._stats = collect_stats(self.pipeline, self.source.frame_rate, self.source.skipped)
+            self._refresh()

@@ -1,21 +1,29 @@
-"""A source whose scores are set by hand, for when the camera is switched off."""
+"""Sliders that pose the head while the camera is off: the page's controls, and the source that they make up."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections.abc import Generator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import override
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
-from mp2flame.data import Observation
+from mp2flame.data import FlameParams, Observation
 from mp2flame.sources.base import Source
 
-__all__ = ["SliderSource", "observe_weights"]
-
 _STEP = 1 / 30
+_POSES = {
+    "jaw": ("jaw_pose", ("open", "to the left", "roll"), 35.0),
+    "neck": ("neck_pose", ("nod", "turn", "tilt"), 60.0),
+    "left eye": ("leye_pose", ("down", "to the left", "roll"), 45.0),
+    "right eye": ("reye_pose", ("down", "to the left", "roll"), 45.0),
+}
+_EXPRESSION_LIMIT = 6.0
+_GROUPS = ("eye", "brow", "jaw", "mouth", "cheek", "nose", "tongue")
 
 
 def observe_weights(weights: NDArray[np.float32], moment: float = 0.0) -> Observation:
@@ -40,22 +48,17 @@ class SliderSource(Source):
         self._closed = False
         self._changed = threading.Condition()
 
-    def set(self, weights: NDArray[np.float32]) -> None:
-        """Show these weights (52,), in ARKit's order."""
+    def refresh(self, weights: NDArray[np.float32] | None = None) -> None:
+        """Produce a frame at once, with new weights (52,) in ARKit's order if they are given."""
         with self._changed:
-            self._weights = weights.astype(np.float32)
+            if weights is not None:
+                self._weights = weights.astype(np.float32)
             self._moved = True
             self._changed.notify_all()
 
-    def nudge(self) -> None:
-        """Give a frame at once, because what is made of the weights has changed."""
-        with self._changed:
-            self._moved = True
-            self._changed.notify_all()
-
+    @override
     def __iter__(self) -> Generator[Observation, None, None]:
-        """Observations until it is closed."""
-        started = time.monotonic()
+        start = time.monotonic()
         while True:
             with self._changed:
                 if not self._moved and not self._closed:
@@ -64,10 +67,68 @@ class SliderSource(Source):
                 if self._closed:
                     return
                 weights = self._weights
-            yield observe_weights(weights, time.monotonic() - started)
+            yield observe_weights(weights, time.monotonic() - start)
 
+    @override
     def close(self) -> None:
-        """End the iteration; safe to call twice."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
+
+
+class SliderPanel:
+    """Blendshape sliders and parameter sliders in the container that is current.
+
+    Args:
+        gui: where they are added.
+        n_expression: E, one slider for each coefficient.
+    """
+
+    def __init__(self, gui: Any, n_expression: int) -> None:
+        self._gui = gui
+        self._shown: FlameParams | None = None
+        self._enabled: bool | None = None
+        self.zero = gui.add_button("All to zero", hint="The neutral face")
+        self.weights: dict[str, Any] = {}
+        """The slider of each blendshape."""
+        self.coefficients: dict[tuple[str, int], tuple[Any, float]] = {}
+        """The slider of each field of `FlameParams` and index, and the parameter's value at 1 on the slider."""
+        for group in _GROUPS:
+            with gui.add_folder(f"Blendshapes: {group}", expand_by_default=group in ("jaw", "mouth")):
+                for name in ARKIT:
+                    if name.startswith(group):
+                        self.weights[name] = gui.add_slider(name, min=0.0, max=1.0, step=0.01, initial_value=0.0)
+        for title, (field, names, limit) in _POSES.items():
+            with gui.add_folder(f"FLAME: {title}", expand_by_default=title == "jaw"):
+                for index, name in enumerate(names):
+                    self._add_coefficient(f"{name} (°)", field, index, limit, np.pi / 180)
+        with gui.add_folder("FLAME: expression", expand_by_default=False):
+            for index in range(n_expression):
+                self._add_coefficient(f"{index + 1}", "expression", index, _EXPRESSION_LIMIT, 1.0)
+
+    def _add_coefficient(self, label: str, field: str, index: int, limit: float, unit: float) -> None:
+        slider = self._gui.add_slider(label, min=-limit, max=limit, step=limit / 300, initial_value=0.0)
+        self.coefficients[field, index] = (slider, unit)
+
+    def read_weights(self) -> NDArray[np.float32]:
+        """The positions of the blendshape sliders, (52,) in ARKit's order."""
+        return np.array([self.weights[name].value for name in ARKIT], dtype=np.float32)
+
+    def set_zero(self) -> None:
+        """Move every blendshape slider to zero."""
+        for slider in self.weights.values():
+            slider.value = 0.0
+
+    def show(self, pose: FlameParams | None, *, enabled: bool) -> None:
+        """Move the parameter sliders to a new pose, N = 1, as far as they go, and let all sliders be moved or not."""
+        if enabled != self._enabled:
+            self._enabled = enabled
+            for slider in (*self.weights.values(), *(slider for slider, _ in self.coefficients.values())):
+                slider.disabled = not enabled
+        if pose is None or pose is self._shown:
+            return
+        self._shown = pose
+        for (field, index), (slider, unit) in self.coefficients.items():
+            row = getattr(pose, field)[0]
+            value = float(row[index]) / unit if index < len(row) else 0.0
+            slider.value = float(np.clip(round(value, 3), slider.min, slider.max))

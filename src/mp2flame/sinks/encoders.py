@@ -111,7 +111,8 @@ class Mp4Encoder(Encoder):
         size: width and height, even.
         crf: x264's constant quality; 18 is hardly told from the original, larger is worse and smaller.
         full_color: keep the color of every pixel, as an intermediate file wants it and most players do not.
-        fragmented: write a fragment with its own index each second, so that a crash costs no more than about a second.
+        fragmented: write a fragment with its own index each second, so that a crash costs no more than about a second;
+            fast and with little memory, for images that are encoded while they are taken.
 
     Raises:
         SinkError: this FFmpeg has no x264.
@@ -135,7 +136,7 @@ class Mp4Encoder(Encoder):
         options = {"crf": str(crf), "preset": "veryfast" if full_color else "medium", "bf": "0"}
         if fragmented:
             # What x264 still looks ahead at is lost in a crash, and so is a fragment until its last frame.
-            options |= {"g": "30", "tune": "zerolatency"}
+            options |= {"g": "30", "preset": "ultrafast", "tune": "zerolatency"}
         self._stream.options = options
         self._stream.pix_fmt = "yuv444p" if full_color else "yuv420p"
         context = self._stream.codec_context
@@ -144,8 +145,9 @@ class Mp4Encoder(Encoder):
 
     @override
     def add(self, image: NDArray[np.uint8], time: float) -> None:
+        stream = self._stream
         frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(
-            format=self._stream.pix_fmt, dst_colorspace=Colorspace.ITU709
+            stream.width, stream.height, format=stream.pix_fmt, dst_colorspace=Colorspace.ITU709
         )
         before = self._last
         self._timed(frame, time)

@@ -18,6 +18,8 @@ _LOG_LINE: Final = re.compile(
     rb"|WARNING: (All log messages before absl|Logging before InitGoogle)"
     rb"|INFO: (Created TensorFlow Lite |\[\S+:\d+\] )"
 )
+# LiteRT logs this once in a process, as a rule for the first image, but now and then for a later one.
+_LOGGED_ONCE: Final = b"Input tensor memory is not aligned"
 _STDERR: Final = 2
 
 
@@ -30,8 +32,7 @@ class StderrFilter:
     """Holds back what MediaPipe logs while a block runs.
 
     Args:
-        images: for how many images of a process lines are expected; LiteRT logs one as a rule for the first image, but
-            now and then for a later one.
+        images: for how many images the line that is logged once is expected.
     """
 
     def __init__(self, images: int = 100) -> None:
@@ -39,7 +40,7 @@ class StderrFilter:
         self._active = False
 
     def while_detecting(self, *, started: bool) -> AbstractContextManager[None]:
-        """`hold` for one image; does nothing once a task has started and no line is expected any more."""
+        """`hold` for one image; does nothing once a task has started and all of MediaPipe's lines have come."""
         if started and self._images_left <= 0:
             return nullcontext()
         self._images_left -= 1
@@ -71,7 +72,10 @@ class StderrFilter:
                     os.dup2(kept, _STDERR)
                     os.close(kept)
                     held.seek(0)
-                    _pass_on(held.read())
+                    text = held.read()
+                    if _LOGGED_ONCE in text:
+                        self._images_left = 0
+                    _pass_on(text)
 
 
 mediapipe_stderr: Final = StderrFilter()

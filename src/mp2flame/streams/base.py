@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import logging
 import socket
 import threading
@@ -175,9 +176,8 @@ class PacketClock:
         Args:
             sent: the sender's stamp in seconds, or None if the packet has none.
         """
-        now = self._now()
-        state = self._state or _ClockState(start=now)
-        elapsed = now - state.start
+        state = self._state or _ClockState(start=self._now())
+        elapsed = self._now() - state.start
         if sent is None or not state.trusted:
             return self._advance(state, elapsed)
         offset = state.offset
@@ -445,3 +445,33 @@ def head_rotation(params: FlameParams) -> NDArray[np.float64] | None:
     """(3, 3) rotation of a single frame's head, by the root and the neck; None where it is not known."""
     root, neck = rotation(params.global_orient), rotation(params.neck_pose)
     return None if root is None or neck is None else root @ neck
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach a server that listens on `host`; names other than localhost count as open."""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def describe_exposure(host: str, access: str = "see the camera's image and control this session") -> str:
+    """One sentence about who can reach a server that listens on `host`.
+
+    Args:
+        host: the address.
+        access: what a client can do.
+    """
+    if is_loopback(host):
+        return f"only this machine can {access}"
+    everywhere = host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
+    where = "any address of this machine" if everywhere else host
+    return f"everyone on the network who reaches {where} can {access}, without a password"
+
+
+def describe_stream(address: str) -> str:
+    """The end of a sentence about a stream: who can connect to it, if this machine serves it; otherwise nothing."""
+    parts = urlsplit(address)
+    if parts.scheme.lower() != "ws":
+        return ""
+    return f"; {describe_exposure(parts.hostname or '127.0.0.1', 'receive the face that is sent')}"

@@ -1,4 +1,4 @@
-"""What MediaPipe sees of a rendered face that is still, and of one that blinks, in pictures with camera noise."""
+"""A rendered face that is still and then blinks, in images with camera noise, as MediaPipe detects it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NOISE = 4.0
 """Standard deviation of the camera's noise, of 255."""
 
 
-def see_a_blink(head: FlameHead, landmarker: Path, *, still: int = STILL) -> Observation:
-    """So many frames still, then a blink of 100 ms, then still again; every picture with new noise.
+def observe_blink(head: FlameHead, landmarker: Path, *, still: int = STILL) -> Observation:
+    """Detections of `still` frames without motion, a blink of 100 ms, and 20 more frames; every image has new noise.
 
     Raises:
         MissingExtraError: PyVista or MediaPipe is not installed.
@@ -32,16 +32,16 @@ def see_a_blink(head: FlameHead, landmarker: Path, *, still: int = STILL) -> Obs
     weights = [0.0] * still + [0.5, 1.0, 0.5] + [0.0] * 20
     rng = np.random.default_rng(0)
 
-    def pictures() -> Iterable[NDArray[np.uint8]]:
+    def images() -> Iterable[NDArray[np.uint8]]:
         with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=(512, 512)) as renderer:
             renderer.set_camera(head.joints()[3:5].mean(axis=0) - (0, 0.03, 0), distance=0.75)
             for weight in weights:
                 found = np.ones(1, dtype=np.bool_)
                 params = FlameParams(time=np.zeros(1), found=found, expression=(weight * closed)[None])
-                picture = renderer.render(head(params)[0])
-                yield np.clip(picture + rng.normal(0, NOISE, picture.shape), 0, 255).astype(np.uint8)
+                image = renderer.render(head(params)[0])
+                yield np.clip(image + rng.normal(0, NOISE, image.shape), 0, 255).astype(np.uint8)
 
-    watcher = FaceDetector(landmarker, mode="video")
-    frames: list[Observation] = [watcher.detect(picture, i / RATE) for i, picture in enumerate(pictures())]
-    watcher.close()
+    detector = FaceDetector(landmarker, mode="video")
+    frames: list[Observation] = [detector.detect(image, i / RATE) for i, image in enumerate(images())]
+    detector.close()
     return concatenate(frames)

@@ -1,4 +1,4 @@
-"""The ends of the live road for its benchmarks: when pictures come, when messages leave, who receives them."""
+"""Probes for the live benchmarks: when images arrive, when messages leave, and clients that receive them."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from mediapipe.tasks.python.vision import FaceDetector, FaceLandmarker
 from websockets.asyncio.server import ServerConnection
 from websockets.exceptions import ConnectionClosed
 
+from benchmarks import viser_client
 from mp2flame.data import Frame, Observation
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.detection import Detector
-from tests.helpers import viser_client
 
 Receipts = dict[int, tuple[int, float]]
 """By the checksum of one mesh: which message of the connection it came in, and when (`time.perf_counter`)."""
 
 
-class Arrivals:
-    """When each picture was there, and how long MediaPipe itself had it, by the time that the frame carries.
+class DetectorProbe:
+    """When each image arrived, and the seconds inside MediaPipe, by the time of the frame.
 
     Args:
-        detector: sees the faces, with MediaPipe.
+        detector: detects faces with MediaPipe.
     """
 
     def __init__(self, detector: Detector) -> None:
@@ -40,8 +40,8 @@ class Arrivals:
         self._spent = 0.0
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Count the time inside MediaPipe while this is open: its copy of the picture, and its two detectors."""
+    def measuring(self) -> Iterator[None]:
+        """Measure the time inside MediaPipe while this is open: its copy of the image, and its two detectors."""
         calls = ((Image, "__init__"), (FaceLandmarker, "detect_for_video"), (FaceDetector, "detect"))
         before = [getattr(owner, name) for owner, name in calls]
         for (owner, name), call in zip(calls, before, strict=True):
@@ -53,35 +53,35 @@ class Arrivals:
                 setattr(owner, name, call)
 
     def _timed(self, call: Callable[..., Any]) -> Callable[..., Any]:
-        def timed(*words: Any, **options: Any) -> Any:
-            began = time.perf_counter()
+        def timed(*args: Any, **options: Any) -> Any:
+            start = time.perf_counter()
             try:
-                return call(*words, **options)
+                return call(*args, **options)
             finally:
-                self._spent += time.perf_counter() - began
+                self._spent += time.perf_counter() - start
 
         return timed
 
     def detect(self, picture: np.ndarray, time_of_frame: float, *, keep_image: bool = False) -> Observation:
-        """What is seen in one picture (H, W, 3)."""
-        began, self._spent = time.perf_counter(), 0.0
+        """The face in one image (H, W, 3)."""
+        start, self._spent = time.perf_counter(), 0.0
         observation = self._detector.detect(picture, time_of_frame, keep_image=keep_image)
-        self.moments[time_of_frame], self.inside[time_of_frame] = began, self._spent
+        self.moments[time_of_frame], self.inside[time_of_frame] = start, self._spent
         return observation
 
     def reset(self) -> None:
-        """Forget what was seen and free what is held."""
+        """Forget earlier images and release the detector's resources."""
         self._detector.reset()
 
 
 @contextmanager
-def page_leavings() -> Iterator[list[float]]:
-    """When each message of the page was with its socket, in their order; for one browser."""
+def page_send_times() -> Iterator[list[float]]:
+    """When each message of the page was handed to its socket, in their order; for one browser."""
     send = ServerConnection.send
     moments: list[float] = []
 
-    async def noted(*words: Any, **options: Any) -> None:
-        await send(*words, **options)
+    async def noted(*args: Any, **options: Any) -> None:
+        await send(*args, **options)
         moments.append(time.perf_counter())
 
     ServerConnection.send = noted  # type: ignore[method-assign]
@@ -91,8 +91,8 @@ def page_leavings() -> Iterator[list[float]]:
         ServerConnection.send = send  # type: ignore[method-assign]
 
 
-def sink_leavings(sink: Sink) -> dict[float, float]:
-    """When each frame was written, by its time; the sink notes it from now on."""
+def sink_write_times(sink: Sink) -> dict[float, float]:
+    """When each frame is written from now on, by its time."""
     write = sink.write
     moments: dict[float, float] = {}
 
@@ -104,15 +104,8 @@ def sink_leavings(sink: Sink) -> dict[float, float]:
     return moments
 
 
-class Nobody:
-    """A director that is never asked."""
-
-    def __getattr__(self, name: str) -> Any:
-        return lambda *_: None
-
-
 def browse(port: int, mesh: str, pipe: Connection) -> None:
-    """Note when each new head was there, by the checksum of one mesh, until the page goes away."""
+    """Receive heads until the page is closed; sends back when each came, by the checksum of one mesh."""
     receipts: Receipts = {}
     count = 0
     try:
@@ -130,7 +123,7 @@ def browse(port: int, mesh: str, pipe: Connection) -> None:
 
 
 def listen(port: int, pipe: Connection) -> None:
-    """Note when each datagram was there, by the frame's time in it, until none comes for three seconds."""
+    """Receive datagrams until none comes for three seconds; sends back when each came, by the time of its frame."""
     receipts: dict[float, float] = {}
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", port))

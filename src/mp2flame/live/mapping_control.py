@@ -1,0 +1,265 @@
+"""The mappings in use: two to compare, a person's neutral, gains, smoothing, and a pose set by hand."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from typing_extensions import override
+
+from mp2flame.blendshapes import ARKIT
+from mp2flame.data import FlameParams, Frame, Observation
+from mp2flame.errors import InputError
+from mp2flame.filters import Chain, Filter, Hold, Limits, default_filters
+from mp2flame.head import FlameHead
+from mp2flame.live.sliders import observe_weights
+from mp2flame.mapping import (
+    BlendshapeMapping,
+    ConstantPose,
+    HeadPoseTarget,
+    Person,
+    WithGains,
+    check_compatible,
+    load_mapping,
+    with_zero_neutral,
+)
+from mp2flame.pipeline import Pipeline
+from mp2flame.sinks.base import Sink
+
+Side: TypeAlias = Literal["A", "B"]
+"""A is what is recorded and sent; B is shown beside it."""
+
+
+class ComparisonSink(Sink):
+    """Maps, filters and poses the latest observation in its own thread. `mapping` and `filters` may be replaced.
+
+    Args:
+        mapping: the second mapping.
+        filters: its own filters, since they have a state.
+        head: is posed.
+        show: is called with the vertices (V, 3).
+    """
+
+    name = "second head"
+    policy: Literal["every", "latest"] = "latest"
+
+    def __init__(
+        self, mapping: BlendshapeMapping, filters: Filter, head: FlameHead, show: Callable[[NDArray[np.float32]], None]
+    ) -> None:
+        self.mapping = mapping
+        self.filters = filters
+        self._head = head
+        self._show = show
+
+    @override
+    def write(self, frame: Frame) -> None:
+        self._show(self._head(self.filters(self.mapping(frame.observation)))[0])
+
+    @override
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class MappingController:
+    """Assembles what the pipeline and the second head run on. Methods may be called from any thread.
+
+    Args:
+        head: is driven.
+        mapping: the name of side A's mapping.
+        head_pose: the joint that takes the head's rotation, or "none".
+        allow_head_mismatch: use mappings that were made for other heads.
+        show_second: is called with side B's vertices.
+        person: whose neutral is used until another is set.
+
+    Raises:
+        InputError: the mapping reads landmarks and the person's neutral has none.
+        HeadMismatchError: the mapping was made for another head.
+        MissingFileError: there is no such mapping.
+        FormatError: the file is not a mapping.
+    """
+
+    def __init__(
+        self,
+        head: FlameHead,
+        mapping: str,
+        *,
+        head_pose: HeadPoseTarget,
+        allow_head_mismatch: bool,
+        show_second: Callable[[NDArray[np.float32]], None],
+        person: Person | None = None,
+    ) -> None:
+        self._head = head
+        self._head_pose: HeadPoseTarget = head_pose
+        self._allow_head_mismatch = allow_head_mismatch
+        self._show_second = show_second
+        self._person = person
+        self._lock = threading.RLock()
+        self._specs: dict[str, str] = {}
+        self._mappings: dict[Side, BlendshapeMapping] = {"A": self._load(mapping)}
+        self._names: dict[Side, str | None] = {"A": self.offer(mapping)[0], "B": None}
+        self._neutral: Observation | None = None
+        self._gains = (1.0, 1.0)
+        self._smoothing = 1.0
+        self._by_hand = False
+        self.weighted_pose: FlameParams | None = None
+        """The pose of the blendshape sliders, N = 1, since the camera was switched off."""
+        self._weights = np.zeros(len(ARKIT), dtype=np.float32)
+        self._pose: FlameParams | None = None
+        self._comparison: ComparisonSink | None = None
+        self._pipeline: Pipeline | None = None
+        self._personalized(self._mappings["A"])
+
+    def offer(self, *specs: str) -> tuple[str, ...]:
+        """Names for a list, by which `set_mapping` finds these mappings."""
+        for spec in specs:
+            name = Path(spec).name if Path(spec).exists() else spec
+            if self._specs.setdefault(name, spec) != spec:
+                self._specs[spec] = spec
+        return tuple(next(name for name, known in self._specs.items() if known == spec) for spec in specs)
+
+    @property
+    def names(self) -> tuple[str, str | None]:
+        """The mappings in use: of side A, and of side B if there is a second head."""
+        return self._names["A"] or "", self._names["B"]
+
+    def connect(self, pipeline: Pipeline) -> None:
+        """Keep this pipeline's mapping and filters up to date from now on."""
+        with self._lock:
+            self._pipeline = pipeline
+            self._apply()
+            self._renew_filters()
+
+    def mapping(self) -> BlendshapeMapping:
+        """The mapping of side A with everything that is set, or the pose set by hand."""
+        with self._lock:
+            return ConstantPose(self._pose) if self._by_hand and self._pose is not None else self._adjusted("A")
+
+    def set_mapping(self, side: Side, name: str | None) -> None:
+        """Use another mapping on one side; None closes side B.
+
+        Args:
+            side: one of the two.
+            name: as `offer` returned it, or what `load_mapping` understands.
+
+        Raises:
+            Mp2FlameError: as for the first mapping; what was in use stays.
+        """
+        mapping = None if name is None else self._load(self._specs.get(name, name))
+        with self._lock:
+            if mapping is not None:
+                # One that reads more than the source provides is refused while the old one is still in use.
+                if self._by_hand:
+                    with_zero_neutral(mapping)(observe_weights(self._weights))
+                else:
+                    self._personalized(mapping)
+                self._mappings[side] = mapping
+                self._apply()
+            self._names[side] = name
+        if side == "B":
+            self._set_comparison(on=mapping is not None)
+
+    def set_neutral(self, neutral: Observation | None) -> None:
+        """Use a person's neutral frames; with None the first person's, or the average neutral.
+
+        Raises:
+            InputError: the frames have no face, or lack what a mapping reads.
+        """
+        with self._lock:
+            if neutral is not None:
+                for mapping in self._mappings.values():
+                    mapping.for_person(neutral)
+            self._neutral = neutral
+            self._apply()
+
+    def set_gains(self, expression: float, jaw: float) -> None:
+        """Set the factors of every expression coefficient and of the jaw's rotation."""
+        with self._lock:
+            self._gains = (expression, jaw)
+            self._apply()
+
+    def set_smoothing(self, amount: float) -> None:
+        """Set the smoothing: 0 is off, 1 the default, 2 smooths twice as much."""
+        with self._lock:
+            self._smoothing = amount
+            self._renew_filters()
+
+    def set_by_hand(self, on: bool) -> None:
+        """Let sliders pose the head, or the source.
+
+        Raises:
+            InputError: the mapping in use reads more than scores.
+        """
+        with self._lock:
+            if on:
+                try:
+                    with_zero_neutral(self._mappings["A"])(observe_weights(self._weights))
+                except InputError as error:
+                    raise InputError(f"this mapping cannot be driven by sliders: {error}") from error
+            self._by_hand, self._pose = on, None
+            self._apply()
+            self._renew_filters()
+
+    def pose_by_weights(self, weights: NDArray[np.float32]) -> None:
+        """Pose the head by blendshape weights (52,) in ARKit's order."""
+        with self._lock:
+            self._weights, self._pose = weights, None
+            self._apply()
+            self.weighted_pose = self._adjusted("A")(observe_weights(weights))
+
+    def pose_by_coefficient(self, name: str, index: int, value: float) -> None:
+        """Set one number of the pose, by its field of `FlameParams`, and keep the others."""
+        with self._lock:
+            pose = self._pose or self._adjusted("A")(observe_weights(self._weights))
+            row = getattr(pose, name).copy()
+            row[0, index] = value
+            self._pose = replace(pose, **{name: row})
+            self._apply()
+
+    def _load(self, name: str) -> BlendshapeMapping:
+        mapping = load_mapping(name, head_pose=self._head_pose)
+        check_compatible(mapping, self._head, allow_mismatch=self._allow_head_mismatch)
+        return mapping
+
+    def _personalized(self, mapping: BlendshapeMapping) -> BlendshapeMapping:
+        person = self._neutral or self._person
+        return mapping if person is None else mapping.for_person(person)
+
+    def _adjusted(self, side: Side) -> BlendshapeMapping:
+        mapping = self._mappings[side]
+        mapping = with_zero_neutral(mapping) if self._by_hand else self._personalized(mapping)
+        return WithGains(mapping, *self._gains, n_expression=self._head.n_expression)
+
+    def filters(self) -> Filter:
+        """New filters of the smoothing that is set; slider moves are not smoothed and show at once."""
+        smoothing = 0.0 if self._by_hand else self._smoothing
+        return default_filters(smoothing=smoothing) if smoothing > 0 else Chain(Hold(), Limits())
+
+    def _apply(self) -> None:
+        if self._pipeline is not None:
+            self._pipeline.mapping = self.mapping()
+        if self._comparison is not None:
+            self._comparison.mapping = self._adjusted("B")
+
+    def _renew_filters(self) -> None:
+        for target in (self._pipeline, self._comparison):
+            if target is not None:
+                target.filters = self.filters()
+
+    def _set_comparison(self, *, on: bool) -> None:
+        with self._lock:
+            pipeline, comparison = self._pipeline, self._comparison
+            if pipeline is None or on == (comparison is not None):
+                return
+            self._comparison = (
+                ComparisonSink(self._adjusted("B"), self.filters(), self._head, self._show_second) if on else None
+            )
+            if self._comparison is not None:
+                pipeline.add_sink(self._comparison)
+        # Without the lock: the sink's thread may be in a callback that needs it.
+        if comparison is not None:
+            pipeline.remove_sink(comparison)
