@@ -63,7 +63,7 @@ MAPPINGS: dict[str, Callable[[], BlendshapeMapping]] = {
     "landmarks": _landmarks,
     "landmarks or scores": lambda: LandmarksOrScores(_landmarks(), _linear()),
     "head pose": lambda: WithHeadPose(_linear()),
-    "relative head pose": lambda: WithHeadPose(_linear(uses_neutral=True), to="neck_pose", relative=True),
+    "neck pose": lambda: WithHeadPose(_linear(uses_neutral=True), to="neck_pose"),
     "gains": lambda: WithGains(_linear(), 1.5, 0.5),
     "all": lambda: WithGains(WithHeadPose(LandmarksOrScores(_landmarks(), _linear())), 0.5),
     "zero neutral": lambda: with_zero_neutral(_linear(uses_neutral=True, default_neutral=_NEUTRAL)),

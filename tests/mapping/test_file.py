@@ -172,9 +172,9 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "another kind": (_with_metadata(kind="quantum"), "is of kind 'quantum'; this version reads linear, landmarks"),
     "a missing key": (_with_metadata(licence=None), "missing: licence"),
     "an unknown key": (_with_metadata(colour="red"), "unknown: colour"),
-    "missing and unknown": (_with_metadata(colour="red", names=None), "missing: names; unknown: colour"),
+    "missing and unknown": (_with_metadata(colour="red", names=None), "missing: names"),
     "other names": (_with_metadata(names='["jawOpen"]'), "expected the blendshapes in MediaPipe's order"),
-    "names that are no list": (_with_metadata(names="jawOpen"), "expected names as a JSON list of strings"),
+    "names that are no list": (_with_metadata(names="jawOpen"), "expected the blendshapes in MediaPipe's order"),
     "features that are no list": (_with_metadata(features='{"scores": 1}'), "expected features as a JSON list"),
     "unknown features": (_with_metadata(features='["cubes"]'), "expected distinct features among"),
     "other features": (_with_metadata(features='["scores"]'), r"matrix must have shape \(52, E"),
@@ -186,7 +186,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "an unknown array": (_with_arrays(bias=_NAN), "unknown: bias"),
     "a wrong dtype": (_with_arrays(matrix=np.zeros((156, 59))), "expected matrix as float32; got float64"),
     "a wrong shape": (_with_arrays(matrix=np.zeros((59, 156), dtype=np.float32)), "matrix must have shape"),
-    "a wrong intercept": (_with_arrays(intercept=np.zeros(3, dtype=np.float32)), "intercept must be numbers of shape"),
+    "a wrong intercept": (_with_arrays(intercept=np.zeros(3, dtype=np.float32)), "intercept must have shape"),
     "NaN": (_with_arrays(intercept=_NAN), "intercept must be finite"),
 }
 

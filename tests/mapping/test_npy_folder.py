@@ -47,13 +47,10 @@ def test_a_folder_maps_as_its_matrices_do(tmp_path: Path, layout: str, n: int, d
 
 @pytest.mark.parametrize("layout", ["jaw", "pose"])
 def test_saved_folders_load_again(tmp_path: Path, layout: str) -> None:
-    mapping = load_npy_folder(_folder(tmp_path / "old"))
-    save_npy_folder(mapping, tmp_path / "new", layout=layout)
-    names = sorted(file.name for file in (tmp_path / "new").iterdir())
-    assert names == sorted(["bs2exp.npy", f"bs2{layout}.npy", "bs2eye.npy"])
+    mapping = load_npy_folder(_folder(tmp_path / "old", layout=layout))
+    save_npy_folder(mapping, tmp_path / "new")
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["bs2exp.npy", "bs2eye.npy", "bs2jaw.npy"]
     np.testing.assert_array_equal(load_npy_folder(tmp_path / "new").matrix, mapping.matrix)
-    if layout == "pose":
-        assert not np.load(tmp_path / "new" / "bs2pose.npy")[:, :3].any()
 
 
 def test_a_folder_of_the_same_layout_is_written_again(tmp_path: Path) -> None:
@@ -87,10 +84,8 @@ def test_what_a_folder_cannot_carry_is_refused(tmp_path: Path, settings: dict[st
 
 def test_layouts_are_not_mixed(tmp_path: Path) -> None:
     mapping = load_npy_folder(_folder(tmp_path / "old", layout="pose"))
-    with pytest.raises(InputError, match=r"holds bs2pose\.npy of the other layout"):
+    with pytest.raises(InputError, match=r"holds bs2pose\.npy of the older layout"):
         save_npy_folder(mapping, tmp_path / "old")
-    with pytest.raises(InputError, match="expected the layout jaw or pose; got 'neck'"):
-        save_npy_folder(mapping, tmp_path / "new", layout="neck")
     with pytest.raises(MissingFileError, match="cannot write"):
         save_npy_folder(mapping, tmp_path / "none" / "new")
 

@@ -69,17 +69,6 @@ def test_what_the_mapping_knows_of_straight_ahead_is_taken_out() -> None:
     np.testing.assert_allclose(estimate_frontal_rotation(reported, truth), straight, atol=1e-7)
 
 
-def test_relative_to_rest_the_rest_is_zero() -> None:
-    person = np.array([0.1, -0.2, 0.05])
-    truth = _RNG.normal(0, 0.3, (6, 3))
-    rest = _observe(_transforms(np.tile(person, (4, 1)) + _RNG.normal(0, 1e-3, (4, 3))), 4)
-    mapping = WithHeadPose(_mapping(np.ones(3) * 0.1), relative=True).for_person(rest)
-    params = mapping(_observe(_transforms(rotations.compose(truth, person)), 6))
-    np.testing.assert_allclose(params.global_orient, truth, atol=3e-3)
-    absolute = WithHeadPose(_mapping()).for_person(rest)(rest)
-    np.testing.assert_allclose(absolute.global_orient.mean(axis=0), person, atol=3e-3)
-
-
 def test_frames_without_a_face_are_nan_and_need_no_transform() -> None:
     found = [True, False, True]
     params = WithHeadPose(_mapping())(_observe(_transforms(np.zeros((3, 3))), 3, found))
@@ -99,8 +88,13 @@ def test_without_a_transform_a_head_that_is_not_turned_stays_so() -> None:
     params = WithHeadPose(_mapping())(_observe(None, 2))
     assert params.found.all()
     assert not params.global_orient.any()
-    relative = WithHeadPose(_mapping(), relative=True)
-    assert not relative.for_person(_observe(None, 2))(_observe(None, 2)).global_orient.any()
+
+
+def test_a_persons_neutral_does_not_change_the_rotation() -> None:
+    turns = _RNG.normal(0, 0.3, (4, 3))
+    observation = _observe(_transforms(turns), 4)
+    params = WithHeadPose(_mapping()).for_person(observation)(observation)
+    np.testing.assert_allclose(params.global_orient, turns, atol=1e-6)
 
 
 def test_only_two_joints_turn_the_head() -> None:

@@ -62,7 +62,11 @@ class Track(ImageOptions, ShapeOption, HeadOption):
         from mp2flame.tracking.results import check_targets
 
         if not self.videos or not self.output:
-            wanted = "a video" if not self.videos else "an output: -o DIR for a folder, or -o face.npz for one video"
+            wanted = (
+                "at least one video"
+                if not self.videos
+                else "an output: -o DIR for a folder, or -o face.npz for one video"
+            )
             raise InputError(f"expected {wanted}; got none")
         for video in self.videos:
             if not video.exists():

@@ -5,20 +5,21 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, ClassVar, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, override
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.files import Arrays, encode_safetensors, write_atomic
-from mp2flame.mapping.person import Person
+from mp2flame.mapping.person import NAMES, Person
+from mp2flame.validation import check_array
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -106,11 +107,13 @@ OPTIONAL_KEYS: Final = frozenset({"straight", "reach"})
 class StoredMapping(BlendshapeMapping):
     """A mapping that a mapping file can hold: arrays plus string metadata, see `docs/mapping_file.md`.
 
-    A kind of mapping is a subclass with a `kind`, its `arrays()` and `settings()`, and the way back, `from_parts`.
+    A kind of mapping is a frozen dataclass that names its arrays and settings.
     """
 
     kind: ClassVar[str]
     """The file's name for this kind."""
+    array_names: ClassVar[Mapping[str, str]]
+    """The file's name for each field that is an array; those whose default is None may be absent."""
 
     metadata: Mapping[str, str]
     """What is known about the mapping, by the keys of `METADATA_KEYS`; read-only."""
@@ -120,23 +123,37 @@ class StoredMapping(BlendshapeMapping):
     def n_expression(self) -> int:
         """E, the number of expression coefficients that the mapping gives."""
 
-    @abstractmethod
     def arrays(self) -> Arrays:
-        """Everything numeric, by name."""
+        """Everything numeric, by the file's names."""
+        named = {name: getattr(self, field) for field, name in self.array_names.items()}
+        return {name: array for name, array in named.items() if array is not None}
 
-    @abstractmethod
     def settings(self) -> dict[str, str]:
         """What the arrays alone do not define, as strings by name; the same names for every mapping of this kind."""
+        return {}
 
     @classmethod
-    @abstractmethod
     def from_parts(cls, arrays: Arrays, settings: Mapping[str, str], metadata: Mapping[str, str]) -> Self:
         """The mapping that has these `arrays()` and `settings()`.
 
         Raises:
-            FormatError: keys are missing or unknown, an array is not float32, or the blendshapes' order is another.
+            FormatError: keys are missing or unknown.
             InputError: as for the class.
         """
+        check_keys("its metadata keys", set(settings), set())
+        return cls(**cls.array_fields(arrays), metadata=metadata)  # type: ignore[call-arg]
+
+    @classmethod
+    def array_fields(cls, arrays: Arrays) -> dict[str, Any]:
+        """The fields that hold these arrays of a file.
+
+        Raises:
+            FormatError: an array is missing or unknown.
+        """
+        optional = {field.name for field in fields(cls) if field.default is None}  # type: ignore[arg-type]
+        required = {name for field, name in cls.array_names.items() if field not in optional}
+        check_keys("its arrays", set(arrays), required, set(cls.array_names.values()))
+        return {field: arrays[name] for field, name in cls.array_names.items() if name in arrays}
 
     @cached_property
     def _info(self) -> MappingInfo:
@@ -156,13 +173,13 @@ class StoredMapping(BlendshapeMapping):
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Mappings go to other processes, and a read-only view of a dict cannot be pickled.
-        return _rebuilt, (type(self), self.arrays(), self.settings(), dict(self.metadata))
+        return type(self).from_parts, (self.arrays(), self.settings(), dict(self.metadata))
 
     def encoded(self) -> bytes:
         """The mapping file's bytes; the same for the same mapping."""
         keys = [key for key in METADATA_KEYS if key not in OPTIONAL_KEYS or key in self.metadata]
         metadata = {key: self.metadata.get(key, "") for key in keys}
-        metadata |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": self.kind}
+        metadata |= {"format": FORMAT, "format_version": str(FORMAT_VERSION), "kind": self.kind, "names": NAMES}
         metadata |= {"n_expression": str(self.n_expression), **self.settings()}
         return encode_safetensors(self.arrays(), metadata)
 
@@ -174,10 +191,15 @@ class StoredMapping(BlendshapeMapping):
         write_atomic(target, self.encoded())
 
 
-def _rebuilt(
-    cls: type[StoredMapping], arrays: Arrays, settings: dict[str, str], metadata: dict[str, str]
-) -> StoredMapping:
-    return cls.from_parts(arrays, settings, metadata)
+def check_weights(name: str, value: ArrayLike, shape: tuple[int, ...]) -> NDArray[np.float32]:
+    """A read-only copy of `value` in float32.
+
+    Raises:
+        InputError: the shape is another or empty, or a value is not finite.
+    """
+    if 0 in shape:
+        raise InputError(f"{name} must not be empty; got shape {shape}")
+    return check_array(name, np.array(value), shape, np.float32, finite=True)
 
 
 def read_only_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:

@@ -6,6 +6,8 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
 from mp2flame import downloads
 from mp2flame.data import HeadLike
 from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingFileError
@@ -22,13 +24,14 @@ from mp2flame.mapping.base import (
 from mp2flame.mapping.landmark_mlp import LandmarkMapping
 from mp2flame.mapping.linear import LinearMapping
 from mp2flame.mapping.npy_folder import load_npy_folder
+from mp2flame.mapping.person import NAMES
 from mp2flame.mapping.wrappers import HeadPoseTarget, LandmarksOrScores, WithHeadPose, companion_path
 from mp2flame.validation import check_header
 
 _KINDS: Final[dict[str, type[StoredMapping]]] = {cls.kind: cls for cls in (LinearMapping, LandmarkMapping)}
 _MAX_BYTES: Final = 256 << 20
 _ADVICE: Final = "copy or download it again, or name the folder that holds bs2exp.npy"
-_COMMON = ("format", "format_version", "kind", "n_expression")
+_COMMON = ("format", "format_version", "kind", "names", "n_expression")
 _REQUIRED = {*_COMMON, *METADATA_KEYS} - OPTIONAL_KEYS
 _BUILTIN: Final = {"builtin": "builtin", "builtin-scores": "builtin", "builtin-landmarks": "builtin-landmarks"}
 """The mappings that come with the package, by name: the name of their file."""
@@ -119,6 +122,11 @@ def read_mapping_file(path: str | Path) -> StoredMapping:
         kind = metadata["kind"]
         if kind not in _KINDS:
             raise FormatError(f"this mapping is of kind {kind[:60]!r}; this version reads {', '.join(_KINDS)}")
+        if metadata["names"] != NAMES:
+            raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
+        for name, array in arrays.items():
+            if array.dtype != np.float32:
+                raise FormatError(f"expected {name} as float32; got {array.dtype}")
         settings = {key: value for key, value in metadata.items() if key not in {*_COMMON, *METADATA_KEYS}}
         described = {key: metadata[key] for key in METADATA_KEYS if key in metadata}
         mapping = _KINDS[kind].from_parts(arrays, settings, described)

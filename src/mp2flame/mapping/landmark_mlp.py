@@ -7,21 +7,20 @@ and given to a few small networks whose outputs are averaged. Training is in `mp
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import Self, override
+from typing_extensions import override
 
-from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_LANDMARKS, N_SCORES, FlameParams, Observation
-from mp2flame.errors import FormatError, InputError
+from mp2flame.errors import InputError
 from mp2flame.files import Arrays
-from mp2flame.mapping.base import StoredMapping, check_keys, read_only_metadata
-from mp2flame.mapping.linear import N_ROTATIONS, params_of_columns
+from mp2flame.mapping.base import StoredMapping, check_keys, check_weights, read_only_metadata
+from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.mapping.neutral import median_scores
 from mp2flame.mapping.person import Person, neutral_of
 from mp2flame.rotations import nearest_rotation
@@ -31,8 +30,6 @@ Float32 = NDArray[np.float32]
 N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
 """Numbers the whitening matrix takes: landmarks relative to rest, then scores relative to rest."""
 
-_NAMES = json.dumps(MEDIAPIPE)
-_ARRAYS = ("alignment_weights", "default_landmarks", "default_scores", "whitening")
 _LAYER = "layer_"
 _CHUNK = 4096
 _MIDDLE: Final = np.array([0.5, 0.5, 0.0], np.float32)
@@ -88,6 +85,10 @@ class LandmarkMapping(StoredMapping):
     """
 
     kind = "landmarks"
+    array_names = MappingProxyType(
+        {name: name for name in ("alignment_weights", "default_landmarks", "default_scores", "whitening")}
+        | {"neutral_landmarks": "rest_landmarks", "neutral_scores": "rest_scores"}
+    )
 
     alignment_weights: Float32
     """(478,) how much each landmark counts in the alignment; sum 1."""
@@ -118,7 +119,7 @@ class LandmarkMapping(StoredMapping):
         for name, shape in fixed.items():
             value = getattr(self, name)
             if value is not None or not name.startswith("neutral_"):
-                object.__setattr__(self, name, _checked(name, value, shape))
+                object.__setattr__(self, name, check_weights(f"LandmarkMapping.{name}", value, shape))
         object.__setattr__(self, "layers", self._checked_layers())
         object.__setattr__(self, "metadata", read_only_metadata(self.metadata))
         if (self.neutral_landmarks is None) != (self.neutral_scores is None):
@@ -133,8 +134,8 @@ class LandmarkMapping(StoredMapping):
         checked = []
         for number, (weight, bias) in enumerate(self.layers):
             out = np.shape(weight)[-1] if np.ndim(weight) else 0
-            matrix = _checked(f"{_LAYER}{number}_weight", weight, (members, width, out))
-            checked.append((matrix, _checked(f"{_LAYER}{number}_bias", bias, (members, 1, out))))
+            matrix = check_weights(f"{_LAYER}{number}_weight", weight, (members, width, out))
+            checked.append((matrix, check_weights(f"{_LAYER}{number}_bias", bias, (members, 1, out))))
             width = out
         if width <= N_ROTATIONS:
             raise InputError(f"the last layer must give E + {N_ROTATIONS} numbers; got {width}")
@@ -158,7 +159,7 @@ class LandmarkMapping(StoredMapping):
             rows = found[start : start + _CHUNK]
             points = upright(observation.landmarks[rows], observation.image_size)
             values[rows] = self._network(self.inputs(points, observation.scores[rows]))
-        return params_of_columns(observation, values)
+        return FlameParams.from_rows(values, time=observation.time, found=observation.found)
 
     def inputs(self, points: Float32, scores: Float32) -> Float32:
         """The networks' inputs (N, K) of upright points (N, 478, 3) and scores (N, 52)."""
@@ -192,47 +193,17 @@ class LandmarkMapping(StoredMapping):
 
     @override
     def arrays(self) -> Arrays:
-        named = {name: getattr(self, name) for name in _ARRAYS}
-        named |= {"rest_landmarks": self.neutral_landmarks, "rest_scores": self.neutral_scores}
-        arrays: Arrays = {name: value for name, value in named.items() if value is not None}
+        arrays = super().arrays()
         for number, (weight, bias) in enumerate(self.layers):
             arrays |= {f"{_LAYER}{number}_weight": weight, f"{_LAYER}{number}_bias": bias}
         return arrays
 
-    @override
-    def settings(self) -> dict[str, str]:
-        return {"names": _NAMES}
-
     @classmethod
     @override
-    def from_parts(cls, arrays: Arrays, settings: Mapping[str, str], metadata: Mapping[str, str]) -> Self:
-        count = sum(name.startswith(_LAYER) for name in arrays) // 2
-        layer_names = {f"{_LAYER}{i}_{part}" for i in range(max(count, 1)) for part in ("weight", "bias")}
-        check_keys("its arrays", set(arrays), {*_ARRAYS, *layer_names}, {"rest_landmarks", "rest_scores"})
-        check_keys("its metadata keys", set(settings), {"names"})
-        for name, array in arrays.items():
-            if array.dtype != np.float32:
-                raise FormatError(f"expected {name} as float32; got {array.dtype}")
-        if settings["names"] != _NAMES:
-            raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
-        return cls(
-            alignment_weights=arrays["alignment_weights"],
-            default_landmarks=arrays["default_landmarks"],
-            default_scores=arrays["default_scores"],
-            whitening=arrays["whitening"],
-            layers=tuple((arrays[f"{_LAYER}{i}_weight"], arrays[f"{_LAYER}{i}_bias"]) for i in range(count)),
-            neutral_landmarks=arrays.get("rest_landmarks"),
-            neutral_scores=arrays.get("rest_scores"),
-            metadata=metadata,
-        )
-
-
-def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Float32:
-    array = np.asarray(value)
-    if array.shape != shape or array.dtype.kind not in "fiu" or 0 in shape:
-        raise InputError(f"LandmarkMapping.{name} must be numbers of shape {shape}; got {array.dtype} {array.shape}")
-    converted = np.array(array, dtype=np.float32)
-    if not np.isfinite(converted).all():
-        raise InputError(f"LandmarkMapping.{name} must be finite; got NaN or infinity")
-    converted.flags.writeable = False
-    return converted
+    def array_fields(cls, arrays: Arrays) -> dict[str, Any]:
+        count = max(sum(name.startswith(_LAYER) for name in arrays) // 2, 1)
+        names = [(f"{_LAYER}{number}_weight", f"{_LAYER}{number}_bias") for number in range(count)]
+        check_keys("its arrays", set(arrays), {name for pair in names for name in pair}, set(arrays))
+        plain = {name: array for name, array in arrays.items() if all(name not in pair for pair in names)}
+        layers = tuple((arrays[weight], arrays[bias]) for weight, bias in names)
+        return {**super().array_fields(plain), "layers": layers}

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import Self, override
 
-from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_SCORES, FlameParams, Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.files import Arrays
-from mp2flame.mapping.base import StoredMapping, check_keys, read_only_metadata
+from mp2flame.mapping.base import StoredMapping, check_keys, check_weights, read_only_metadata
 from mp2flame.mapping.neutral import median_scores
 from mp2flame.mapping.person import Person, neutral_of
 
@@ -26,8 +26,6 @@ FEATURES: Final[tuple[str, ...]] = ("scores", "signed_root", "square")
 
 N_ROTATIONS: Final = 9
 """Columns behind the expression: jaw, left eye and right eye, three axis-angle components each."""
-
-_NAMES = json.dumps(MEDIAPIPE)
 
 
 def expand_features(scores: Float32, features: tuple[str, ...]) -> Float32:
@@ -41,31 +39,6 @@ def expand_features(scores: Float32, features: tuple[str, ...]) -> Float32:
     if "square" in features:
         blocks["square"] = scores * magnitude
     return np.concatenate([blocks[name] for name in features], axis=1)
-
-
-def params_of_columns(observation: Observation, values: Float32) -> FlameParams:
-    """A mapping's result (N, E + 9) for N frames, as parameters."""
-    n_expression = values.shape[1] - N_ROTATIONS
-    return FlameParams(
-        time=observation.time,
-        found=observation.found,
-        expression=np.ascontiguousarray(values[:, :n_expression]),
-        jaw_pose=np.ascontiguousarray(values[:, n_expression : n_expression + 3]),
-        leye_pose=np.ascontiguousarray(values[:, n_expression + 3 : n_expression + 6]),
-        reye_pose=np.ascontiguousarray(values[:, n_expression + 6 :]),
-    )
-
-
-def _checked(name: str, value: Any, shape: tuple[int, ...]) -> Float32:
-    array = np.asarray(value)
-    if array.shape != shape or array.dtype.kind not in "fiu":
-        raise InputError(f"LinearMapping.{name} must be numbers of shape {shape}; got {array.dtype} {array.shape}")
-    with np.errstate(over="ignore"):
-        converted = np.array(array, dtype=np.float32)
-    if not np.isfinite(converted).all():
-        raise InputError(f"LinearMapping.{name} must be finite; got NaN or infinity")
-    converted.flags.writeable = False
-    return converted
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,6 +58,9 @@ class LinearMapping(StoredMapping):
     """
 
     kind = "linear"
+    array_names = MappingProxyType(
+        {"matrix": "matrix", "intercept": "intercept", "default_neutral": "default_rest", "neutral": "rest"}
+    )
 
     matrix: Float32
     """(F, E + 9) columns: E expression coefficients, jaw pose 3, left eye 3, right eye 3; F = 52 len(features)."""
@@ -106,17 +82,24 @@ class LinearMapping(StoredMapping):
 
     def __post_init__(self) -> None:
         features = tuple(self.features)
-        if not features or len(set(features)) != len(features) or not set(features) <= set(FEATURES):
+        if (
+            not features
+            or len(set(map(str, features))) != len(features)
+            or any(name not in FEATURES for name in features)
+        ):
             raise InputError(f"expected distinct features among {', '.join(FEATURES)}; got {features}")
         shape = np.shape(self.matrix)
         rows = N_SCORES * len(features)
         if len(shape) != 2 or shape[0] != rows or shape[1] <= N_ROTATIONS:
             raise InputError(f"LinearMapping.matrix must have shape ({rows}, E + {N_ROTATIONS}); got {shape}")
-        checked: dict[str, Any] = {"matrix": _checked("matrix", self.matrix, shape), "features": features}
+        checked: dict[str, Any] = {
+            "matrix": check_weights("LinearMapping.matrix", self.matrix, shape),
+            "features": features,
+        }
         for name, size in (("intercept", shape[1]), ("default_neutral", N_SCORES), ("neutral", N_SCORES)):
             value = getattr(self, name)
             if value is not None:
-                checked[name] = _checked(name, value, (size,))
+                checked[name] = check_weights(f"LinearMapping.{name}", value, (size,))
         checked["metadata"] = read_only_metadata(self.metadata)
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -152,52 +135,31 @@ class LinearMapping(StoredMapping):
             values += self._offset
         if not all_found:
             values[~found] = np.nan
-        return params_of_columns(observation, values)
+        return FlameParams.from_rows(values, time=observation.time, found=found)
 
     @override
     def for_person(self, person: Person | Observation) -> LinearMapping:
         return replace(self, neutral=median_scores(neutral_of(person)))
 
     @override
-    def arrays(self) -> Arrays:
-        named = {"matrix": self.matrix, "intercept": self.intercept}
-        named |= {"default_rest": self.default_neutral, "rest": self.neutral}
-        return {name: array for name, array in named.items() if array is not None}
-
-    @override
     def settings(self) -> dict[str, str]:
-        features = json.dumps(self.features)
-        return {"features": features, "names": _NAMES, "uses_rest": "true" if self.uses_neutral else "false"}
+        return {"features": json.dumps(self.features), "uses_rest": "true" if self.uses_neutral else "false"}
 
     @classmethod
     @override
     def from_parts(cls, arrays: Arrays, settings: Mapping[str, str], metadata: Mapping[str, str]) -> Self:
-        check_keys("its arrays", set(arrays), {"matrix"}, {"intercept", "default_rest", "rest"})
-        check_keys("its metadata keys", set(settings), {"features", "names", "uses_rest"})
-        for name, array in arrays.items():
-            if array.dtype != np.float32:
-                raise FormatError(f"expected {name} as float32; got {array.dtype}")
+        check_keys("its metadata keys", set(settings), {"features", "uses_rest"})
         if settings["uses_rest"] not in ("true", "false"):
             raise FormatError(f"expected uses_rest true or false; got {settings['uses_rest']!r}")
-        if _strings("names", settings["names"]) != MEDIAPIPE:
-            raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
-        features = _strings("features", settings["features"])
+        try:
+            features = json.loads(settings["features"])
+        except (ValueError, RecursionError):
+            features = None
+        if not isinstance(features, list) or not all(isinstance(name, str) for name in features):
+            raise FormatError(f"expected features as a JSON list of names; got {settings['features'][:60]!r}")
         return cls(
-            matrix=arrays["matrix"],
-            features=features,
-            intercept=arrays.get("intercept"),
+            **cls.array_fields(arrays),
+            features=tuple(features),
             uses_neutral=settings["uses_rest"] == "true",
-            default_neutral=arrays.get("default_rest"),
-            neutral=arrays.get("rest"),
             metadata=metadata,
         )
-
-
-def _strings(name: str, text: str) -> tuple[str, ...]:
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(f"expected {name} as a JSON list of strings; got {text[:60]!r}") from error
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        raise FormatError(f"expected {name} as a JSON list of strings; got {text[:60]!r}")
-    return tuple(value)

@@ -12,7 +12,9 @@ determine how the head is turned (see `WithHeadPose`).
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -20,7 +22,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.files import AtomicFolder, write_atomic, write_errors
+from mp2flame.files import AtomicFolder, write_atomic
 from mp2flame.mapping.linear import LinearMapping
 
 _WIDTHS: Final = {"bs2exp": (50, 100), "bs2jaw": (3,), "bs2pose": (6,), "bs2eye": (6,)}
@@ -61,7 +63,7 @@ def read_npy_folder(folder: str | Path) -> dict[str, NDArray[Any]]:
     return {name: _read_matrix(directory / f"{name}.npy") for name in ("bs2exp", jaw, "bs2eye")}
 
 
-def load_npy_folder(folder: str | Path, *, metadata: dict[str, str] | None = None) -> LinearMapping:
+def load_npy_folder(folder: str | Path, *, metadata: Mapping[str, str] = MappingProxyType({})) -> LinearMapping:
     """A mapping folder as a `LinearMapping` in float32.
 
     Args:
@@ -75,46 +77,37 @@ def load_npy_folder(folder: str | Path, *, metadata: dict[str, str] | None = Non
     jaw = matrices["bs2jaw"] if "bs2jaw" in matrices else matrices["bs2pose"][:, 3:]
     try:
         return LinearMapping(
-            matrix=np.concatenate([matrices["bs2exp"], jaw, matrices["bs2eye"]], axis=1), metadata=metadata or {}
+            matrix=np.concatenate([matrices["bs2exp"], jaw, matrices["bs2eye"]], axis=1), metadata=metadata
         )
     except InputError as error:
         raise FormatError(f"{folder}: {error}") from error
 
 
-def save_npy_folder(mapping: LinearMapping, folder: str | Path, *, layout: str = "jaw") -> None:
-    """Write the field's folder, for programs that multiply the scores with its matrices.
+def save_npy_folder(mapping: LinearMapping, folder: str | Path) -> None:
+    """Write the three matrices, for programs that multiply the scores with them.
 
     Args:
         mapping: a mapping of plain scores, without intercept and neutral, with 50 or 100 expression coefficients.
         folder: made if it does not exist.
-        layout: `jaw` for `bs2jaw.npy`, `pose` for the older `bs2pose.npy` with a head rotation of zero.
 
     Raises:
-        InputError: the layout is unknown, or the mapping has what a folder cannot carry.
-        SinkError: it cannot be written.
+        InputError: the mapping has what a folder cannot carry, or the folder holds the older layout.
+        SinkError: the folder cannot be written.
     """
-    files = {name: _npy(matrix) for name, matrix in _matrices(mapping, layout).items()}
+    files = {f"{name}.npy": _npy(matrix) for name, matrix in _matrices(mapping).items()}
     target = Path(folder)
-    other = target / ("bs2pose.npy" if layout == "jaw" else "bs2jaw.npy")
-    if other.exists():
-        raise InputError(f"{target} holds {other.name} of the other layout: choose an empty folder")
+    if (target / "bs2pose.npy").exists():
+        raise InputError(f"{target} holds bs2pose.npy of the older layout: choose an empty folder")
     if target.is_dir():
         for name, content in files.items():
-            write_atomic(target / f"{name}.npy", content)
+            write_atomic(target / name, content)
         return
-    made = AtomicFolder(target)
-    try:
-        with write_errors(target, "nothing was written"):
-            for name, content in files.items():
-                (made.temporary / f"{name}.npy").write_bytes(content)
-            made.publish()
-    finally:
-        made.discard()
+    with AtomicFolder(target) as temporary:
+        for name, content in files.items():
+            (temporary / name).write_bytes(content)
 
 
-def _matrices(mapping: LinearMapping, layout: str) -> dict[str, NDArray[np.float32]]:
-    if layout not in ("jaw", "pose"):
-        raise InputError(f"expected the layout jaw or pose; got {layout!r}")
+def _matrices(mapping: LinearMapping) -> dict[str, NDArray[np.float32]]:
     extras = [name for name in ("intercept", "default_neutral", "neutral") if getattr(mapping, name) is not None]
     extras += ["features other than the scores"] * (mapping.features != ("scores",))
     extras += ["scores relative to neutral"] * mapping.uses_neutral
@@ -123,9 +116,8 @@ def _matrices(mapping: LinearMapping, layout: str) -> dict[str, NDArray[np.float
     n = mapping.n_expression
     if n not in _WIDTHS["bs2exp"]:
         raise InputError(f"a folder carries 50 or 100 expression coefficients, not {n}: save a .safetensors file")
-    jaw = mapping.matrix[:, n : n + 3]
-    rotation = {"bs2jaw": jaw} if layout == "jaw" else {"bs2pose": np.concatenate([np.zeros_like(jaw), jaw], axis=1)}
-    return {"bs2exp": mapping.matrix[:, :n], **rotation, "bs2eye": mapping.matrix[:, n + 3 :]}
+    expression, jaw, eyes = np.split(mapping.matrix, [n, n + 3], axis=1)
+    return {"bs2exp": expression, "bs2jaw": jaw, "bs2eye": eyes}
 
 
 def _npy(matrix: NDArray[np.float32]) -> bytes:

@@ -22,7 +22,8 @@ FORMAT_VERSION: Final = 1
 SUFFIX: Final = ".safetensors"
 
 _MAX_BYTES: Final = 64 << 20
-_NAMES = json.dumps(MEDIAPIPE)
+NAMES: Final = json.dumps(MEDIAPIPE)
+"""The order of the scores, as files state it."""
 _OBSERVED = ("scores", "landmarks", "head_transform")
 _UNUSED = {"balance", "reach"}  # Gains that older versions wrote.
 _METADATA = {"format", "format_version", "names", "seconds", "image_size"}
@@ -59,7 +60,7 @@ class Person:
         metadata = {
             "format": FORMAT,
             "format_version": str(FORMAT_VERSION),
-            "names": _NAMES,
+            "names": NAMES,
             "seconds": repr(float(np.ptp(self.neutral.time))),
             "image_size": "" if size is None else json.dumps(size.tolist()),
         }
@@ -106,7 +107,7 @@ def _person(arrays: Arrays, metadata: Mapping[str, str]) -> Person:
     known, needed = {"time", *_OBSERVED} | _UNUSED, {"time", "scores"}
     if not needed <= set(arrays) <= known or set(metadata) != _METADATA:
         raise FormatError("its arrays or metadata keys are not those of a person file")
-    if metadata["names"] != _NAMES:
+    if metadata["names"] != NAMES:
         raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
     frames: dict[str, Any] = {name: arrays[name] for name in _OBSERVED if name in arrays}
     found = np.ones(np.shape(arrays["time"]), dtype=np.bool_)

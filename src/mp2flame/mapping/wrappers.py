@@ -59,24 +59,21 @@ class WithHeadPose(MappingWrapper):
     Args:
         mapping: gives everything else.
         to: `global_orient` turns the whole head, `neck_pose` the head on a fixed neck.
-        relative: rotations are relative to the neutral frames given to `for_person`; otherwise to the camera, which
-            is also right for a person whose head is turned in the neutral frames.
 
     Raises:
         InputError: `to` is neither of the two.
     """
 
     to: str = "global_orient"
-    relative: bool = False
-    _zero: NDArray[np.float64] | None = field(default=None, repr=False)
-    """(3, 3) the reported rotation that counts as none."""
+    _frontal: NDArray[np.float64] | None = field(init=False, repr=False, default=None)
+    """(3, 3) the reported rotation of a frontal head."""
 
     def __post_init__(self) -> None:
         if self.to not in ("global_orient", "neck_pose"):
             raise InputError(f"expected the head's rotation to go to global_orient or neck_pose; got {self.to!r}")
         frontal = self.mapping.info.frontal_rotation
-        if self._zero is None and frontal is not None:
-            object.__setattr__(self, "_zero", rotations.matrix(frontal))
+        if frontal is not None:
+            object.__setattr__(self, "_frontal", rotations.matrix(frontal))
 
     @override
     def __call__(self, observation: Observation) -> FlameParams:
@@ -86,24 +83,10 @@ class WithHeadPose(MappingWrapper):
         angles = np.where(found[:, None], getattr(params, self.to), np.float32(np.nan))
         if observation.head_transform is not None and found.any():
             linear = observation.head_transform[found, :3, :3]
-            angles[found] = rotations.nearest_axis_angle(linear if self._zero is None else linear @ self._zero.T)
+            angles[found] = rotations.nearest_axis_angle(linear if self._frontal is None else linear @ self._frontal.T)
         if self.to == "neck_pose":
             return replace(params, neck_pose=angles)
         return replace(params, global_orient=angles)
-
-    @override
-    def for_person(self, person: Person | Observation) -> Self:
-        """The wrapped mapping for this person; with `relative`, the mean rotation of the neutral frames becomes zero.
-
-        Raises:
-            InputError: no frame has a face.
-        """
-        own = super().for_person(person)
-        neutral = neutral_of(person)
-        if not self.relative or neutral.head_transform is None:
-            return own
-        reported = neutral.head_transform[neutral.found][:, :3, :3]
-        return replace(own, _zero=_mean_rotation(rotations.nearest_rotation(reported)))
 
 
 def estimate_frontal_rotation(head_transform: ArrayLike, global_orient: ArrayLike) -> NDArray[np.float64]:
@@ -124,12 +107,8 @@ def estimate_frontal_rotation(head_transform: ArrayLike, global_orient: ArrayLik
     if reported.ndim != 3 or reported.shape[1:] != (4, 4) or len(reported) != len(truth) or not len(truth):
         raise InputError(f"expected head_transform (N, 4, 4) and global_orient (N, 3); got {reported.shape}")
     turned = truth.swapaxes(1, 2) @ rotations.nearest_rotation(reported[:, :3, :3])
-    return rotations.from_matrix(_mean_rotation(turned))
-
-
-def _mean_rotation(rotation: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The rotation nearest to the average matrix of (N, 3, 3): the mean in the Frobenius norm."""
-    return rotations.nearest_rotation(rotation.mean(axis=0))
+    # The rotation nearest to the average matrix: the mean in the Frobenius norm.
+    return rotations.from_matrix(rotations.nearest_rotation(turned.mean(axis=0)))
 
 
 @dataclass(frozen=True, eq=False)
