@@ -17,7 +17,7 @@ from tests.cli.conftest import Run
 
 def _shorten(monkeypatch: pytest.MonkeyPatch, script: Sequence[KeyPose]) -> None:
     whole = demo_animation.perform
-    monkeypatch.setattr(demo_animation, "perform", lambda shapes: whole(shapes, script=script))
+    monkeypatch.setattr(demo_animation, "perform", lambda shapes: whole(shapes, script=script, fps=15))
 
 
 def test_it_shows_a_driven_head_and_prints_its_error(
@@ -39,19 +39,17 @@ def test_it_shows_a_driven_head_and_prints_its_error(
     assert "0 without a face" in text
 
 
-def test_without_mediapipe_the_scripted_scores_are_used_with_a_warning(
+def test_without_the_landmarker_it_says_what_to_do_before_rendering(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, run: Run
 ) -> None:
     def offline(*_: object) -> Path:
         raise FetchError("could not download face_landmarker.task: put it into the cache")
 
     monkeypatch.setattr(downloads, "landmarker_path", offline)
-    _shorten(monkeypatch, [key for key in demo_animation.SCRIPT if key.time <= 2.6])
     code, text = run("demo", "--output", tmp_path)
-    assert code == 0, text
-    assert "the scripted scores are used instead" in text
-    assert "face_landmarker.task" in text
-    assert (tmp_path / "demo.gif").stat().st_size > 10_000
+    assert code == 1
+    assert "could not download face_landmarker.task" in text
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_missing_folder_is_refused(tmp_path: Path, run: Run) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, override
 
 from mp2flame import rotations
-from mp2flame.data import N_SCORES, FlameParams, Observation
+from mp2flame.data import N_SCORES, FlameParams, Observation, replace_unchecked
 from mp2flame.errors import InputError
 from mp2flame.mapping.base import BlendshapeMapping, MappingInfo
 from mp2flame.mapping.person import Person, neutral_of
@@ -84,9 +84,7 @@ class WithHeadPose(MappingWrapper):
         if observation.head_transform is not None and found.any():
             linear = observation.head_transform[found, :3, :3]
             angles[found] = rotations.nearest_axis_angle(linear if self._frontal is None else linear @ self._frontal.T)
-        if self.to == "neck_pose":
-            return replace(params, neck_pose=angles)
-        return replace(params, global_orient=angles)
+        return replace_unchecked(params, **{self.to: angles})
 
 
 def estimate_frontal_rotation(head_transform: ArrayLike, global_orient: ArrayLike) -> NDArray[np.float64]:
@@ -196,7 +194,7 @@ class WithGains(MappingWrapper):
             expression = np.pad(expression, ((0, 0), (0, missing)))
         elif self.expression_gain == 1.0 and self.jaw_gain == 1.0:
             return params
-        return replace(
+        return replace_unchecked(
             params,
             expression=expression * np.float32(self.expression_gain),
             jaw_pose=params.jaw_pose * np.float32(self.jaw_gain),
@@ -221,7 +219,7 @@ class ConstantPose(BlendshapeMapping):
     @override
     def __call__(self, observation: Observation) -> FlameParams:
         rows = self.params[np.zeros(len(observation), dtype=np.intp)]
-        return replace(rows, time=observation.time, found=np.ones(len(observation), dtype=np.bool_))
+        return replace_unchecked(rows, time=observation.time, found=np.ones(len(observation), dtype=np.bool_))
 
     @override
     def for_person(self, person: Person | Observation) -> Self:
