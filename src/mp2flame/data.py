@@ -10,10 +10,10 @@ iteration (frame by frame, each with N = 1), indexing and slicing work on them a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any, Final, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,9 @@ from numpy.typing import ArrayLike, NDArray
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import InputError
 from mp2flame.validation import check_array, check_number
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 N_SCORES: Final = len(MEDIAPIPE)
 N_LANDMARKS: Final = 478
@@ -40,7 +43,8 @@ SCORE_LIMIT: Final = 10.0
 _MAX_IMAGE_SIDE: Final = 1 << 20
 
 Float32 = NDArray[np.float32]
-Index = int | np.integer[Any] | slice | Sequence[int] | NDArray[Any]
+
+_Data = TypeVar("_Data", bound="_Frames")
 
 
 class HeadLike(Protocol):
@@ -82,21 +86,78 @@ def _check_time_and_found(
     return times, check_array(f"{owner}.found", found, (len(times),), np.bool_)
 
 
-def _summary(data: Observation | FlameParams, details: Iterable[str]) -> str:
-    """The one line of `repr`."""
-    time, found, n = data.time, int(np.count_nonzero(data.found)), len(data)
-    when = f"{time[0]:.3f} s" if n == 1 else f"{n} frames, {time[0]:.3f} to {time[-1]:.3f} s"
-    face = ("face" if found else "no face") if n == 1 else f"face in {found}"
-    return f"{type(data).__name__}({', '.join([when, face, *details])})"
+class _Frames:
+    """What `Observation` and `FlameParams` have in common: they behave as a list of frames."""
+
+    _constant: ClassVar[tuple[str, ...]]
+    """Fields without an axis of frames."""
+    time: NDArray[np.float64]
+    found: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.time)
+
+    def __iter__(self) -> Iterator[Self]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, rows: int | np.integer[Any] | slice | Sequence[int] | NDArray[Any]) -> Self:
+        """The chosen frames as an object of the same class; an integer gives N = 1.
+
+        Raises:
+            IndexError: there is no such frame.
+            InputError: no frame is chosen.
+        """
+        n, index = len(self), rows
+        if isinstance(rows, int | np.integer):
+            if not -n <= rows < n:
+                raise IndexError(f"frame {rows} is out of range for {n} frames")
+            first = int(rows) % n
+            index = slice(first, first + 1)
+        chosen = {
+            name: _read_only(value[index])
+            for name, value in vars(self).items()
+            if value is not None and name not in self._constant
+        }
+        if len(chosen["time"]) == 0:
+            raise InputError(f"{type(self).__name__} must hold at least one frame; the index chooses none")
+        return replace_unchecked(self, **chosen)
+
+    def __repr__(self) -> str:
+        time, n_found, n = self.time, int(np.count_nonzero(self.found)), len(self)
+        when = f"{time[0]:.3f} s" if n == 1 else f"{n} frames, {time[0]:.3f} to {time[-1]:.3f} s"
+        face = ("face" if n_found else "no face") if n == 1 else f"face in {n_found}"
+        return f"{type(self).__name__}({', '.join([when, face, *self._details()])})"
+
+    def _details(self) -> list[str]:
+        raise NotImplementedError
+
+
+def replace_unchecked(frames: _Data, **changes: Any) -> _Data:
+    """As `dataclasses.replace`, without any check: for values that are valid by construction, inside the pipeline.
+
+    Args:
+        frames: an `Observation` or `FlameParams`.
+        changes: fields with arrays of the right type and shape; finite where a face was found.
+    """
+    result = object.__new__(type(frames))
+    vars(result).update(vars(frames), **changes)
+    return result
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    array.flags.writeable = False
+    return array
 
 
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class Observation:
+class Observation(_Frames):
     """What a source saw in N frames. Rows where `found` is False are NaN, whatever was given for them.
 
     Raises:
         InputError: a shape is wrong, a found row holds NaN or infinity, or scores are not about 0..1.
     """
+
+    _constant = ("image_size", "picture")
 
     time: NDArray[np.float64]
     """(N,) seconds from the start of the source."""
@@ -155,27 +216,12 @@ class Observation:
             tongue_out=None if tongue_out is None else rows("tongue_out", tongue_out),
         )
 
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def __iter__(self) -> Iterator[Observation]:
-        return (self[row] for row in range(len(self)))
-
-    def __getitem__(self, rows: Index) -> Observation:
-        """The chosen frames as an `Observation`; an integer gives N = 1.
-
-        Raises:
-            IndexError: there is no such frame.
-            InputError: no frame is chosen.
-        """
-        return _select(self, rows, constant=("image_size", "picture"))
-
-    def __repr__(self) -> str:
+    def _details(self) -> list[str]:
         optional = ("landmarks", "head_transform", "picture", "tongue_out")
         details = [name for name in optional if getattr(self, name) is not None]
         if self.image_size is not None:
             details.append(f"{self.image_size[0]} x {self.image_size[1]} pixels")
-        return _summary(self, details)
+        return details
 
     def without_picture(self) -> Observation:
         """The same observation with `picture` None, light enough to keep."""
@@ -203,13 +249,8 @@ def _mask_rows(name: str, array: Float32, found: NDArray[np.bool_]) -> Float32:
     return _read_only(np.where(found.reshape(-1, *[1] * (array.ndim - 1)), array, np.float32(np.nan)))
 
 
-def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    array.flags.writeable = False
-    return array
-
-
 @dataclass(frozen=True, eq=False, init=False, repr=False)
-class FlameParams:
+class FlameParams(_Frames):
     """The parameters of a FLAME head in N frames. Vectors left out are zero.
 
     A row where `found` is False is NaN when it comes from a mapping, and finite once a filter has filled it.
@@ -217,6 +258,8 @@ class FlameParams:
     Raises:
         InputError: a shape is wrong, or a found row holds NaN or infinity.
     """
+
+    _constant = ("shape",)
 
     time: NDArray[np.float64]
     """(N,) seconds from the start of the source."""
@@ -278,24 +321,9 @@ class FlameParams:
             identity = check_array("FlameParams.shape", shape, ("S",), np.float32, finite=True)
         vars(self).update(time=times, found=seen, **checked, shape=identity)
 
-    def __len__(self) -> int:
-        return len(self.time)
-
-    def __iter__(self) -> Iterator[FlameParams]:
-        return (self[row] for row in range(len(self)))
-
-    def __getitem__(self, rows: Index) -> FlameParams:
-        """The chosen frames as `FlameParams`; an integer gives N = 1.
-
-        Raises:
-            IndexError: there is no such frame.
-            InputError: no frame is chosen.
-        """
-        return _select(self, rows, constant=("shape",))
-
-    def __repr__(self) -> str:
+    def _details(self) -> list[str]:
         identity = [] if self.shape is None else [f"{len(self.shape)} identity coefficients"]
-        return _summary(self, [f"{self.n_expression} expression coefficients", *identity])
+        return [f"{self.n_expression} expression coefficients", *identity]
 
     @property
     def eye_pose(self) -> Float32:
@@ -459,44 +487,7 @@ class Frame:
         return f"Frame({self.observation!r}, {self.params!r}, {posed})"
 
 
-_Sequence = TypeVar("_Sequence", Observation, FlameParams)
-
-
-def replace_unchecked(data: _Sequence, **changes: Any) -> _Sequence:
-    """As `dataclasses.replace`, without any check: for values that are valid by construction, inside the pipeline.
-
-    Args:
-        data: an instance.
-        changes: fields with arrays of the right type and shape; finite where a face was found.
-    """
-    result = object.__new__(type(data))
-    vars(result).update(vars(data), **changes)
-    return result
-
-
-def _indices(rows: Index, n: int) -> slice | Sequence[int] | NDArray[Any]:
-    """`rows` as an index that keeps the axis."""
-    if not isinstance(rows, int | np.integer):
-        return rows
-    if not -n <= rows < n:
-        raise IndexError(f"frame {rows} is out of range for {n} frames")
-    first = int(rows) % n
-    return slice(first, first + 1)
-
-
-def _select(data: _Sequence, rows: Index, *, constant: Sequence[str]) -> _Sequence:
-    index = _indices(rows, len(data))
-    chosen = {
-        name: _read_only(value[index])
-        for name, value in vars(data).items()
-        if value is not None and name not in constant
-    }
-    if len(chosen["time"]) == 0:
-        raise InputError(f"{type(data).__name__} must hold at least one frame; the index chooses none")
-    return replace_unchecked(data, **chosen)
-
-
-def concatenate(parts: Iterable[_Sequence]) -> _Sequence:
+def concatenate(parts: Iterable[_Data]) -> _Data:
     """Join observations, or parameters, along N.
 
     `image_size` and `shape` are the first that a part has; pictures are dropped. A field that is None in one part and
@@ -508,16 +499,16 @@ def concatenate(parts: Iterable[_Sequence]) -> _Sequence:
     sequence = list(parts)
     if not sequence:
         raise InputError("expected at least one part to concatenate; got none")
-    joined: dict[str, Any] = {field.name: _joined(field.name, sequence) for field in fields(sequence[0])}
+    joined = {name: _joined(name, sequence) for name in vars(sequence[0])}
     return replace_unchecked(sequence[0], **joined)
 
 
-def _joined(name: str, parts: Sequence[Observation | FlameParams]) -> NDArray[Any] | None:
+def _joined(name: str, parts: Sequence[_Frames]) -> NDArray[Any] | None:
     values = [getattr(part, name) for part in parts]
     first = next((value for value in values if value is not None), None)
     if first is None or name == "picture":
         return None
-    if name in ("image_size", "shape"):
+    if name in parts[0]._constant:
         constant: NDArray[Any] = first
         return constant
     for index, part in enumerate(parts):
