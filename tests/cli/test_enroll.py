@@ -75,7 +75,7 @@ def test_a_live_session_starts_with_the_person(take: Path, tmp_path: Path, run: 
     pytest.importorskip("viser", reason="the viewer's extra is not installed")
     person = tmp_path / "me.person.safetensors"
     assert run("enroll", take, "-o", person)[0] == 0
-    start = settings(tmp_path, source=str(take), person=load_person(person))
+    start = settings(tmp_path, source=str(take), neutral=load_person(person))
     neutral = load_person(person).neutral
     expected = load_mapping(start.mappings[0]).for_person(neutral)
     with running(start) as session:

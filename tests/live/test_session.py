@@ -136,12 +136,21 @@ def test_a_neutral_that_cannot_be_kept_is_used_all_the_same(tmp_path: Path) -> N
 
 def test_a_kept_neutral_that_is_damaged_is_said_and_not_used(tmp_path: Path) -> None:
     options = settings(tmp_path)
-    path = NeutralController(tmp_path / "data" / "neutral", surface(), from_file=False).path(options.source)
+    path = NeutralController(tmp_path / "data" / "neutral", surface()).path(options.source)
     path.parent.mkdir(parents=True)
     path.write_text("{not json")
     with running(options) as live:
         wait_for(lambda: "cannot be used" in live.state.neutral)
         assert not live.state.has_own_neutral
+
+
+def test_a_stored_neutral_is_used_unless_the_average_one_is_chosen(tmp_path: Path) -> None:
+    with running(settings(tmp_path)) as live:
+        live.take_neutral()
+    for neutral, is_own in (("auto", True), (None, False)):
+        with running(settings(tmp_path, neutral=neutral)) as live:
+            wait_for(lambda: live.state.neutral != "")
+            assert live.state.has_own_neutral == is_own
 
 
 def test_neutral_without_a_face_says_what_to_do(tmp_path: Path) -> None:
@@ -151,7 +160,7 @@ def test_neutral_without_a_face_says_what_to_do(tmp_path: Path) -> None:
     with running(settings(tmp_path, source=str(tmp_path / "nobody.jsonl"))) as session:
         wait_for(lambda: session.state.face is False)
         assert "No face detected" in session.state.notice
-        neutral = NeutralController(tmp_path / "neutral", surface(), from_file=False, patience=0.4)
+        neutral = NeutralController(tmp_path / "neutral", surface(), patience=0.4)
         with pytest.raises(InputError, match="look straight into the camera"):
             neutral.take(session.pipeline, "0")
         assert neutral.progress is None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import tyro
 
@@ -17,9 +17,6 @@ from mp2flame.cli.options import (
     option,
 )
 from mp2flame.validation import check_number
-
-if TYPE_CHECKING:
-    from mp2flame.mapping import Person
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,10 +47,16 @@ class Live(ImageOptions, NeutralOption, MappingOptions, HeadOption):
 
     def run(self) -> int:
         """Serve the page until Ctrl-C, then print the report."""
+        from mp2flame.data import Observation
         from mp2flame.live import LiveSession, LiveSettings
+        from mp2flame.mapping import Person
+        from mp2flame.pipeline import load_neutral
         from mp2flame.streams.base import describe_exposure, describe_stream
 
         check_number("--port", self.port, at_least=0, at_most=65535)
+        neutral = load_neutral(self.neutral, landmarker=self.landmarker, mirror=self.mirror)
+        if isinstance(neutral, Observation):
+            neutral = Person(neutral=neutral)
         session = LiveSession(
             LiveSettings(
                 source=self.source,
@@ -67,7 +70,7 @@ class Live(ImageOptions, NeutralOption, MappingOptions, HeadOption):
                 landmarker=self.landmarker,
                 head_pose=self.head_pose,
                 allow_head_mismatch=self.allow_head_mismatch,
-                person=self._person(),
+                neutral=neutral,
                 data=self.data,
             )
         )
@@ -75,12 +78,3 @@ class Live(ImageOptions, NeutralOption, MappingOptions, HeadOption):
         for address in self.send:
             say(f"sending to {address}{describe_stream(address)}")
         return finish(session.run())
-
-    def _person(self) -> Person | None:
-        from mp2flame.mapping import Person
-        from mp2flame.pipeline import load_neutral
-
-        neutral = load_neutral(self.neutral, landmarker=self.landmarker, mirror=self.mirror)
-        if neutral is None or neutral == "auto":
-            return None
-        return neutral if isinstance(neutral, Person) else Person(neutral=neutral)

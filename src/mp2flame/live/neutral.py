@@ -21,6 +21,7 @@ from mp2flame.mapping import find_neutral_frames
 from mp2flame.pipeline import Pipeline
 from mp2flame.sinks.base import Sink
 
+AVERAGE_NEUTRAL: Final = "Using the average neutral. Look straight ahead and press Neutral."
 _SECONDS: Final = 3.0
 
 
@@ -62,18 +63,18 @@ class NeutralController:
     Args:
         folder: where they are kept.
         head: is named in the files.
-        from_file: a neutral was given when the session started; kept ones are not looked for.
+        fixed: what the page says of the neutral with which the session started, if stored ones are not searched.
         patience: seconds after which taking a neutral without enough of a face is given up.
     """
 
-    def __init__(self, folder: Path, head: HeadLike, *, from_file: bool, patience: float = 12.0) -> None:
+    def __init__(self, folder: Path, head: HeadLike, *, fixed: str | None = None, patience: float = 12.0) -> None:
         self.text = ""
         """What the page says of the neutral in use."""
         self.is_own = False
         """The neutral in use was taken from this source."""
         self._folder = folder
         self._head = head
-        self._from_file = from_file
+        self._fixed = fixed
         self._patience = patience
         self._collector: NeutralCollector | None = None
 
@@ -91,11 +92,11 @@ class NeutralController:
     def find(self, source: str) -> Observation | None:
         """The neutral that was kept for a source, or None."""
         self.is_own = False
-        if self._from_file:
-            self.text = "Neutral loaded from --neutral."
+        if self._fixed is not None:
+            self.text = self._fixed
             return None
         path = self.path(source)
-        self.text = "Using the average neutral. Look straight ahead and press Neutral."
+        self.text = AVERAGE_NEUTRAL
         try:
             frames = [seen for seen, _ in read_recording(path) if seen.found[0]] if path.is_file() else []
         except (Mp2FlameError, OSError) as error:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +18,7 @@ from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
 from mp2flame.live.controls import NO_SECOND_HEAD
 from mp2flame.live.mapping_control import MappingController, Side
-from mp2flame.live.neutral import NeutralController, data_folder
+from mp2flame.live.neutral import AVERAGE_NEUTRAL, NeutralController, data_folder
 from mp2flame.live.page import HeadSink, ImageSink, Page
 from mp2flame.live.recorder import FORMATS, Recorder
 from mp2flame.live.source_control import SourceController
@@ -59,8 +59,8 @@ class LiveSettings:
     """The joint that takes the head's rotation."""
     allow_head_mismatch: bool = False
     """Use mappings that were made for other heads."""
-    person: Person | None = None
-    """The person in front of the camera; without it, the neutral that was kept for the source is used."""
+    neutral: Person | Literal["auto"] | None = "auto"
+    """The person in front of the camera; "auto" is the neutral that was kept for the source, None the average one."""
     data: Path | None = None
     """Where neutrals and recordings are kept; by default the user's data folder."""
 
@@ -83,14 +83,16 @@ class LiveSession:
         self._stats = Stats()
         head = load_head(settings.head)
         data = settings.data or data_folder()
-        self._neutral = NeutralController(data / "neutral", head, from_file=settings.person is not None)
+        person = settings.neutral if isinstance(settings.neutral, Person) else None
+        fixed = AVERAGE_NEUTRAL if person is None else "Neutral loaded from --neutral."
+        self._neutral = NeutralController(data / "neutral", head, fixed=None if settings.neutral == "auto" else fixed)
         self.mappings = MappingController(
             head,
             settings.mappings[0],
             head_pose=settings.head_pose,
             allow_head_mismatch=settings.allow_head_mismatch,
             show_second=lambda vertices: self.page.show_head(vertices, 1),
-            person=settings.person,
+            person=person,
         )
         compare = () if settings.compare is None else (settings.compare,)
         mapping_names = self.mappings.offer(*settings.mappings, *compare)
