@@ -18,8 +18,9 @@ from numpy.typing import NDArray
 from mp2flame import FlameHead, FlameParams, load_head
 from mp2flame.evaluation.metrics import compare
 from mp2flame.geometry.face_regions import head_regions
+from mp2flame.tracking.config import TrackOptions
 from mp2flame.tracking.model import fit_tracker_model
-from mp2flame.tracking.track import TrackOptions, TrackResult, track_videos
+from mp2flame.tracking.track import TrackResult, track_videos
 
 
 def read_truth(path: Path) -> FlameParams:

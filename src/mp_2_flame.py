@@ -11,16 +11,16 @@ second result is the jaw pose (N, 3), with the older `bs2pose.npy` it is head ro
 What differs from the original, and why:
 
 - `convert` makes one matrix product where the original makes three.
-- With `bs2pose.npy` the head rotation is zero in every row. The original zeroed the first row only (`pose[0, :3] = 0`)
-  and left in the others what the regression made up, though scores do not tell how the head is turned.
+- With `bs2pose.npy` the head rotation is zero in every row, as scores hold no head rotation. The original set the first
+  row only to zero (`pose[0, :3] = 0`).
 - Scores of another width, or with NaN or infinity, raise `mp2flame.errors.InputError` instead of passing through.
 - Matrices are checked when they are loaded, and pickled objects in them are refused.
-- `compute_head_pose_from_mp_landmarks_3d` takes the middle of the picture, (width/2, height/2), as principal point; the
-  original had the two swapped. Its object points are a real head's; the original gave the detected points themselves,
-  cut to whole pixels, so that its answer said little of the pose. It therefore needs no z of the landmarks.
-- Landmarks normalised to 0..1 are accepted as well as pixels.
+- `compute_head_pose_from_mp_landmarks_3d` takes the middle of the image, (width/2, height/2), as principal point; the
+  original had the two swapped. Its object points are those of a head; the original passed the detected points
+  themselves, cut to whole pixels. It therefore needs no z of the landmarks.
+- Landmarks normalized to 0..1 are accepted as well as pixels.
 
-The package `mp2flame` offers the same by name, with a person's rest, other heads and filters: see its README.
+The package `mp2flame` offers the same with a person's neutral face, other heads and filters: see its README.
 """
 
 from __future__ import annotations
@@ -139,13 +139,13 @@ def compute_head_pose_from_mp_landmarks_3d(
     least. See the top of this module for what differs from the original.
 
     Args:
-        face_landmarks: (478, 3) or (468, 3), x and y in pixels (or normalised to 0..1); z is not used.
-        img_h: height of the picture in pixels.
-        img_w: width of the picture in pixels.
+        face_landmarks: (478, 3) or (468, 3), x and y in pixels (or normalized to 0..1); z is not used.
+        img_h: height of the image in pixels.
+        img_w: width of the image in pixels.
 
     Returns:
         rotation_vec (3, 1), axis-angle in radians, and translation_vec (3, 1), metres, that take points of the head to
-        OpenCV's camera: x right in the picture, y down, z away from the camera. The head's own axes are the same for a
+        OpenCV's camera: x right in the image, y down, z away from the camera. The head's own axes are the same for a
         face that looks straight into the camera, whose rotation is therefore zero; its origin is midway between the
         eyes. An adult's distance is right as far as the focal length and the size of the head are.
 
@@ -157,21 +157,21 @@ def compute_head_pose_from_mp_landmarks_3d(
     if landmarks.ndim != 2 or landmarks.shape[0] not in (468, 478) or landmarks.shape[1] not in (2, 3):
         raise InputError(f"expected face_landmarks (478, 3); got {landmarks.shape}")
     if not (img_h > 0 and img_w > 0):
-        raise InputError(f"expected img_h and img_w of a picture in pixels; got {img_h} and {img_w}")
+        raise InputError(f"expected img_h and img_w of an image in pixels; got {img_h} and {img_w}")
     try:
         import cv2
     except ImportError as error:
         raise MissingExtraError("cv2", "track", "find the head's pose") from error
     numbers, points = _model()
-    seen = landmarks[numbers, :2]
-    if not np.isfinite(seen).all():
+    image_points = landmarks[numbers, :2]
+    if not np.isfinite(image_points).all():
         raise InputError("expected finite face_landmarks; got NaN or infinity")
-    if np.ptp(seen, axis=0).max() <= 2:  # no face is seen within two pixels
-        seen = seen * (img_w, img_h)
-    seen = np.ascontiguousarray(seen)
+    if np.ptp(image_points, axis=0).max() <= 2:  # No detected face is two pixels wide: these are normalized.
+        image_points = image_points * (img_w, img_h)
+    image_points = np.ascontiguousarray(image_points)
     camera = np.array([[img_w, 0, img_w / 2], [0, img_w, img_h / 2], [0, 0, 1]], dtype=np.float64)
-    found, rotation, translation = cv2.solvePnP(points, seen, camera, None, flags=cv2.SOLVEPNP_SQPNP)
+    found, rotation, translation = cv2.solvePnP(points, image_points, camera, None, flags=cv2.SOLVEPNP_SQPNP)
     if not found:
-        raise InputError("expected landmarks of a face; these points are where no head can be")
-    rotation, translation = cv2.solvePnPRefineLM(points, seen, camera, None, rotation, translation)
+        raise InputError("expected landmarks of a face; no head pose explains these points")
+    rotation, translation = cv2.solvePnPRefineLM(points, image_points, camera, None, rotation, translation)
     return rotation.reshape(3, 1), translation.reshape(3, 1)

@@ -7,18 +7,18 @@ import pytest
 
 from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
-from mp2flame.demo_animation import SCRIPT, perform, sides, weights_at
+from mp2flame.demo_animation import SCRIPT, animate, both_sides, sample_weights
 from mp2flame.errors import InputError
 
 
 def test_the_first_second_is_rest() -> None:
-    weights, turn = weights_at(np.linspace(0, 1, 31))
+    weights, turn = sample_weights(np.linspace(0, 1, 31))
     assert not weights.any()
     assert not turn.any()
 
 
 def test_every_key_pose_is_reached() -> None:
-    weights, turn = weights_at(np.array([key.time for key in SCRIPT]))
+    weights, turn = sample_weights(np.array([key.time for key in SCRIPT]))
     for row, angle, key in zip(weights, turn, SCRIPT, strict=True):
         assert {n: pytest.approx(w) for n, w in zip(ARKIT, row, strict=True) if w} == {
             n: w for n, w in key.weights.items() if w
@@ -28,7 +28,7 @@ def test_every_key_pose_is_reached() -> None:
 
 def test_motion_is_continuous() -> None:
     fine = np.arange(0, SCRIPT[-1].time, 1e-3)
-    weights, _ = weights_at(fine)
+    weights, _ = sample_weights(fine)
     # The quickest move is a blink of 0.10 s; a smooth step is at most 1.5 times as fast as a straight line.
     assert np.abs(np.diff(weights, axis=0)).max() <= 1.5 * 1e-3 / 0.1 + 1e-6
 
@@ -41,7 +41,7 @@ def test_parameters_are_the_weighted_sum_of_the_shapes() -> None:
         expression=rng.normal(size=(52, 50)).astype(np.float32),
         jaw_pose=rng.normal(size=(52, 3)).astype(np.float32),
     )
-    params, weights = perform(shapes, fps=10)
+    params, weights = animate(shapes, fps=10)
     frame = 33
     expected = sum(w * shapes.expression[i] for i, w in enumerate(weights[frame]))
     np.testing.assert_allclose(params.expression[frame], expected, atol=1e-5)
@@ -49,9 +49,9 @@ def test_parameters_are_the_weighted_sum_of_the_shapes() -> None:
 
 
 def test_sides_and_strangers() -> None:
-    assert sides(mouthSmile=0.5) == {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
-    assert sides(jawOpen=1.0) == {"jawOpen": 1.0}
+    assert both_sides(mouthSmile=0.5) == {"mouthSmileLeft": 0.5, "mouthSmileRight": 0.5}
+    assert both_sides(jawOpen=1.0) == {"jawOpen": 1.0}
     with pytest.raises(InputError, match="'smirk'"):
-        sides(smirk=1.0)
+        both_sides(smirk=1.0)
     with pytest.raises(InputError, match="expected 52 blendshapes"):
-        perform(FlameParams.neutral(3, n_expression=50))
+        animate(FlameParams.neutral(3, n_expression=50))

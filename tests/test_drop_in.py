@@ -168,7 +168,7 @@ def test_a_face_that_looks_straight_has_no_rotation() -> None:
         (np.zeros((68, 3)), (480, 640), r"expected face_landmarks \(478, 3\); got \(68, 3\)"),
         (np.zeros((1, 478, 3)), (480, 640), r"got \(1, 478, 3\)"),
         (np.full((478, 3), np.nan), (480, 640), "expected finite face_landmarks"),
-        (np.zeros((478, 3)), (0, 640), "expected img_h and img_w of a picture in pixels; got 0 and 640"),
+        (np.zeros((478, 3)), (0, 640), "expected img_h and img_w of an image in pixels; got 0 and 640"),
         ("face", (480, 640), "expected face_landmarks as an array of numbers"),
     ],
 )

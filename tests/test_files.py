@@ -23,6 +23,7 @@ from mp2flame.files import (
     encode_safetensors,
     exclusive_lock,
     file_sha256,
+    npz_names,
     read_bounded,
     read_npz,
     read_safetensors,
@@ -277,5 +278,15 @@ def test_a_member_of_an_archive_is_read_with_a_limit(tmp_path: Path) -> None:
     with pytest.raises(FormatError, match="unpacks to 1000 bytes; a thing has at most 999"):
         read_zip_member(path, "data.pkl", "thing", limit=999)
     path.write_bytes(b"PK")
-    with pytest.raises(FormatError, match="truncated or no thing"):
+    with pytest.raises(FormatError, match="truncated, damaged or no thing"):
         read_zip_member(path, "data.pkl", "thing", limit=1000)
+
+
+def test_small_files_of_parameters_do_not_unpack_to_hundreds_of_megabytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.npz"
+    with path.open("wb") as file:
+        np.savez_compressed(file, a=np.zeros(1 << 25), b=np.zeros(1 << 10))
+    assert npz_names(path, "thing") == {"a", "b"}
+    with pytest.raises(FormatError, match="a thing has at most 268435456"):
+        read_npz(path, "thing")
+    assert read_npz(path, "thing", skip=("a",))["b"].shape == (1 << 10,)

@@ -101,20 +101,20 @@ def reorder(
     array = check_array("scores", values, None, np.float32)
     if array.ndim == 0 or array.shape[-1] != len(source):
         raise InputError(f"expected values (..., {len(source)}), one for each name; got {array.shape}")
-    places, sources = _shared_places(tuple(source), tuple(target))
+    targets, sources = _shared_indices(tuple(source), tuple(target))
     result = np.full((*array.shape[:-1], len(target)), missing, dtype=np.float32)
-    result[..., places] = array[..., sources]
+    result[..., targets] = array[..., sources]
     return result
 
 
 @lru_cache(maxsize=32)
-def _shared_places(source: tuple[str, ...], target: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+def _shared_indices(source: tuple[str, ...], target: tuple[str, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """The positions in `target`, and those in `source`, of the names that both have."""
-    place = {name: index for index, name in enumerate(source)}
-    if len(place) != len(source):
+    index_of = {name: index for index, name in enumerate(source)}
+    if len(index_of) != len(source):
         twice = sorted({name for name in source if source.count(name) > 1})
         raise InputError(f"expected distinct blendshape names; got {', '.join(twice)} more than once")
-    pairs = np.array([(index, place[name]) for index, name in enumerate(target) if name in place], dtype=np.intp)
+    pairs = np.array([(index, index_of[name]) for index, name in enumerate(target) if name in index_of], dtype=np.intp)
     targets, sources = pairs.reshape(-1, 2).T
     return targets, sources
 
@@ -166,8 +166,8 @@ def mirror_permutation(names: Sequence[str]) -> NDArray[np.intp]:
     Raises:
         InputError: a name's other side is not among the names.
     """
-    place = {name: index for index, name in enumerate(names)}
-    lonely = [name for name in names if mirror_name(name) not in place]
-    if lonely:
-        raise InputError(f"expected both sides of every pair; the other side of {', '.join(lonely)} is absent")
-    return np.array([place[mirror_name(name)] for name in names], dtype=np.intp)
+    index_of = {name: index for index, name in enumerate(names)}
+    unpaired = [name for name in names if mirror_name(name) not in index_of]
+    if unpaired:
+        raise InputError(f"expected both sides of every pair; the other side of {', '.join(unpaired)} is absent")
+    return np.array([index_of[mirror_name(name)] for name in names], dtype=np.intp)

@@ -166,7 +166,7 @@ class Observation(_Frames):
     scores: Float32
     """(N, 52) blendshape scores in MediaPipe's order, 0..1."""
     landmarks: Float32 | None
-    """(N, 478, 3) normalised image coordinates: x right, y down, z in the scale of x, smaller is nearer."""
+    """(N, 478, 3) normalized image coordinates: x right, y down, z in the scale of x, smaller is nearer."""
     head_transform: Float32 | None
     """(N, 4, 4) MediaPipe's canonical face to camera; centimetres."""
     image_size: NDArray[np.int64] | None
@@ -188,11 +188,11 @@ class Observation(_Frames):
         picture: ArrayLike | None = None,
         tongue_out: ArrayLike | None = None,
     ) -> None:
-        times, seen = _check_time_and_found("Observation", time, found)
+        times, faces = _check_time_and_found("Observation", time, found)
         n = len(times)
 
         def rows(name: str, value: ArrayLike, *shape: int) -> Float32:
-            return _mask_rows(name, check_array(f"Observation.{name}", value, (n, *shape), np.float32), seen)
+            return _mask_rows(name, check_array(f"Observation.{name}", value, (n, *shape), np.float32), faces)
 
         checked_scores = rows("scores", scores, N_SCORES)
         if (np.abs(checked_scores) > SCORE_LIMIT).any():
@@ -207,7 +207,7 @@ class Observation(_Frames):
         image = None if picture is None else check_array("Observation.picture", picture, ("H", "W", 3), np.uint8)
         vars(self).update(
             time=times,
-            found=seen,
+            found=faces,
             scores=checked_scores,
             landmarks=None if landmarks is None else rows("landmarks", landmarks, N_LANDMARKS, 3),
             head_transform=None if head_transform is None else rows("head_transform", head_transform, 4, 4),
@@ -296,7 +296,7 @@ class FlameParams(_Frames):
         translation: ArrayLike | None = None,
         shape: ArrayLike | None = None,
     ) -> None:
-        times, seen = _check_time_and_found("FlameParams", time, found)
+        times, faces = _check_time_and_found("FlameParams", time, found)
         n = len(times)
         zeros = _read_only(np.zeros((n, 3), dtype=np.float32))
         vectors = {
@@ -314,12 +314,12 @@ class FlameParams(_Frames):
         # One check of all channels together: seven would take too long for a live frame.
         if not np.isfinite(np.concatenate(list(checked.values()), axis=1)).all():
             for name, value in checked.items():
-                if not np.isfinite(value[seen]).all():
+                if not np.isfinite(value[faces]).all():
                     raise InputError(f"FlameParams.{name} must be finite where a face was found; got NaN or infinity")
         identity = None
         if shape is not None:
             identity = check_array("FlameParams.shape", shape, ("S",), np.float32, finite=True)
-        vars(self).update(time=times, found=seen, **checked, shape=identity)
+        vars(self).update(time=times, found=faces, **checked, shape=identity)
 
     def _details(self) -> list[str]:
         identity = [] if self.shape is None else [f"{len(self.shape)} identity coefficients"]
@@ -490,7 +490,7 @@ class Frame:
 def concatenate(parts: Iterable[_Data]) -> _Data:
     """Join observations, or parameters, along N.
 
-    `image_size` and `shape` are the first that a part has; pictures are dropped. A field that is None in one part and
+    `image_size` and `shape` are the first that a part has; images are dropped. A field that is None in one part and
     not in another is an error, except in a part without any face: its rows become NaN.
 
     Raises:

@@ -20,7 +20,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,12 +127,12 @@ def _identities(path: Path, *, new: bool = False) -> list[object]:
 
 
 @contextmanager
-def write_errors(path: Path, kept: str) -> Iterator[None]:
-    """Turn the operating system's errors into a `SinkError` that says what was kept.
+def write_errors(path: Path, consequence: str) -> Iterator[None]:
+    """Turn the operating system's errors into a `SinkError` that says what follows.
 
     Args:
         path: the final name, for the message.
-        kept: what is left of the work, as a clause.
+        consequence: what it means for the work, as a clause, such as "nothing was written".
 
     Raises:
         SinkError: anything inside failed to write.
@@ -142,7 +142,7 @@ def write_errors(path: Path, kept: str) -> Iterator[None]:
     except Mp2FlameError:
         raise
     except OSError as error:
-        raise SinkError(f"cannot write {path}: {error.strerror or error}; {kept}") from error
+        raise SinkError(f"cannot write {path}: {error.strerror or error}; {consequence}") from error
 
 
 def _prefix(path: Path) -> str:
@@ -435,12 +435,39 @@ def read_safetensors(
 
 # --- npz -------------------------------------------------------------------------------------------------------------
 
+_UNPACKED: Final = 256 << 20
+_RATIO: Final = 50
+"""An archive may unpack to so many times its size; parameters compress to a third or a tenth."""
+
+
+@contextmanager
+def _open_zip(path: Path, what: str) -> Iterator[zipfile.ZipFile]:
+    check_regular(path, what)
+    try:
+        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+            yield archive
+    except Mp2FlameError:
+        raise
+    except Exception as error:
+        raise FormatError(f"{path}: truncated, damaged or no {what} ({plain(error, 100)})") from error
+
+
+def npz_names(path: Path, what: str) -> set[str]:
+    """The names of an `.npz` file's arrays, without reading them.
+
+    Raises:
+        MissingFileError: there is no such file.
+        FormatError: it is truncated, damaged or no `.npz`.
+    """
+    with _open_zip(path, what) as archive:
+        return {name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")}
+
 
 def read_npz(
     path: Path,
     what: str,
     *,
-    limit: int,
+    limit: int | None = None,
     keys: Collection[str] | None = None,
     skip: Collection[str] = (),
     read_objects: Callable[[str, bytes], NDArray[Any]] | None = None,
@@ -450,7 +477,8 @@ def read_npz(
     Args:
         path: the file.
         what: is expected there, for messages.
-        limit: the largest number of bytes that the arrays may take together, unpacked.
+        limit: the largest number of bytes that the arrays may take together, unpacked; by default 256 MB, or 50 times
+            the size of a larger file.
         keys: the arrays to read, where they exist; None for all.
         skip: arrays to leave out.
         read_objects: makes an array of the name and the pickled bytes of an array of Python objects.
@@ -459,46 +487,37 @@ def read_npz(
         MissingFileError: there is no such file.
         FormatError: it is truncated, damaged, no `.npz`, or unpacks to more than `limit` bytes.
     """
-    check_regular(path, what)
-    try:
-        with path.open("rb") as file, zipfile.ZipFile(file) as archive:
-            members = {
-                name: info
-                for info in archive.infolist()
-                if info.filename.endswith(".npy")
-                and (name := info.filename.removesuffix(".npy")) not in skip
-                and (keys is None or name in keys)
-            }
-            size = sum(info.file_size for info in members.values())
-            if size > limit:
-                raise FormatError(f"{path}: its arrays unpack to {size} bytes; a {what} has at most {limit}")
-            arrays = {name: _read_member(archive, info, name, read_objects) for name, info in members.items()}
-    except Mp2FlameError:
-        raise
-    except Exception as error:
-        raise FormatError(
-            f"{path}: expected a whole {what}; truncated, damaged or no .npz file ({plain(error, 100)})"
-        ) from error
-    return {name: array for name, array in arrays.items() if array is not None}
+    arrays: Arrays = {}
+    with _open_zip(path, what) as archive:
+        members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+        wanted = [name for name in members if name not in skip and (keys is None or name in keys)]
+        size = sum(members[name].file_size for name in wanted)
+        most = max(_UNPACKED, _RATIO * path.stat().st_size) if limit is None else limit
+        if size > most:
+            raise FormatError(f"{path}: its arrays unpack to {size} bytes; a {what} has at most {most}")
+        for name in wanted:
+            with archive.open(members[name]) as member:
+                array = _read_array(member, name, members[name].file_size, read_objects)
+            if array is not None:
+                arrays[name] = array
+    return arrays
 
 
-def _read_member(
-    archive: zipfile.ZipFile,
-    info: zipfile.ZipInfo,
-    name: str,
-    read_objects: Callable[[str, bytes], NDArray[Any]] | None,
+def _read_array(
+    member: IO[bytes], name: str, size: int, read_objects: Callable[[str, bytes], NDArray[Any]] | None
 ) -> NDArray[Any] | None:
-    with archive.open(info) as member:
-        version = np.lib.format.read_magic(member)
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read_header(member)
-        if dtype.hasobject:
-            return None if read_objects is None else read_objects(name, member.read())
-        count = math.prod(shape)
-        if not all(type(length) is int for length in shape) or count * dtype.itemsize > info.file_size:
-            raise ValueError(f"{name} is shorter than its header says")
-        data = member.read(count * dtype.itemsize)
-        return np.frombuffer(data, dtype=dtype, count=count).reshape(shape, order="F" if fortran else "C")
+    if member.read(6) != np.lib.format.MAGIC_PREFIX:
+        return None
+    version = tuple(member.read(2))
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, fortran, dtype = read_header(member)
+    if dtype.hasobject:
+        return None if read_objects is None else read_objects(name, member.read())
+    count = math.prod(shape)
+    if any(type(length) is not int or length < 0 for length in shape) or count * dtype.itemsize > size:
+        raise ValueError(f"{name} is shorter than its header says")
+    flat = np.frombuffer(member.read(count * dtype.itemsize), dtype=dtype, count=count)
+    return flat.reshape(shape, order="F" if fortran else "C")
 
 
 def read_zip_member(path: Path, ending: str, what: str, *, limit: int) -> bytes | None:
@@ -508,12 +527,10 @@ def read_zip_member(path: Path, ending: str, what: str, *, limit: int) -> bytes 
         MissingFileError: there is no such archive.
         FormatError: it is truncated, damaged, or the file in it is larger than `limit` bytes.
     """
-    check_regular(path, what)
-    try:
-        with zipfile.ZipFile(path) as archive:
-            info = next((info for info in archive.infolist() if info.filename.endswith(ending)), None)
-            if info is None or info.file_size <= limit:
-                return None if info is None else archive.read(info)
-    except Exception as error:
-        raise FormatError(f"{path}: truncated or no {what} ({plain(error, 100)})") from error
-    raise FormatError(f"{path}: {info.filename} unpacks to {info.file_size} bytes; a {what} has at most {limit}")
+    with _open_zip(path, what) as archive:
+        info = next((info for info in archive.infolist() if info.filename.endswith(ending)), None)
+        if info is not None and info.file_size > limit:
+            raise FormatError(
+                f"{path}: {info.filename} unpacks to {info.file_size} bytes; a {what} has at most {limit}"
+            )
+        return None if info is None else archive.read(info)

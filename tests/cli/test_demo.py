@@ -16,8 +16,8 @@ from tests.cli.conftest import Run
 
 
 def _shorten(monkeypatch: pytest.MonkeyPatch, script: Sequence[KeyPose]) -> None:
-    whole = demo_animation.perform
-    monkeypatch.setattr(demo_animation, "perform", lambda shapes: whole(shapes, script=script, fps=15))
+    whole = demo_animation.animate
+    monkeypatch.setattr(demo_animation, "animate", lambda shapes: whole(shapes, script=script, fps=15))
 
 
 def test_it_shows_a_driven_head_and_prints_its_error(

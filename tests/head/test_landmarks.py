@@ -121,7 +121,7 @@ def test_another_head_is_refused(tmp_path: Path) -> None:
     [
         ({"landmark_indices": None}, "landmark_indices missing"),
         ({"lmk_b_coords": np.ones((3, 3))}, "sum to one"),
-        ({"lmk_face_idx": np.array([{}, 1, 2], dtype=object)}, "no .npz file|not an embedding"),
+        ({"lmk_face_idx": np.array([{}, 1, 2], dtype=object)}, "not an embedding"),
         ({"format": "mp2flame-landmark-errors"}, "another kind of file"),
         ({"format": "mp2flame-embedding", "format_version": "2"}, "newer than 1"),
     ],
@@ -139,7 +139,7 @@ def test_broken_files_are_refused(tmp_path: Path) -> None:
         with pytest.raises(FormatError, match="truncated"):
             load_embedding(path)
     np.save(tmp_path / "single.npy", np.zeros(3))
-    with pytest.raises(FormatError, match=r"no \.npz file"):
+    with pytest.raises(FormatError, match="no landmark embedding"):
         load_embedding(tmp_path / "single.npy")
     with pytest.raises(MissingFileError, match="no such file"):
         load_embedding(tmp_path / "none.npz")

@@ -12,7 +12,7 @@ import numpy as np
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import HeadLike, Observation
-from mp2flame.demo_animation import SCRIPT, weights_at
+from mp2flame.demo_animation import SCRIPT, sample_weights
 from mp2flame.formats.recording import RecordingSink
 from mp2flame.head import load_head
 from mp2flame.live import LiveSession, LiveSettings
@@ -36,7 +36,7 @@ def blendshape_mapping(path: Path, *, gain: float = 1.0) -> Path:
 def performance_recording(path: Path, *, seconds: float = 11.6, fps: float = 30.0) -> Path:
     """The scripted performance as a recording of scores and head poses."""
     times = np.arange(round(min(seconds, SCRIPT[-1].time) * fps)) / fps
-    weights, _ = weights_at(times)
+    weights, _ = sample_weights(times)
     scores = reorder(weights, ARKIT, MEDIAPIPE)
     writer = RecordingSink(path)
     for moment, row in zip(times, scores, strict=True):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from mp2flame import rotations
 from mp2flame.data import N_SCORES, FlameParams, Observation
-from mp2flame.demo_animation import KeyPose, perform, sides
+from mp2flame.demo_animation import KeyPose, animate, both_sides
 from mp2flame.geometry.skinned_points import n_active_expression, n_estimated_identity
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
@@ -25,8 +25,8 @@ PLACE = np.array([0.02, -0.03, -0.7])
 SCRIPT = (
     KeyPose(0.0, {}),
     KeyPose(1.1, {}),
-    KeyPose(1.4, sides(mouthSmile=0.8), (0.0, 8.0, 0.0)),
-    KeyPose(1.7, sides(jawOpen=0.6), (4.0, -6.0, 3.0)),
+    KeyPose(1.4, both_sides(mouthSmile=0.8), (0.0, 8.0, 0.0)),
+    KeyPose(1.7, both_sides(jawOpen=0.6), (4.0, -6.0, 3.0)),
     KeyPose(2.0, {"eyeLookOutLeft": 0.7, "eyeLookInRight": 0.7}),
 )
 
@@ -77,7 +77,7 @@ def random_embedding(head: FlameHead, k: int) -> LandmarkEmbedding:
 
 def performance(head: FlameHead, *, fps: float = 15.0, seed: int = 5) -> FlameParams:
     """Somebody who is neutral for a second, smiles, opens the mouth and looks aside, in front of a camera."""
-    params, _ = perform(head.blendshapes(), fps=fps, script=SCRIPT)
+    params, _ = animate(head.blendshapes(), fps=fps, script=SCRIPT)
     shape = np.zeros(head.n_shape, dtype=np.float32)
     shape[:10] = np.random.default_rng(seed).normal(scale=0.8, size=10)
     place = np.tile(PLACE, (len(params), 1)) - head.joints()[3:5].mean(axis=0)

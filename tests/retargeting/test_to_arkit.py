@@ -11,7 +11,7 @@ import pytest
 from mp2flame import FlameParams, load_head, load_mapping, open_source
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.cli import main
-from mp2flame.demo_animation import perform
+from mp2flame.demo_animation import animate
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.head import FlameHead
 from mp2flame.mapping import LinearMapping
@@ -62,7 +62,7 @@ def test_another_identity_says_the_same(head: FlameHead) -> None:
 
 
 def test_a_performance_comes_back(head: FlameHead, solver: ArkitSolver) -> None:
-    params, weights = perform(head.blendshapes())
+    params, weights = animate(head.blendshapes())
     rows = slice(None, None, 8)
     said = solver(params[rows])
     assert np.abs(_weights(said.scores) - weights[rows]).mean() < 0.01
@@ -143,7 +143,7 @@ def test_shapes_that_move_nothing_are_refused(head: FlameHead) -> None:
 def test_the_command_writes_what_phones_would_have_said(
     head: FlameHead, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    params, weights = perform(head.blendshapes())
+    params, weights = animate(head.blendshapes())
     params, weights = params[40:60], weights[40:60]
     params.save(tmp_path / "track.npz")
     words = [

@@ -114,6 +114,23 @@ def test_pictures_of_any_kind(detector: FaceDetector, performance: list[Pixels])
     assert detector.detect(odd, 2.0).found[0]
 
 
+@pytest.mark.parametrize("width", [526, 798, 834, 918, 1080])
+@pytest.mark.parametrize("suffix", [".mp4", ".png"])
+def test_a_face_is_found_at_widths_whose_rows_a_decoder_pads(
+    landmarker: Path, performance: list[Pixels], tmp_path: Path, *, width: int, suffix: str
+) -> None:
+    image = cv2.resize(performance[0], (width, 512))
+    path = tmp_path / f"face{suffix}"
+    if suffix == ".mp4":
+        write_film(path, [image] * 2)
+    else:
+        cv2.imwrite(str(path), image[..., ::-1])
+    with open_source(path, landmarker=landmarker) as source:
+        frames = list(source)
+    assert all(frame.found[0] for frame in frames)
+    assert all(frame.image_size is not None and frame.image_size.tolist() == [width, 512] for frame in frames)
+
+
 def test_no_face(detector: FaceDetector) -> None:
     rng = np.random.default_rng(0)
     seen = watch(detector, [rng.integers(0, 255, (240, 320, 3), dtype=np.uint8) for _ in range(10)])

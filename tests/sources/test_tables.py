@@ -252,7 +252,7 @@ def test_json_times(tmp_path: Path) -> None:
         (_beat(frames=[{"time": 0.0}]), "weights"),
         (_beat(frames=[{"weights": ["x"] * 51}]), "weights"),
         (_beat(names=["smile"] * 51), "distinct ARKit names"),
-        (_beat(names=[1] * 51), "list of texts"),
+        (_beat(names=[1] * 51), "list of blendshape names"),
         (_beat(frames=[{"weights": [0.0] * 50, "time": 0.0}]), "expected 51 weights; got 50"),
         (_beat(frames=[{"weights": [99.0] * 51, "time": 0.0}]), "about 0..1"),
         (_beat(frames=[{"weights": [float("nan")] * 51, "time": 0.0}]), "about 0..1"),

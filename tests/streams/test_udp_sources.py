@@ -7,6 +7,7 @@ import socket
 import struct
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -133,6 +134,33 @@ def test_hostile_packets_are_counted_with_one_warning(pair: Pair, caplog: pytest
         assert eventually(lambda: reader.seen)
     assert len([record for record in caplog.records if record.levelno >= logging.WARNING]) == 1
     assert source.warnings[0].startswith(f"{len(junk)} packets from")
+
+
+@pytest.mark.parametrize(
+    ("url", "packet"),
+    [
+        ("vmc://127.0.0.1:0", b"/[/x]\x1b[2J\0\0\0"),
+        ("vmc://127.0.0.1:0", b"/" + b"<script>" * 500 + b"\0\0\0"),
+        ("livelink://127.0.0.1:0", b"\x06\x1b[2J"),
+        ("ifacialmocap://127.0.0.1?listen={port}", b"jawOpen-\x1b[2J|"),
+        ("ifacialmocap://127.0.0.1?listen={port}", b"jawOpen-1|=head#" + b"<b>" * 500 + b"|"),
+    ],
+)
+def test_text_of_packets_is_cleaned_and_bounded(url: str, packet: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    kinds: dict[str, type[LiveLinkSource | VmcSource | IFacialMocapSource]] = {
+        "vmc": VmcSource,
+        "livelink": LiveLinkSource,
+        "ifacialmocap": IFacialMocapSource,
+    }
+    source = kinds[url.partition(":")[0]].from_url(url.format(port=free_port()))
+    with caplog.at_level(logging.WARNING), reading(source), _strangers(source) as stranger:
+        stranger(packet)
+        assert eventually(lambda: source.dropped == 1)
+        told = [*source.warnings, *(record.getMessage() for record in caplog.records)]
+    assert len(told) == 2
+    for sentence in told:
+        assert not any(unicodedata.category(letter) == "Cc" for letter in sentence)
+        assert len(sentence) < 500
 
 
 def test_a_second_sender_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> None:

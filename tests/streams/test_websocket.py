@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import struct
 import threading
@@ -145,6 +146,15 @@ def test_it_listens_on_this_machine_only_unless_told() -> None:
             pass
     with WebSocketSink.from_url("ws://127.0.0.2:0", head=surface()) as sink:
         socket.create_connection(("127.0.0.2", sink.port), timeout=1).close()
+
+
+@pytest.mark.parametrize(
+    ("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False), ("localhost", False), ("", False)]
+)
+def test_who_serves_the_network_is_warned(host: str, warned: bool, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING), WebSocketSink.from_url(f"ws://{host}:0", head=surface()):
+        pass
+    assert ["everyone on the network" in record.getMessage() for record in caplog.records] == [True] * warned
 
 
 def test_fifty_clients_ten_of_them_not_reading() -> None:

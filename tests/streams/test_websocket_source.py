@@ -6,6 +6,7 @@ import logging
 import socket
 import threading
 import time
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -155,3 +156,61 @@ def test_a_connection_that_stays_broken_is_an_error() -> None:
         assert reader.ended()
         assert isinstance(reader.error, SourceError)
         assert "brought no frame again within 0.5 s" in str(reader.error)
+
+
+_SCRIPT = "<iframe srcdoc='<script>parent.document.title=1</script>'></iframe>\x1b[2J\x1b]0;title\x07"
+
+
+def test_the_reason_of_a_server_is_cleaned_before_it_is_told() -> None:
+    def handler(connection: ServerConnection) -> None:
+        connection.send(hello(100, surface(), encoding="binary"))
+        connection.close(1011, _SCRIPT)
+
+    server = _served(handler)
+    try:
+        address = parse_address(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")
+        with reading(WebSocketSource(address, give_up_seconds=0.5)) as reader:
+            assert reader.ended()
+            message = str(reader.error)
+    finally:
+        server.shutdown()
+    assert "iframe" in message, "the reason is told"
+    assert not any(unicodedata.category(letter) == "Cc" for letter in message)
+    assert len(message) < 1000
+
+
+def test_a_server_that_breaks_every_connection_is_asked_ever_more_rarely() -> None:
+    moments: list[float] = []
+
+    def handler(connection: ServerConnection) -> None:
+        moments.append(time.monotonic())
+        connection.send(hello(100, surface(), encoding="binary"))
+        connection.send(binary_frame(Frame(face(1, float(len(moments))), _PARAMS), 0))
+        connection.close(1011)
+
+    server = _served(handler)
+    try:
+        with reading(WebSocketSource.from_url(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")) as reader:
+            assert eventually(lambda: len(moments) >= 5)
+            assert reader.error is None, "frames still come"
+    finally:
+        server.shutdown()
+    waits = np.diff(moments)
+    assert (waits[1:] > 1.4 * waits[:-1]).all()
+
+
+def test_a_server_that_brings_no_frame_again_is_given_up() -> None:
+    server = _served(lambda connection: connection.close(1011))
+    try:
+        address = parse_address(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")
+        with reading(WebSocketSource(address, give_up_seconds=1.0)) as reader:
+            assert reader.ended()
+            assert "brought no frame again within 1 s" in str(reader.error)
+    finally:
+        server.shutdown()
+
+
+@pytest.mark.parametrize("host", ["x" * 70, "a..b"])
+def test_a_host_name_that_cannot_be_is_an_error_of_the_source(host: str) -> None:
+    with pytest.raises(SourceError, match="no WebSocket server answers"):
+        WebSocketSource.from_url(f"ws://{host}:9000")

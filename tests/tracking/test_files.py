@@ -27,9 +27,10 @@ from mp2flame.formats.recording import read_recording
 from mp2flame.formats.tracked_person import PERSON_FILE
 from mp2flame.head import FlameHead
 from mp2flame.tracking.batch import BatchOptions, jobs_of, track_people
+from mp2flame.tracking.config import TrackOptions
 from mp2flame.tracking.model import TrackerModel, stored_model
 from mp2flame.tracking.results import check_targets, save_files, save_person
-from mp2flame.tracking.track import TrackOptions, TrackResult, track_person, track_videos
+from mp2flame.tracking.track import TrackResult, track_person, track_videos
 from mp2flame.tracking.video import VideoDetections
 from tests.helpers.tracked_people import FOCAL, SIZE, detections, performance, synthetic_model
 
@@ -326,12 +327,11 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     cache = tmp_path / "cache"
     cache.write_bytes(b"a file")
     monkeypatch.setenv("MP2FLAME_CACHE", str(cache))
-    with stored_model(model.head, Path("none"), on_image=lambda: None) as stored:
-        (warning,) = stored.warnings
-        assert stored.folder.is_dir()
+    with stored_model(model.head, Path("none")) as (_, folder, (warning,)):
+        assert folder.is_dir()
     assert "MP2FLAME_CACHE" in warning
     assert str(cache) in warning
-    assert not stored.folder.exists()
+    assert not folder.exists()
 
     # A folder that is complete is read wherever it cannot be written.
     def refuse(path: Path, **_: Any) -> None:
@@ -341,8 +341,8 @@ def test_a_cache_that_cannot_be_written_is_a_warning(
     (cache / "heads").mkdir(parents=True)
     (cache / "heads" / "learned").touch()
     monkeypatch.setattr("mp2flame.tracking.model.check_writable", refuse)
-    with stored_model(model.head, Path("none"), on_image=lambda: None) as stored:
-        assert stored.warnings == ()
+    with stored_model(model.head, Path("none")) as (_, _, warnings):
+        assert warnings == ()
 
 
 def test_people_are_named_after_their_videos(tmp_path: Path) -> None:

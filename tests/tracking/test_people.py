@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams, concatenate
 from mp2flame.errors import InputError
 from mp2flame.evaluation.metrics import angle_between, compare
+from mp2flame.tracking.config import TrackOptions
 from mp2flame.tracking.model import TrackerModel
 from mp2flame.tracking.results import good_frames
-from mp2flame.tracking.track import TrackOptions, TrackResult, track_person
+from mp2flame.tracking.track import TrackResult, track_person
 from mp2flame.tracking.video import VideoDetections, find_neutral
 from tests.helpers.tracked_people import (
     FOCAL,

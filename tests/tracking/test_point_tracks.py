@@ -17,13 +17,15 @@ from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import n_active_expression
 from mp2flame.head import FlameHead
 from mp2flame.render import MeshRenderer
+from mp2flame.tracking.config import PointTrackConfig, TrackerConfig, TrackOptions
 from mp2flame.tracking.model import TrackerModel
 from mp2flame.tracking.objective import NormalEquations
 from mp2flame.tracking.state import StateLayout
-from mp2flame.tracking.terms.point_tracks import PointTrackConfig, PointTrackTerm
-from mp2flame.tracking.terms.reference_view import PointTracks, ReferenceConfig, ReferenceFrame, ReferenceView
-from mp2flame.tracking.track import TrackOptions, track_person
-from mp2flame.tracking.video import FaceCrop, FaceCropStore
+from mp2flame.tracking.terms.landmarks import PersonModel
+from mp2flame.tracking.terms.point_tracks import PointTrackTerm
+from mp2flame.tracking.terms.reference_view import PointTracks, ReferenceFrame, ReferenceView
+from mp2flame.tracking.track import track_person
+from mp2flame.tracking.video import FaceCrop
 from tests.helpers.terms import check_term
 from tests.helpers.tracked_people import (
     FOCAL,
@@ -78,21 +80,22 @@ def _params(model: TrackerModel, states: Float64) -> FlameParams:
 
 
 @pytest.fixture(scope="module")
-def crops(model: TrackerModel, states: Float64) -> FaceCropStore:
+def crops(model: TrackerModel, states: Float64) -> list[FaceCrop | None]:
     params = _params(model, states)
-    crops, landmarks = FaceCropStore(), landmarks_of(camera_points(model, params))
-    for image, detected in zip(_images(model.head, model.head(params)), landmarks, strict=True):
-        crops.add(image, detected)
-    return crops
+    landmarks = landmarks_of(camera_points(model, params))
+    return list(map(FaceCrop.of, _images(model.head, model.head(params)), landmarks))
 
 
 @pytest.fixture(scope="module")
-def view(model: TrackerModel, states: Float64, crops: FaceCropStore) -> ReferenceView:
-    crop = crops.crop(0)
+def view(model: TrackerModel, states: Float64, crops: list[FaceCrop | None]) -> ReferenceView:
+    crop = crops[0]
     assert crop is not None
     reference = ReferenceFrame(crop, landmarks_of(camera_points(model, _params(model, states[:1])))[0], states[0])
     identity = np.zeros(len(model.error_model.identity_response))
-    return ReferenceView(model.head, identity, StateLayout(n_active_expression(model.head)), _CAMERA, reference)
+    layout = StateLayout(n_active_expression(model.head))
+    bias = np.zeros(3 * len(model.embedding))
+    person = PersonModel(model.mean_points, layout, model.error_model, bias, _CAMERA, TrackerConfig())
+    return ReferenceView(model.head, identity, person, reference)
 
 
 def _true_positions(view: ReferenceView, states: Float64) -> Float64:
@@ -105,13 +108,9 @@ def test_crops_have_the_coordinates_of_the_frame() -> None:
     image[::40, ::40] = 255
     image[1::40, ::40] = image[::40, 1::40] = image[1::40, 1::40] = 255
     landmarks = np.concatenate([rng.uniform((0.2, 0.0), (0.7, 0.99), (40, 2)), np.zeros((40, 1))], axis=1)
-    crops = FaceCropStore()
-    crops.add(image, landmarks)
-    crops.add(image, None)
-    assert len(crops) == 2
-    assert crops.crop(1) is None
-    crop = crops.crop(0)
+    crop = FaceCrop.of(image, landmarks)
     assert crop is not None
+    assert FaceCrop.of(image, landmarks + np.array([2.0, 0.0, 0.0])) is None
     assert crop.gray.shape[0] < 400
     positions = rng.uniform(100, 300, (20, 2))
     np.testing.assert_allclose(crop.in_frame(crop.from_frame(positions)), positions, atol=1e-3)
@@ -124,12 +123,12 @@ def test_crops_have_the_coordinates_of_the_frame() -> None:
         assert int(around.argmax()) == around.size // 2
 
 
-def test_points_are_found_where_they_are(view: ReferenceView, crops: FaceCropStore, states: Float64) -> None:
+def test_points_are_found_where_they_are(view: ReferenceView, crops: list[FaceCrop | None], states: Float64) -> None:
     assert len(view) > 300
     estimate = np.tile(states[0], (3, 1))
     # The estimate is neutral but for the head's rotation: what the face did is found.
     estimate[2] = states[2]
-    tracks = view.track(estimate, crops.crop)
+    tracks = view.track(estimate, crops.__getitem__)
     truth = _true_positions(view, states)
     for frame, least, most in ((0, 0.6, 0.05), (1, 0.3, 0.5), (2, 0.3, 0.4)):
         reliable = tracks.weights[frame] > 0.5
@@ -141,11 +140,11 @@ def test_points_are_found_where_they_are(view: ReferenceView, crops: FaceCropSto
 
 
 def test_a_fine_search_finds_what_earlier_rounds_left(
-    view: ReferenceView, crops: FaceCropStore, states: Float64
+    view: ReferenceView, crops: list[FaceCrop | None], states: Float64
 ) -> None:
     near = states.copy()
     near[1, : view.layout.n_face] *= 0.8
-    tracks = view.track(near, crops.crop, fine=True)
+    tracks = view.track(near, crops.__getitem__, fine=True)
     truth, reliable = _true_positions(view, states)[1], tracks.weights[1] > 0.5
     before = np.linalg.norm(_true_positions(view, near)[1] - truth, axis=1)
     compared = reliable & (before > 0.5)
@@ -155,7 +154,7 @@ def test_a_fine_search_finds_what_earlier_rounds_left(
 
 
 def test_slanted_points_have_no_information_and_eyes_little(view: ReferenceView, states: Float64) -> None:
-    crop, eyes_blur_px = view.reference.crop, ReferenceConfig().eyes_blur_px
+    crop, eyes_blur_px = view.reference.crop, view.config.points.eyes_blur_px
     facing = view.facing(states[:1])[0]
     exact = np.array([np.linalg.eigvalsh(one)[-1] for one in view.information]) / crop.scale.max() ** 2
     assert (facing == 0).any()
@@ -169,23 +168,23 @@ def test_slanted_points_have_no_information_and_eyes_little(view: ReferenceView,
 
 def test_a_turned_light_does_not_move_points(model: TrackerModel, view: ReferenceView, states: Float64) -> None:
     params = _params(model, states[:1])
-    lit = FaceCropStore()
-    lit.add(_images(model.head, model.head(params), light=0.8)[0], landmarks_of(camera_points(model, params))[0])
-    tracks = view.track(states[:1], lit.crop)
+    image = _images(model.head, model.head(params), light=0.8)[0]
+    lit = FaceCrop.of(image, landmarks_of(camera_points(model, params))[0])
+    tracks = view.track(states[:1], lambda _: lit)
     distance = np.linalg.norm(tracks.positions[0] - _true_positions(view, states[:1])[0], axis=1)
     reliable = tracks.weights[0] > 0.5
     assert reliable.sum() > 100
     assert np.median(distance[reliable]) < 0.2
 
 
-def test_covered_points_have_no_weight(view: ReferenceView, crops: FaceCropStore, states: Float64) -> None:
-    crop = crops.crop(0)
+def test_covered_points_have_no_weight(view: ReferenceView, crops: list[FaceCrop | None], states: Float64) -> None:
+    crop = crops[0]
     assert crop is not None
     down, across = _COVERED
     corners = crop.from_frame(np.array([[across.start, down.start], [across.stop, down.stop]])).round().astype(int)
     gray = crop.gray.copy()
     gray[corners[0, 1] : corners[1, 1], corners[0, 0] : corners[1, 0]] = 90
-    tracks = view.track(states[:1], lambda _: FaceCrop(gray, crop.corner, crop.scale))
+    tracks = view.track(states[:1], lambda _: FaceCrop.encode(gray, crop.corner, crop.scale))
     positions = _true_positions(view, states[:1])[0]
     inner = (np.abs(positions - [320, 325]) < [40, 15]).all(axis=1)
     assert inner.sum() > 10
@@ -204,11 +203,14 @@ def test_the_point_track_term_keeps_the_contract(view: ReferenceView, states: Fl
     check_term(_term(view, states[1:2]), states[1:2])
 
 
-def test_the_hessian_is_the_curvature_where_residuals_are_zero(view: ReferenceView, states: Float64) -> None:
+def test_the_hessian_is_the_curvature_where_residuals_are_zero(
+    view: ReferenceView, states: Float64, monkeypatch: pytest.MonkeyPatch
+) -> None:
     exact = _true_positions(view, states[:2])
     tracks = PointTracks(exact.astype(np.float32), np.ones(exact.shape[:2], dtype=np.float32))
     # With a wide kernel the cost is a plain sum of squares.
-    term = PointTrackTerm(view, tracks, PointTrackConfig(cauchy_std=1e6))
+    monkeypatch.setattr(view, "config", TrackerConfig(points=PointTrackConfig(cauchy_std=1e6)))
+    term = PointTrackTerm(view, tracks)
     equations = NormalEquations.zeros(*states[:2].shape)
     term.linearize(states[:2], equations)
     rng = np.random.default_rng(2)
@@ -289,12 +291,10 @@ def test_images_make_tracking_better(model: TrackerModel) -> None:
     """The same bad landmarks with and without images of textured skin."""
     truth = performance(model.head)
     without = detections(model, truth, noise=2.5e-3)
-    crops = FaceCropStore()
     assert truth.shape is not None
     vertices = model.head.with_shape(truth.shape)(replace(truth, shape=None))
     landmarks = landmarks_of(camera_points(model, truth))
-    for image, detected in zip(_images(model.head, vertices), landmarks, strict=True):
-        crops.add(image, detected)
+    crops = list(map(FaceCrop.of, _images(model.head, vertices), landmarks))
     options = TrackOptions(focal=FOCAL)
     by_landmarks = compare(model.head, track_person(model, [without], options)[0].params, truth)
     by_both = compare(model.head, track_person(model, [replace(without, crops=crops)], options)[0].params, truth)

@@ -13,8 +13,9 @@ from mp2flame.geometry.camera import Intrinsics
 from mp2flame.head import FlameHead
 from mp2flame.landmark_model.error_model import LandmarkErrorModel, LowRankCovariance
 from mp2flame.landmark_model.offsets import offsets
+from mp2flame.tracking.config import PriorConfig, TrackerConfig, TrackOptions
 from mp2flame.tracking.identity import IdentityProblem, IdentityView
-from mp2flame.tracking.model import TrackerModel
+from mp2flame.tracking.model import Setup, TrackerModel
 from mp2flame.tracking.objective import NormalEquations, Objective
 from mp2flame.tracking.state import StateLayout
 from mp2flame.tracking.terms.landmarks import (
@@ -58,7 +59,7 @@ def _states(rng: np.random.Generator, n: int) -> Float64:
 def _landmark_term(model: TrackerModel, joint: int = 0) -> LandmarkTerm:
     rng = np.random.default_rng(3)
     points, bias = model.points.with_fixed(rng.normal(size=_S)), rng.normal(scale=1e-3, size=3 * _K)
-    person = PersonModel(points, StateLayout(_E, joint), model.error_model, bias, _CAMERA)
+    person = PersonModel(points, StateLayout(_E, joint), model.error_model, bias, _CAMERA, TrackerConfig())
     landmarks = rng.uniform(0.3, 0.7, size=(3, _K, 3))
     return LandmarkTerm.of(person, landmarks, rng.uniform(0.2, 1.0, size=(3, _K)))
 
@@ -66,10 +67,10 @@ def _landmark_term(model: TrackerModel, joint: int = 0) -> LandmarkTerm:
 def _prior(kind: str) -> EyePrior | FacePrior | TemporalPrior:
     layout = StateLayout(_E)
     if kind == "eyes":
-        return EyePrior(layout)
+        return EyePrior(layout, PriorConfig())
     if kind == "face":
-        return FacePrior(layout, np.array([0.5, 1.0, 2.0]))
-    return TemporalPrior.of(layout, np.array([0.0, 0.1, 0.15]), np.array([0, 0, 1]))
+        return FacePrior(layout, np.array([0.5, 1.0, 2.0]), PriorConfig())
+    return TemporalPrior.of(layout, np.array([0.0, 0.1, 0.15]), np.array([0, 0, 1]), PriorConfig())
 
 
 @pytest.mark.parametrize("kind", ["eyes", "face", "time"])
@@ -127,7 +128,7 @@ def test_an_outlier_loses_its_weight_once_the_solution_is_near(head: FlameHead) 
 
 
 def test_lively_faces_are_held_less_than_neutral_ones() -> None:
-    prior, states = FacePrior(StateLayout(_E), np.ones(2)), np.zeros((2, StateLayout(_E).width))
+    prior, states = FacePrior(StateLayout(_E), np.ones(2), PriorConfig()), np.zeros((2, StateLayout(_E).width))
     states[1, :_E] = 3.0
     equations = NormalEquations.zeros(*states.shape)
     equations.blocks[:] = 1e6 * np.eye(states.shape[1])
@@ -173,7 +174,9 @@ def test_derivatives_of_the_identity_problem_are_those_of_finite_differences(hea
     states[:, _E + 10 : _E + 12] = 0
     landmarks = rng.uniform(0.3, 0.7, size=(3, _K, 3))
     views = [IdentityView(x, state, video) for x, state, video in zip(landmarks, states, (0, 1, 1), strict=True)]
-    problem = IdentityProblem(model, StateLayout(_E), views, [_CAMERA, Intrinsics(500.0, (400, 400))])
+    problem = IdentityProblem(
+        Setup(model, TrackOptions(), TrackerConfig()), views, [_CAMERA, Intrinsics(500.0, (400, 400))]
+    )
     unknowns = problem.start + np.concatenate([rng.normal(scale=0.5, size=_S), np.zeros(18), [0.1, -0.2]])
     jacobian = problem.linearize(unknowns)[1]
     analytic = np.zeros((3, problem.width, 3 * _K))

@@ -14,7 +14,7 @@ pytest.importorskip("pyvista")
 
 import mp2flame
 from mp2flame.data import FlameParams
-from mp2flame.demo_animation import KeyPose, perform, sides
+from mp2flame.demo_animation import KeyPose, animate, both_sides
 from mp2flame.errors import InputError
 from mp2flame.evaluation.metrics import compare
 from mp2flame.landmark_model.error_samples import Script
@@ -32,8 +32,8 @@ Acted = tuple[FlameParams, list[NDArray[np.uint8]]]
 _SCRIPT = (
     KeyPose(0.0, {}),
     KeyPose(1.0, {}),
-    KeyPose(1.2, sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
-    KeyPose(1.4, sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
+    KeyPose(1.2, both_sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
+    KeyPose(1.4, both_sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
 )
 _PLAN, _FEW = Plan(people=8, pictures=3), Script(people=14, pictures=3)
 _COVERED = slice(12, 15)
@@ -58,7 +58,7 @@ def model(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracker
 
 def _acted(head: mp2flame.FlameHead, seed: int) -> Acted:
     """A performance at 12 frames per second."""
-    params, _ = perform(head.blendshapes(), fps=12, script=_SCRIPT)
+    params, _ = animate(head.blendshapes(), fps=12, script=_SCRIPT)
     person = head.with_shape(np.random.default_rng(seed).normal(scale=0.6, size=20))
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=(480, 360), view_angle=30.0) as renderer:
         renderer.set_camera(person.joints()[3:5].mean(axis=0) - [0, 0.03, 0], distance=0.6)

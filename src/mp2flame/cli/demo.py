@@ -39,7 +39,7 @@ class Demo(LandmarkerOption):
 
     def run(self) -> int:
         """Render, detect, drive, measure."""
-        from mp2flame.demo_animation import perform
+        from mp2flame.demo_animation import animate
         from mp2flame.downloads import landmarker_path
         from mp2flame.head import load_head
 
@@ -47,7 +47,7 @@ class Demo(LandmarkerOption):
         check_files(targets, [self.landmarker])
         landmarker = landmarker_path(self.landmarker)
         head = load_head("builtin")
-        truth, _ = perform(head.blendshapes())
+        truth, _ = animate(head.blendshapes())
         with tempfile.TemporaryDirectory() as name:
             video = Path(name) / "performance.mp4"
             _render(head, truth, video)

@@ -19,8 +19,8 @@ from mp2flame.cli.text import pluralize
 from mp2flame.errors import InputError, MissingFileError
 
 if TYPE_CHECKING:
-    from mp2flame.tracking.model import StoredModel
-    from mp2flame.tracking.track import TrackOptions
+    from mp2flame.tracking.config import TrackOptions
+    from mp2flame.tracking.model import TrackerModel
 
 Format = Literal["npz", "csv", "mp4", "gif", "overlay"]
 
@@ -81,13 +81,13 @@ class Track(ImageOptions, ShapeOption, HeadOption):
 
     @cached_property
     def _options(self) -> TrackOptions:
-        from mp2flame.tracking.track import TrackOptions
+        from mp2flame.tracking.config import TrackOptions
 
         ipd = None if self.ipd is None else self.ipd / 1000
         return TrackOptions(head_pose=self.head_pose, focal=self.focal, ipd=ipd, mirror=self.mirror)
 
     @contextmanager
-    def _model(self, landmarker: Path) -> Iterator[StoredModel]:
+    def _model(self, landmarker: Path) -> Iterator[tuple[TrackerModel, Path]]:
         """The head's model, fitted now, with a progress bar, if it is new; every process finds it stored."""
         from mp2flame.head import load_head
         from mp2flame.tracking.model import stored_model
@@ -95,10 +95,10 @@ class Track(ImageOptions, ShapeOption, HeadOption):
         head = load_head(self.head, n_shape=self.n_shape)
         with ExitStack() as stack:
             with progress(f"fitting the landmark model of {head.version} (once)", None) as bar:
-                stored = stack.enter_context(stored_model(head, landmarker, on_image=bar.advance))
-            for warning in stored.warnings:
+                model, folder, warnings = stack.enter_context(stored_model(head, landmarker, on_image=bar.advance))
+            for warning in warnings:
                 warn(warning)
-            yield stored
+            yield model, folder
 
     def _to_files(self, video: Path) -> int:
         from mp2flame.downloads import landmarker_path
@@ -107,8 +107,7 @@ class Track(ImageOptions, ShapeOption, HeadOption):
         from mp2flame.tracking.video import read_images
 
         path = landmarker_path(self.landmarker)
-        with self._model(path) as stored, progress("detecting, then solving", None) as bar:
-            model = stored.model
+        with self._model(path) as (model, _), progress("detecting, then solving", None) as bar:
             (result,) = track_videos([video], model, self._options, landmarker=path, on_frame=bar.advance)
         save_files(result, model.head, self.output, lambda: read_images(video, path, mirror=self.mirror))
         for warning in result.warnings:
@@ -128,10 +127,10 @@ class Track(ImageOptions, ShapeOption, HeadOption):
                 f"--ipd belongs to one person, and these are {len(jobs)}: track them one by one, or add --same-person"
             )
         path = landmarker_path(self.landmarker)
-        with self._model(path) as stored, progress("tracking people", len(jobs)) as bar:
+        with self._model(path) as (_, cache), progress("tracking people", len(jobs)) as bar:
             folder.mkdir(exist_ok=True)
             suffixes = tuple(".overlay.mp4" if name == "overlay" else f".{name}" for name in self.formats)
-            options = BatchOptions(self.head, path, stored.folder, self.n_shape, suffixes, self._options)
+            options = BatchOptions(self.head, path, cache, self.n_shape, suffixes, self._options)
             for job, result in track_people(jobs, folder, options, processes=self.processes or os.cpu_count() or 1):
                 bar.advance()
                 failed += bool(result.error)

@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Observation
 from mp2flame.dataset.readers.base import TrackedSequence
-from mp2flame.errors import FormatError, SourceError
-from mp2flame.files import AtomicFile, write_errors
-from mp2flame.formats.npz import load_arrays
+from mp2flame.errors import FormatError, MissingFileError, SourceError
+from mp2flame.files import AtomicFile, read_npz, write_errors
 from mp2flame.parallel import run_jobs
 
 __all__ = ["Extraction", "Task", "run_task", "tasks_of"]
@@ -114,7 +113,7 @@ def _files(task: Task) -> Iterator[tuple[int, Observation | None]]:
         for row, path in enumerate(task.pictures):
             try:
                 picture = read_image(path)
-            except (FormatError, SourceError):
+            except (FormatError, MissingFileError, SourceError):
                 yield row, None
                 continue
             yield row, detector.detect(picture, float(row))
@@ -173,7 +172,7 @@ class Extraction:
             The columns, the pictures' width and height (None where nothing could be read), and how many pictures
             could not be read.
         """
-        parts = [load_arrays(self.target(task)) for task in tasks]
+        parts = [read_npz(self.target(task), "parameter file") for task in tasks]
         columns = {name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in _WIDTHS}
         sizes = [part["size"] for part in parts if part["size"].any()]
         size = (int(sizes[0][0]), int(sizes[0][1])) if sizes else None

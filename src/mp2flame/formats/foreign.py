@@ -12,9 +12,9 @@ import numpy as np
 
 from mp2flame.data import POSES, VECTORS, FlameParams
 from mp2flame.errors import FormatError, plain
-from mp2flame.files import read_bounded
+from mp2flame.files import read_bounded, read_npz
 from mp2flame.formats import vhap
-from mp2flame.formats.npz import Layout, load_arrays
+from mp2flame.formats.npz import Layout
 
 HEAD_TRACKER: Final = Layout(
     expression="exp",
@@ -68,13 +68,13 @@ _LAST_FRAME: Final = 1_080_000
 _LARGEST_JSON: Final = 1 << 28
 
 
-def read_npz(path: Path, *, frame_rate: float) -> FlameParams:
+def read_npz_params(path: Path, *, frame_rate: float) -> FlameParams:
     """The parameters of an `.npz` in any known layout, this package's own among them.
 
     Raises:
         FormatError: it is damaged, or its arrays are in no known layout or do not fit each other.
     """
-    arrays = load_arrays(path, skip=vhap.OFFSETS | _IMAGES)
+    arrays = read_npz(path, "parameter file", skip=vhap.OFFSETS | _IMAGES)
     named = NAMED_EYES if "eye_pose" in arrays else NAMED
     for layout in (vhap.LAYOUT, HEAD_TRACKER, EMAGE, named):
         if layout.expression in arrays:
@@ -101,7 +101,7 @@ def read_frame_folder(folder: Path, *, frame_rate: float) -> FlameParams:
     """
     frames: dict[int, FlameParams] = {}
     for path in numbered_files(folder):
-        params = read_npz(path, frame_rate=frame_rate)
+        params = read_npz_params(path, frame_rate=frame_rate)
         if len(params) != 1:
             raise FormatError(f"{path}: expected one frame; got {len(params)}")
         if int(path.stem) in frames:

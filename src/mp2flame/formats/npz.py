@@ -5,98 +5,16 @@ Nothing pickled is ever loaded, and memory is bounded by the size of the file.
 
 from __future__ import annotations
 
-import math
-import tokenize
-import zipfile
-import zlib
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams
-from mp2flame.errors import FormatError, InputError, Mp2FlameError, plain
+from mp2flame.errors import FormatError, InputError, plain
 from mp2flame.validation import check_array, check_number
-
-try:
-    from lzma import LZMAError
-except ImportError:  # pragma: no cover - a Python without LZMA cannot meet its errors
-    LZMAError = zlib.error  # type: ignore[misc,assignment]
-
-_LARGEST: Final = 1 << 28
-"""Bytes that the arrays of a small file may unpack to."""
-_RATIO: Final = 50
-"""Beyond that, how many times larger than the file its arrays may be; parameters compress to a third or a tenth."""
-_DAMAGE: Final = (
-    *(zipfile.BadZipFile, zlib.error, LZMAError, tokenize.TokenError, OSError, EOFError, ValueError, TypeError),
-    *(SyntaxError, OverflowError, NotImplementedError, RuntimeError, MemoryError),
-)
-"""What the readers of zip archives and array headers raise for damaged files."""
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            yield archive
-    except Mp2FlameError:
-        raise
-    except _DAMAGE as error:
-        raise FormatError(f"{path} is truncated, damaged or no .npz file: {plain(error)}") from error
-
-
-def member_names(path: Path) -> set[str]:
-    """The names of an `.npz` file's arrays, without reading them.
-
-    Raises:
-        FormatError: the file is truncated, damaged or no `.npz`.
-    """
-    with _opened(path) as archive:
-        return {_name(info) for info in archive.infolist()}
-
-
-def load_arrays(path: Path, *, skip: frozenset[str] = frozenset()) -> dict[str, NDArray[Any]]:
-    """The arrays of an `.npz` by name, object arrays left out.
-
-    Args:
-        path: the file.
-        skip: names that are not needed and may be large.
-
-    Raises:
-        FormatError: the file is truncated, damaged, no `.npz`, or unpacks to far more than its own size.
-    """
-    with _opened(path) as archive:
-        members = [info for info in archive.infolist() if _name(info) not in skip]
-        size, limit = sum(info.file_size for info in members), max(_LARGEST, _RATIO * path.stat().st_size)
-        if size > limit:
-            raise FormatError(f"{path} unpacks to {size} bytes; expected at most {limit} from a file of its size")
-        arrays = {_name(info): _read_member(archive, info) for info in members}
-    return {name: array for name, array in arrays.items() if array is not None}
-
-
-def _name(info: zipfile.ZipInfo) -> str:
-    return info.filename.removesuffix(".npy")
-
-
-def _read_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> NDArray[Any] | None:
-    """A member's array; None for an object array, or a member that is no array."""
-    with archive.open(info) as member:
-        if member.read(6) != np.lib.format.MAGIC_PREFIX:
-            return None
-        version = tuple(member.read(2))
-        read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(member)
-        if dtype.hasobject:
-            return None
-        count = math.prod(shape)
-        if any(type(length) is not int or length < 0 for length in shape) or count * dtype.itemsize > info.file_size:
-            raise ValueError(f"{info.filename} holds less than its shape {shape!s:.60} says")
-        array = np.frombuffer(member.read(), dtype=dtype, count=count)
-    return array.reshape(shape, order="F" if fortran_order else "C")
 
 
 @dataclass(frozen=True, kw_only=True)

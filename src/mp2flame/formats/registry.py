@@ -53,7 +53,7 @@ def load_params(path: str | Path, *, frame_rate: float = 30.0) -> FlameParams:
     with path.open("rb") as file:
         start = file.read(512)
     if start[:2] == b"PK":
-        return foreign.read_npz(path, frame_rate=frame_rate)
+        return foreign.read_npz_params(path, frame_rate=frame_rate)
     if start.lstrip()[:1] == b"{":
         if recording.FORMAT.encode() in start:
             return recording.load_recorded_params(path)

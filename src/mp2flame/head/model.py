@@ -143,14 +143,14 @@ class FlameHead:
         Raises:
             InputError: `shape` is not a vector of at most S finite numbers.
         """
-        given = check_array("identity coefficients", shape, ("S",), np.float32, finite=True)
-        if len(given) > self.n_shape:
+        coefficients = check_array("identity coefficients", shape, ("S",), np.float32, finite=True)
+        if len(coefficients) > self.n_shape:
             raise InputError(
                 f"expected at most {self.n_shape} identity coefficients, the number this head has ({self.version}); "
-                f"got {len(given)}"
+                f"got {len(coefficients)}"
             )
         padded = np.zeros(self.n_shape, dtype=np.float32)
-        padded[: len(given)] = given
+        padded[: len(coefficients)] = coefficients
         return replace(self, shape=_frozen(padded))
 
     def __call__(self, params: FlameParams) -> Float32:

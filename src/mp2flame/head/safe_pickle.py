@@ -248,7 +248,7 @@ class _Evaluator:
         self._left = _MAX_BYTES
 
     def _reserve(self, count: int, size: int = 8) -> None:
-        """Refuse to make an array of `count` numbers of `size` bytes where that is too much, before it is made."""
+        """Count `count` numbers of `size` bytes against the limit, before they are allocated."""
         self._left -= count * size
         if self._left < 0:
             raise FormatError(f"expected arrays of at most {_MAX_BYTES >> 20} MB together; got more")
@@ -358,7 +358,7 @@ def _from_numbers(value: Any) -> Array:
 def _shape(shape: Any) -> tuple[int, ...]:
     sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     if len(sizes) > _MAX_AXES or not all(type(size) is int and -1 <= size < 1 << 40 for size in sizes):
-        raise FormatError("expected the shape of an array: some whole numbers; got another thing")
+        raise FormatError(f"expected at most {_MAX_AXES} whole numbers as the shape of an array")
     return sizes
 
 

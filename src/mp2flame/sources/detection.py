@@ -19,7 +19,7 @@ from mp2flame.sources.images import mirror_image, to_rgb
 
 _Item = TypeVar("_Item")
 _POLL_SECONDS: Final = 0.2
-_STOP_SECONDS: Final = 5.0
+_STOP_SECONDS: Final = 1.0
 
 
 class Detector(Protocol):

@@ -10,9 +10,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from mp2flame.blendshapes import MEDIAPIPE, reorder
+from mp2flame.blendshapes import MEDIAPIPE, canonical_name, reorder
 from mp2flame.data import SCORE_LIMIT, Observation
-from mp2flame.errors import FormatError
+from mp2flame.errors import FormatError, plain
 from mp2flame.rotations import matrix
 
 ANGLE_UNITS: Final = {"radians": 1.0, "degrees": pi / 180, "half-turns": pi}
@@ -61,6 +61,21 @@ def checked_scores(named: Iterable[tuple[str, float]]) -> dict[str, float]:
             raise FormatError(f"expected scores about 0..1; got {value:g} for {name}")
         scores[name] = value
     return scores
+
+
+def distinct_names(names: object) -> tuple[str | None, ...]:
+    """ARKit's spelling of a list of blendshape names; None for names that are not ARKit's.
+
+    Raises:
+        FormatError: this is no list of texts, none of them is ARKit's, or one comes twice.
+    """
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise FormatError("expected a list of blendshape names")
+    canonical = tuple(canonical_name(name) for name in names)
+    known = [name for name in canonical if name is not None]
+    if not known or len(set(known)) != len(known):
+        raise FormatError(f"expected distinct ARKit names; got {plain(names[:3])}")
+    return canonical
 
 
 def head_transform(rotation: ArrayLike, centimetres: ArrayLike = (0.0, 0.0, 0.0)) -> NDArray[np.float64]:

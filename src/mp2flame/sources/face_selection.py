@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 SEARCH_INTERVAL: Final = 1.0
@@ -48,22 +48,6 @@ class Box:
         return distance / 2 < small / 2 and large < 2 * small
 
 
-@dataclass(frozen=True)
-class _State:
-    followed: Box | None = None
-    """Latest box of the followed face."""
-    seen: float = -math.inf
-    """When it was tracked last, seconds."""
-    searched: float = -math.inf
-    """When the whole image was searched last."""
-    tracking: bool = False
-    """The tracker had the followed face in the previous frame."""
-    several: bool = False
-    """The last search found several faces."""
-    larger: int = 0
-    """Consecutive searches in which another face was clearly larger."""
-
-
 class FaceSelector:
     """Follows one face among several.
 
@@ -73,43 +57,50 @@ class FaceSelector:
     """
 
     def __init__(self) -> None:
-        self._state = _State()
+        self._followed: Box | None = None
+        # Seconds at which the followed face was found last, and the whole image searched.
+        self._found_at = self._searched_at = -math.inf
+        self._tracking = False
+        self._several = False
+        # Consecutive searches in which another face was clearly larger.
+        self._n_larger = 0
 
     def needs_search(self, tracked: Box | None, time: float) -> bool:
         """Whether to search the whole image: at first, after a loss or a jump, and once a second."""
-        state = self._state
-        if time - state.searched >= SEARCH_INTERVAL or (tracked is not None) != state.tracking:
+        if time - self._searched_at >= SEARCH_INTERVAL or (tracked is not None) != self._tracking:
             return True
-        return tracked is not None and state.followed is not None and not tracked.is_same_face(state.followed)
+        return tracked is not None and self._followed is not None and not tracked.is_same_face(self._followed)
 
     def follow(self, tracked: Box | None, time: float) -> None:
         """Note the box of the followed face in this frame; None if it was not found."""
-        if tracked is None:
-            self._state = replace(self._state, tracking=False)
-        else:
-            self._state = replace(self._state, followed=tracked, seen=time, tracking=True)
+        self._tracking = tracked is not None
+        if tracked is not None:
+            self._followed, self._found_at = tracked, time
 
     def select(self, faces: Sequence[Box], time: float) -> Box | None:
         """The face to follow among all that a search found; None to wait for the one that was followed."""
-        state = replace(self._state, searched=time, several=self._state.several or len(faces) > 1)
-        self._state = state
+        self._searched_at = time
+        self._several = self._several or len(faces) > 1
         if not faces:
             return None
-        largest = max(faces, key=lambda face: face.size)
+        selected = max(faces, key=lambda face: face.size)
         kept = self._followed_among(faces, time)
         if kept is None:
-            if state.several and time - state.seen < WAIT_SECONDS:
+            if self._several and time - self._found_at < WAIT_SECONDS:
                 return None
-            self._state = replace(state, larger=0, several=len(faces) > 1)
-            return largest
-        larger = state.larger + 1 if largest.size > CLEARLY_LARGER * kept.size else 0
-        selected, larger = (largest, 0) if larger >= SEARCHES_TO_SWITCH else (kept, larger)
-        self._state = replace(state, larger=larger, several=len(faces) > 1)
+            self._n_larger = 0
+        else:
+            self._n_larger = self._n_larger + 1 if selected.size > CLEARLY_LARGER * kept.size else 0
+            if self._n_larger < SEARCHES_TO_SWITCH:
+                selected = kept
+            else:
+                self._n_larger = 0
+        self._several = len(faces) > 1
         return selected
 
     def _followed_among(self, faces: Sequence[Box], time: float) -> Box | None:
-        followed = self._state.followed
-        if followed is None or time - self._state.seen > SEARCH_INTERVAL:
+        followed = self._followed
+        if followed is None or time - self._found_at > SEARCH_INTERVAL:
             return None
         same = [face for face in faces if face.is_same_face(followed)]
         return min(same, key=lambda face: abs(face.size - followed.size), default=None)

@@ -18,8 +18,6 @@ _LOG_LINE: Final = re.compile(
     rb"|WARNING: (All log messages before absl|Logging before InitGoogle)"
     rb"|INFO: (Created TensorFlow Lite |\[\S+:\d+\] )"
 )
-# LiteRT logs this once in a process, as a rule for the first image, but now and then for a later one.
-_LOGGED_ONCE: Final = b"Input tensor memory is not aligned"
 _STDERR: Final = 2
 
 
@@ -32,7 +30,8 @@ class StderrFilter:
     """Holds back what MediaPipe logs while a block runs.
 
     Args:
-        images: for how many images the line that is logged once is expected.
+        images: for how many images of a process lines are expected; LiteRT logs one as a rule for the first image, but
+            now and then for a later one.
     """
 
     def __init__(self, images: int = 100) -> None:
@@ -40,7 +39,7 @@ class StderrFilter:
         self._active = False
 
     def while_detecting(self, *, started: bool) -> AbstractContextManager[None]:
-        """`hold` for one image; does nothing once a task has started and all of MediaPipe's lines have come."""
+        """`hold` for one image; does nothing once a task has started and no line is expected any more."""
         if started and self._images_left <= 0:
             return nullcontext()
         self._images_left -= 1
@@ -72,10 +71,7 @@ class StderrFilter:
                     os.dup2(kept, _STDERR)
                     os.close(kept)
                     held.seek(0)
-                    text = held.read()
-                    if _LOGGED_ONCE in text:
-                        self._images_left = 0
-                    _pass_on(text)
+                    _pass_on(held.read())
 
 
 mediapipe_stderr: Final = StderrFilter()

@@ -5,15 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import re
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from itertools import pairwise
-from math import isfinite
+from math import isfinite, nan
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 from typing_extensions import override
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, canonical_name, order_names, reorder
@@ -21,7 +21,7 @@ from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError, plain
 from mp2flame.files import check_regular
 from mp2flame.sources.base import RisingTimes, Source, closed_error
-from mp2flame.sources.face_packet import ANGLE_UNITS, checked_scores, head_from_angles
+from mp2flame.sources.face_packet import ANGLE_UNITS, checked_scores, distinct_names, head_from_angles
 from mp2flame.validation import check_number
 
 _MAX_BYTES: Final = 1 << 30
@@ -35,15 +35,39 @@ class TableSource(Source):
     """Frames of a file that is read whole.
 
     Args:
-        frames: all of them.
-        fps: frames per second, where the file has a rate.
+        moments: rising seconds of the frames; longer gaps than an hour are left out.
+        step: seconds between frames, in place of such a gap.
+        names: ARKit's names.
+        scores: the scores of each frame, in the order of `names`.
+        found: which frames have a face; by default all.
+        heads: (4, 4) of each frame, if the file has them.
+        fps: frames per second, if the file has a rate.
         warnings: sentences about the file.
     """
 
-    def __init__(self, frames: Observation, fps: float | None, warnings: Sequence[str] = ()) -> None:
-        self._frames = frames
+    def __init__(
+        self,
+        moments: Sequence[float],
+        step: float,
+        names: Sequence[str],
+        scores: Sequence[Sequence[float]],
+        *,
+        found: Sequence[bool] | None = None,
+        heads: Sequence[ArrayLike] = (),
+        fps: float | None = None,
+        warnings: Sequence[str] = (),
+    ) -> None:
+        times = RisingTimes(step)
+        values = np.array(scores, dtype=np.float32)
+        self._frames = Observation(
+            time=[times(moment) for moment in moments],
+            found=[True] * len(values) if found is None else found,
+            scores=reorder(values, names, MEDIAPIPE),
+            head_transform=np.array(heads, dtype=np.float32) if heads else None,
+            tongue_out=values[:, list(names).index("tongueOut")] if "tongueOut" in names else None,
+        )
         self._fps = fps
-        self._warnings = tuple(warnings)
+        self._warnings = (*warnings, *times.warnings())
         self._closed = False
 
     @property
@@ -98,16 +122,86 @@ class BlendshapeCsvSource(TableSource):
     def __init__(self, path: str | Path, *, fps: float | None = None, angles: str = "radians") -> None:
         if angles not in ANGLE_UNITS:
             raise InputError(f"expected angles in {', '.join(ANGLE_UNITS)}; got {plain(repr(angles))}")
-        path = Path(path)
-        table = _Table(path, ANGLE_UNITS[angles])
-        moments, rate = table.moments(None if fps is None else float(exact_frame_rate(fps)))
+        rate = None if fps is None else float(exact_frame_rate(fps))
+        table = _CsvTable(Path(path), ANGLE_UNITS[angles])
+        if table.time_column == "time":
+            rate = rate or 60.0
+            moments = [number for cell in table.times if isfinite(number := _number(cell))]
+        else:
+            codes = [code for cell in table.times if (code := _TIMECODE.fullmatch(cell))]
+            rate = rate or (60.0 if max((int(code[4]) for code in codes), default=60) >= 30 else 30.0)
+            moments = _seconds(codes, rate)
         warnings = []
-        if moments is None:
+        if len(moments) != len(table.found) or any(later <= earlier for earlier, later in pairwise(moments)):
             moments = [row / rate for row in range(len(table.found))]
             warnings.append(f"{plain(path)} has no usable times, so its rows are taken as {rate:g} per second")
-        times = RisingTimes(1 / rate)
-        frames = _batch([times(moment) for moment in moments], table.found, table.names, table.scores, table.heads)
-        super().__init__(frames, None if table.has_seconds else rate, (*warnings, *times.warnings()))
+        super().__init__(
+            moments,
+            1 / rate,
+            table.names,
+            table.scores,
+            found=table.found,
+            heads=table.heads,
+            fps=None if "time" in table.header else rate,
+            warnings=warnings,
+        )
+
+
+class _CsvTable:
+    """A table, read whole. Scores and heads of rows without a face are those of zeros."""
+
+    def __init__(self, path: Path, unit: float) -> None:
+        check_regular(path, "table", limit=_MAX_BYTES)
+        self._unit = unit
+        self.found: list[bool] = []
+        self.times: list[str] = []
+        self.scores: list[list[float]] = []
+        self.heads: list[NDArray[np.float64]] = []
+        try:
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.reader(file)
+                rows = (row for row in reader if any(cell.strip() for cell in row))
+                self._read_header(next(rows, []), path)
+                try:
+                    for row in rows:
+                        self._read_row(row)
+                except UnicodeDecodeError:
+                    raise
+                except ValueError as error:
+                    raise FormatError(f"{plain(path)}, line {reader.line_num}: {plain(error)}") from error
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise FormatError(f"{plain(path)} is no table in UTF-8: {plain(error)}") from error
+        except OSError as error:
+            raise FormatError(f"{plain(path)} cannot be read: {error.strerror}") from error
+        if not self.found:
+            raise FormatError(f"{plain(path)} has a header but no rows")
+
+    def _read_header(self, cells: Sequence[str], path: Path) -> None:
+        if not cells:
+            raise FormatError(f"{plain(path)} is empty; expected a header with blendshape names")
+        self.header = [canonical_name(cell) or cell.strip().lower() for cell in cells]
+        self.names = [name for name in self.header if name in ARKIT]
+        if len(self.names) < _MIN_NAMES:
+            raise FormatError(
+                f"{plain(path)}: expected a header that names blendshapes such as EyeBlinkLeft; got {plain(cells[:4])}"
+            )
+        if len(set(self.names)) != len(self.names):
+            raise FormatError(f"{plain(path)}: a blendshape has two columns")
+        self._angles = _HEAD_ANGLES if {*_HEAD_ANGLES} <= {*self.header} else ()
+        self.time_column = next((name for name in ("timecode", "time") if name in self.header), "")
+
+    def _read_row(self, cells: Sequence[str]) -> None:
+        row = dict(zip(self.header, map(str.strip, cells), strict=False))
+        found = row.get("blendshapecount") not in ("", "0") and row.get("found") not in ("", "0", "False")
+        if found and len(cells) != len(self.header):
+            raise FormatError(f"expected {len(self.header)} columns; got {len(cells)}")
+        scores = checked_scores((name, float(row[name]) if found else 0.0) for name in self.names)
+        if self._angles:
+            yaw, pitch, roll = (float(row[name]) if found else 0.0 for name in self._angles)
+            self.heads.append(head_from_angles(yaw, pitch, roll, self._unit))
+        self.scores.append(list(scores.values()))
+        self.times.append(row.get(self.time_column, ""))
+        self.found.append(found)
 
 
 class BlendshapeJsonSource(TableSource):
@@ -136,26 +230,18 @@ class BlendshapeJsonSource(TableSource):
                 f'{plain(path)}: expected a list "frames" of objects with "weights", as in files of BEAT or LAM'
             )
         metadata = metadata if isinstance(metadata, dict) else {}
-        names = content.get("names") or metadata.get("blendshape_names")
-        width = len(_weights(frames[0], path, 0))
-        spelled = _known_names(names, path) if names else _stated_names(order, width, path)
-        scores = []
-        for index, frame in enumerate(frames):
-            weights = _weights(frame, path, index)
-            if len(weights) != len(spelled):
-                raise FormatError(f"{plain(path)}, frame {index}: expected {len(spelled)} weights; got {len(weights)}")
-            named = zip(spelled, weights, strict=True)
-            try:
-                scores.append(checked_scores((name, value) for name, value in named if name is not None))
-            except (FormatError, OverflowError) as error:
-                raise FormatError(f"{plain(path)}, frame {index}: {error}") from error
+        scores: list[dict[str, float]] = []
+        try:
+            names = _json_names(content.get("names") or metadata.get("blendshape_names"), order, frames[0])
+            for frame in frames:
+                scores.append(_frame_scores(frame, names))  # noqa: PERF401 - its length says which frame is broken
+        except (FormatError, OverflowError) as error:
+            raise FormatError(f"{plain(path)}, frame {len(scores)}: {plain(error)}") from error
+        except InputError as error:
+            raise InputError(f"{plain(path)}: {error}") from error
         moments, rate = _json_times(frames, metadata, fps, path)
-        times = RisingTimes(1 / (rate or 30.0))
-        found = [True] * len(frames)
         rows = [list(row.values()) for row in scores]
-        super().__init__(
-            _batch([times(moment) for moment in moments], found, list(scores[0]), rows, []), rate, times.warnings()
-        )
+        super().__init__(moments, 1 / (rate or 30.0), list(scores[0]), rows, fps=rate)
 
 
 def exact_frame_rate(fps: float) -> Fraction:
@@ -174,95 +260,6 @@ def exact_frame_rate(fps: float) -> Fraction:
     return Fraction(fps).limit_denominator(1001)
 
 
-def _batch(
-    times: Sequence[float],
-    found: Sequence[bool],
-    names: Sequence[str],
-    scores: Sequence[Sequence[float]],
-    heads: Sequence[Any],
-) -> Observation:
-    """All frames of a table; rows where `found` is False may hold anything."""
-    values = np.array(scores, dtype=np.float32)
-    return Observation(
-        time=np.array(times),
-        found=np.array(found),
-        scores=reorder(values, names, MEDIAPIPE),
-        head_transform=np.array(heads, dtype=np.float32) if heads else None,
-        tongue_out=values[:, list(names).index("tongueOut")] if "tongueOut" in names else None,
-    )
-
-
-@dataclass(frozen=True)
-class _Columns:
-    """Which column of a table holds what."""
-
-    width: int
-    names: list[str]
-    scores: list[int]
-    head: list[int]
-    timecode: int | None
-    count: int | None
-    seconds: int | None
-    found: int | None
-
-
-@dataclass
-class _Table:
-    """A CSV table, read whole; scores and angles of rows without a face are zero."""
-
-    path: Path
-    unit: float
-    scores: list[list[float]] = field(default_factory=list)
-    heads: list[Any] = field(default_factory=list)
-    found: list[bool] = field(default_factory=list)
-    time_cells: list[str] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        rows = _read_rows(self.path)
-        header = next(rows, None)
-        if header is None:
-            raise FormatError(f"{plain(self.path)} is empty; expected a header with blendshape names")
-        self._columns = columns = _find_columns(header[1], self.path)
-        self.names = columns.names
-        self.has_seconds = columns.seconds is not None
-        time_column = columns.seconds if columns.timecode is None else columns.timecode
-        for line, row in rows:
-            self.time_cells.append(_cell(row, time_column) or "")
-            found = _cell(row, columns.count) not in ("", "0") and _cell(row, columns.found) not in ("", "0", "False")
-            self.found.append(found)
-            try:
-                self._add(row if found else ["0"] * columns.width)
-            except (ValueError, FormatError) as error:
-                raise FormatError(f"{plain(self.path)}, line {line}: {plain(error)}") from error
-        if not self.found:
-            raise FormatError(f"{plain(self.path)} has a header but no rows")
-
-    def _add(self, row: Sequence[str]) -> None:
-        columns = self._columns
-        if len(row) != columns.width:
-            raise FormatError(f"expected {columns.width} columns; got {len(row)}")
-        values = (float(row[place]) for place in columns.scores)
-        self.scores.append(list(checked_scores(zip(columns.names, values, strict=True)).values()))
-        if columns.head:
-            yaw, pitch, roll = (float(row[place]) for place in columns.head)
-            self.heads.append(head_from_angles(yaw, pitch, roll, self.unit))
-
-    def moments(self, fps: float | None) -> tuple[list[float] | None, float]:
-        """Seconds of the rows, or None where not all rows have rising times; and the frame rate."""
-        if self._columns.timecode is None:
-            numbers = [_number(cell) for cell in self.time_cells]
-            moments = [number for number in numbers if number is not None]
-            rate = fps or 60.0
-        else:
-            matches = [_TIMECODE.fullmatch(cell) for cell in self.time_cells]
-            codes = [match for match in matches if match is not None]
-            highest = max((int(code[4]) for code in codes), default=60)
-            rate = fps or (60.0 if highest >= 30 else 30.0)
-            moments = _seconds(codes, rate)
-        usable = len(moments) == len(self.found) and all(later > earlier for earlier, later in pairwise(moments))
-        return (moments if usable else None), rate
-
-
 def _seconds(codes: Sequence[re.Match[str]], rate: float) -> list[float]:
     """Seconds of time codes, rising through midnight."""
     # Seconds of a time code are counted in nominal frames: at 29.97 a minute lasts 60.06 s.
@@ -279,58 +276,11 @@ def _seconds(codes: Sequence[re.Match[str]], rate: float) -> list[float]:
     return moments
 
 
-def _read_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers and rows that are not empty."""
-    check_regular(path, "table", limit=_MAX_BYTES)
+def _number(text: str) -> float:
     try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file)
-            for row in reader:
-                if any(cell.strip() for cell in row):
-                    yield reader.line_num, row
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise FormatError(f"{plain(path)} is no table in UTF-8: {plain(error)}") from error
-    except OSError as error:
-        raise FormatError(f"{plain(path)} cannot be read: {error.strerror}") from error
-
-
-def _find_columns(header: Sequence[str], path: Path) -> _Columns:
-    cells = [cell.strip() for cell in header]
-    folded = [cell.lower() for cell in cells]
-    scores = {place: name for place, cell in enumerate(cells) if (name := canonical_name(cell)) in ARKIT}
-    if len(scores) < _MIN_NAMES:
-        raise FormatError(
-            f"{plain(path)}: expected a header that names blendshapes such as EyeBlinkLeft; got {plain(cells[:4])}"
-        )
-    if len(set(scores.values())) != len(scores):
-        raise FormatError(f"{plain(path)}: a blendshape has two columns")
-
-    def place(name: str) -> int | None:
-        return folded.index(name) if name in folded else None
-
-    head = [folded.index(name) for name in _HEAD_ANGLES if name in folded]
-    return _Columns(
-        width=len(cells),
-        names=[str(name) for name in scores.values()],
-        scores=list(scores),
-        head=head if len(head) == len(_HEAD_ANGLES) else [],
-        timecode=place("timecode"),
-        count=place("blendshapecount"),
-        seconds=place("time"),
-        found=place("found"),
-    )
-
-
-def _cell(row: Sequence[str], column: int | None) -> str | None:
-    return None if column is None or column >= len(row) else row[column].strip()
-
-
-def _number(text: str) -> float | None:
-    try:
-        number = float(text)
+        return float(text)
     except ValueError:
-        return None
-    return number if isfinite(number) else None
+        return nan
 
 
 def _load_json(path: Path) -> dict[str, Any]:
@@ -346,31 +296,31 @@ def _load_json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _weights(frame: dict[str, Any], path: Path, index: int) -> list[float]:
+def _json_names(names: object, order: str | None, frame: dict[str, Any]) -> Sequence[str | None]:
+    """ARKit's names in the order of the weights; None for other names."""
+    if not names:
+        width = len(_weights(frame))
+        if order is None:
+            raise InputError(
+                f"the file does not name its {width} blendshapes: state their order "
+                "(order='beat' for BEAT and EMAGE, 'lam' for LAM, 'arkit' for Apple's)"
+            )
+        return order_names(order, width)
+    return distinct_names(names)
+
+
+def _weights(frame: dict[str, Any]) -> list[float]:
     weights = frame.get("weights")
     if not isinstance(weights, list) or not set(map(type, weights)) <= {int, float}:
-        raise FormatError(f'{plain(path)}, frame {index}: expected a list of numbers "weights"')
+        raise FormatError('expected a list of numbers "weights"')
     return weights
 
 
-def _stated_names(order: str | None, width: int, path: Path) -> Sequence[str | None]:
-    if order is None:
-        raise InputError(
-            f"{plain(path)} does not name its {width} blendshapes: state their order "
-            "(order='beat' for BEAT and EMAGE, 'lam' for LAM, 'arkit' for Apple's)"
-        )
-    return order_names(order, width)
-
-
-def _known_names(names: object, path: Path) -> Sequence[str | None]:
-    """ARKit's names in the order of the weights; None for other names."""
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise FormatError(f'{plain(path)}: expected a list of texts "names"')
-    canonical = [canonical_name(name) for name in names]
-    known = [name for name in canonical if name is not None]
-    if not known or len(set(known)) != len(known):
-        raise FormatError(f'{plain(path)}: expected distinct ARKit names in "names"; got {plain(names[:3])}')
-    return canonical
+def _frame_scores(frame: dict[str, Any], names: Sequence[str | None]) -> dict[str, float]:
+    weights = _weights(frame)
+    if len(weights) != len(names):
+        raise FormatError(f"expected {len(names)} weights; got {len(weights)}")
+    return checked_scores((name, value) for name, value in zip(names, weights, strict=True) if name is not None)
 
 
 def _json_times(
@@ -380,9 +330,10 @@ def _json_times(
     rate = metadata.get("fps") if fps is None else check_number("fps", fps, above=0)
     if rate is not None:
         rate = check_number(f"{plain(path)}: the frame rate", rate, above=0, error=FormatError)
-    stated = [frame.get("time") for frame in frames]
+    stated: list[Any] = [frame.get("time") for frame in frames]
     if fps is None and set(map(type, stated)) <= {int, float}:
-        times = np.array(stated, dtype=object).astype(np.float64)
+        # An integer may be too large for a float.
+        times = np.array([min(max(moment, -1e300), 1e300) for moment in stated])
         if np.isfinite(times).all() and (np.diff(times) > 0).all():
             return (times - times[0]).tolist(), rate
     if rate is None:

@@ -176,8 +176,9 @@ class PacketClock:
         Args:
             sent: the sender's stamp in seconds, or None if the packet has none.
         """
-        state = self._state or _ClockState(start=self._now())
-        elapsed = self._now() - state.start
+        now = self._now()
+        state = self._state or _ClockState(start=now)
+        elapsed = now - state.start
         if sent is None or not state.trusted:
             return self._advance(state, elapsed)
         offset = state.offset

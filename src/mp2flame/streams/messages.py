@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from mp2flame.blendshapes import ARKIT, canonical_name
 from mp2flame.data import VECTORS, Frame, HeadLike
 from mp2flame.errors import FormatError
-from mp2flame.sources.face_packet import FacePacket, checked_scores
+from mp2flame.sources.face_packet import FacePacket, checked_scores, distinct_names
 from mp2flame.streams.base import arkit_scores
 from mp2flame.validation import check_array, check_number
 
@@ -140,13 +140,9 @@ def parse_hello(message: Mapping[str, Any]) -> tuple[str | None, ...]:
     if message.get("format") != FORMAT or message.get("version") != VERSION:
         raise FormatError(f"expected a hello of {FORMAT} version {VERSION}; got another server's")
     names = message.get("names")
-    if not (isinstance(names, list) and len(names) <= _MAX_NAMES and all(isinstance(name, str) for name in names)):
-        raise FormatError("a hello without a list of blendshape names")
-    canonical = [canonical_name(name) for name in names]
-    known = [name for name in canonical if name is not None]
-    if not known or len(set(known)) != len(known):
-        raise FormatError("a hello whose names are not distinct ARKit names")
-    return tuple(canonical)
+    if isinstance(names, list) and len(names) > _MAX_NAMES:
+        raise FormatError(f"a hello with {len(names)} names")
+    return distinct_names(names)
 
 
 def parse_json(message: Mapping[str, Any]) -> FacePacket:

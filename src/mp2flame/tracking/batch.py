@@ -17,9 +17,10 @@ from mp2flame.formats.tracked_person import PERSON_FILE, read_made_from
 from mp2flame.head import load_head
 from mp2flame.parallel import run_jobs
 from mp2flame.sources.registry import VIDEO_SUFFIXES
+from mp2flame.tracking.config import TrackOptions
 from mp2flame.tracking.model import TrackerModel, fit_tracker_model
 from mp2flame.tracking.results import save_person
-from mp2flame.tracking.track import TrackOptions, track_videos
+from mp2flame.tracking.track import track_videos
 from mp2flame.tracking.video import read_images
 
 

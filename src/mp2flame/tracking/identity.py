@@ -27,10 +27,10 @@ from numpy.typing import NDArray
 from mp2flame import rotations
 from mp2flame.geometry.camera import Intrinsics
 from mp2flame.landmark_model.error_model import Information
-from mp2flame.tracking.model import TrackerModel
+from mp2flame.tracking.model import Setup
 from mp2flame.tracking.objective import Objective
-from mp2flame.tracking.solver import FrameTimes, SolverConfig, Trajectory, frame_terms, initial_states, solve_trajectory
-from mp2flame.tracking.state import LEFT_EYE, RIGHT_EYE, StateLayout
+from mp2flame.tracking.solver import Trajectory, frame_terms, initial_states, solve_trajectory
+from mp2flame.tracking.state import LEFT_EYE, RIGHT_EYE
 from mp2flame.tracking.terms.landmarks import (
     LandmarkTerm,
     PersonModel,
@@ -44,34 +44,6 @@ from mp2flame.tracking.terms.point_tracks import PointTrackTerm
 from mp2flame.tracking.video import PersonVideo
 
 Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class IdentityConfig:
-    """Priors and steps of the estimate."""
-
-    max_steps: int = 12
-    tolerance: float = 1e-5
-    """The estimate has converged when no unknown changes by more."""
-    usual_focal: float = 1.4
-    """Of a usual camera, in units of the image's longer side: an opening angle of 39 degrees."""
-    log_focal_std: float = 0.25
-    facing_std_rad: tuple[float, float, float] = (0.05, 0.12, 0.05)
-    """How people with a neutral face are turned to the camera: pitch, yaw, roll."""
-    free_std: float = 1e3
-    """Of unknowns without a prior."""
-    size_std: float = 0.002
-    """Of the head's relative size against the estimate before: point tracks show proportions, and no motion tells a
-    small head that is near from a large one that is far."""
-    eye_distance_std_m: float = 0.0003
-    """Of a distance between the pupils that is given: opticians round it to half a millimetre."""
-    landmark_information: float = 0.3
-    """b, a factor on the information of landmarks: images differ from the renders that the error model was learned
-    from, in light and skin, and the difference is the same for a whole video."""
-    alternations: int = 2
-    """Of faces and identity, where there are no neutral frames."""
-    refinement_frames: int = 16
-    """Frames of a video whose point tracks refine the identity, those with the head rotated most differently."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,22 +95,11 @@ class IdentityEquations:
     """(G,)."""
 
 
-def initial_camera(size: tuple[int, int], focal: float | None, config: IdentityConfig = IdentityConfig()) -> Intrinsics:
-    """The camera that the search starts from: of the given focal length in pixels, else the usual one."""
-    return Intrinsics(focal or config.usual_focal * max(size), size)
-
-
 class IdentityProblem:
     """The landmark residuals of views as a function of the unknowns: S', then six of each view, then log focals."""
 
-    def __init__(
-        self,
-        model: TrackerModel,
-        layout: StateLayout,
-        views: Sequence[IdentityView],
-        cameras: Sequence[Intrinsics],
-    ) -> None:
-        self._points, self._error_model, self._layout = model.points, model.error_model, layout
+    def __init__(self, setup: Setup, views: Sequence[IdentityView], cameras: Sequence[Intrinsics]) -> None:
+        self._points, self._error_model, self._layout = setup.model.points, setup.model.error_model, setup.layout
         self._cameras = tuple(cameras)
         self._states = np.stack([view.state for view in views])
         self._landmarks = np.stack([view.landmarks for view in views])
@@ -214,53 +175,46 @@ class IdentityProblem:
 
 
 def estimate_identity(
-    model: TrackerModel,
-    layout: StateLayout,
+    setup: Setup,
     views: Sequence[IdentityView],
     cameras: Sequence[Intrinsics],
     *,
-    focal_known: bool,
-    eye_distance: float | None = None,
     before: Identity | None = None,
     equations: Sequence[IdentityEquations] = (),
-    config: IdentityConfig = IdentityConfig(),
+    max_steps: int | None = None,
 ) -> Identity:
     """The maximum a posteriori of identity, cameras and biases.
 
     Args:
-        model: the head.
-        layout: of the views' states.
+        setup: head, options and settings.
         views: at least one of each video.
-        cameras: of each video; the search starts there.
-        focal_known: keep the focal lengths.
-        eye_distance: metres between the eyes, which gives the size of the head.
+        cameras: of each video; the search starts there, and they are kept if the focal length is given.
         before: the estimate from the same views without `equations`.
         equations: further ones, about `before`.
-        config: priors and steps.
+        max_steps: None is that of the settings.
     """
-    problem = IdentityProblem(model, layout, views, cameras)
+    problem, config, options = IdentityProblem(setup, views, cameras), setup.config.identity, setup.options
     s, free = problem.s, np.full(3, config.free_std)
     facing = [np.concatenate([config.facing_std_rad if view.neutral else free, free]) for view in views]
-    focal = np.full(len(cameras), 1e-6 if focal_known else config.log_focal_std)
+    focal = np.full(len(cameras), config.log_focal_std if options.focal is None else 1e-6)
     prior = np.concatenate([np.ones(s), *facing, focal]) ** -2.0
     base = problem.start if before is None else before.unknowns
     further_hessian, further_gradient = problem.assemble(equations)
-    information = Information(model.error_model.absolute)
+    information = Information(setup.model.error_model.absolute)
     unknowns, scale = base, config.landmark_information / len(views)
-    for _ in range(config.max_steps):
+    for _ in range(max_steps or config.max_steps):
         hessian, gradient = problem.landmark_equations(unknowns, information)
         gradient = scale * gradient + prior * unknowns + further_gradient + further_hessian @ (unknowns - base)
         hessian = scale * hessian + np.diag(prior) + further_hessian
-        if eye_distance is not None:
-            value, slope = problem.eye_distance(unknowns[:s])
-            error, std = value - eye_distance, config.eye_distance_std_m
-        elif before is not None:
-            value, slope = problem.relative_size(unknowns[:s])
-            error, std = value - before.size, config.size_std
-        else:
-            error, slope, std = 0.0, np.zeros(s), 1.0
-        gradient[:s] += slope * error / std**2
-        hessian[:s, :s] += np.outer(slope, slope) / std**2
+        if options.ipd is not None or before is not None:
+            if options.ipd is not None:
+                value, slope = problem.eye_distance(unknowns[:s])
+                error, std = value - options.ipd, config.eye_distance_std_m
+            elif before is not None:
+                value, slope = problem.relative_size(unknowns[:s])
+                error, std = value - before.size, config.size_std
+            gradient[:s] += slope * error / std**2
+            hessian[:s, :s] += np.outer(slope, slope) / std**2
         step = np.linalg.solve(hessian, -gradient)
         unknowns = unknowns + step
         if np.abs(step).max() < config.tolerance:
@@ -269,70 +223,29 @@ def estimate_identity(
     size = problem.relative_size(identity)[0]
     residuals = problem.linearize(unknowns)[0]
     cost = config.landmark_information * information.square(residuals).mean() + prior @ unknowns**2
-    biases = size * (residuals + identity @ model.error_model.identity_response)
+    biases = size * (residuals + identity @ setup.model.error_model.identity_response)
     person_bias = np.stack([biases[problem.video == video].mean(axis=0) for video in range(len(cameras))])
     return Identity(identity, size, problem.cameras(unknowns), person_bias, float(cost), unknowns)
 
 
 class IdentityEstimator:
-    """One person in some videos.
+    """One person in some videos."""
 
-    Args:
-        model: the head.
-        layout: of the states.
-        videos: of the person.
-        focal: focal length, pixels; None estimates it for each video.
-        eye_distance: metres between the person's eyes; None if it is not known.
-        config: priors and steps.
-        solver: for the faces of views that are not neutral.
-    """
-
-    def __init__(
-        self,
-        model: TrackerModel,
-        layout: StateLayout,
-        videos: Sequence[PersonVideo],
-        *,
-        focal: float | None,
-        eye_distance: float | None = None,
-        config: IdentityConfig,
-        solver: SolverConfig,
-    ) -> None:
-        self.model, self.layout = model, layout
-        self._videos, self._config, self._solver = videos, config, solver
-        self._focal_known, self._eye_distance = focal is not None, eye_distance
-        self._cameras = tuple(initial_camera(video.detections.size, focal, config) for video in videos)
+    def __init__(self, setup: Setup, videos: Sequence[PersonVideo]) -> None:
+        self._setup, self._videos = setup, videos
+        self._cameras = tuple(setup.camera(video.detections.size) for video in videos)
         self._views = [view for video in videos for view in self._initial_views(video)]
-        self.identity = self._estimate()
-        for _ in range(config.alternations if any(not view.neutral for view in self._views) else 0):
-            self._views = [view if view.neutral else self._with_face(view) for view in self._views]
-            self.identity = self._estimate()
-
-    def _estimate(self, equations: Sequence[IdentityEquations] = ()) -> Identity:
-        return estimate_identity(
-            self.model,
-            self.layout,
-            self._views,
-            self._cameras,
-            focal_known=self._focal_known,
-            eye_distance=self._eye_distance,
-            before=self.identity if equations else None,
-            equations=equations,
-            config=self._config,
-        )
+        self.identity = estimate_identity(setup, self._views, self._cameras)
+        if any(not view.neutral for view in self._views):
+            for _ in range(setup.config.identity.alternations):
+                self._views = [view if view.neutral else self._with_face(view) for view in self._views]
+                self.identity = estimate_identity(setup, self._views, self._cameras)
 
     def _initial_views(self, video: PersonVideo) -> list[IdentityView]:
         """The neutral face, once; or the keyframes, as if they were neutral for the time being."""
-        index, detections = self.model.embedding.landmark_index, video.detections
-        if video.neutral is not None:
-            landmarks, head_rotations = video.neutral_view(index)
-        else:
-            assert video.keyframes is not None
-            landmarks = detections.landmarks(video.keyframes, index)
-            head_rotations = detections.head_rotations(video.keyframes)
-        camera = self._cameras[video.number]
-        states = initial_states(self.model.mean_points, self.layout, camera, landmarks, head_rotations)
-        neutral = video.neutral is not None
+        index, neutral = self._setup.model.embedding.landmark_index, video.neutral is not None
+        landmarks, rotation = video.neutral_view(index) if neutral else video.detections.at(video.keyframes, index)
+        states = self._setup.initial_states(self._cameras[video.number], landmarks, rotation)
         return [IdentityView(x, state, video.number, neutral) for x, state in zip(landmarks, states, strict=True)]
 
     def _with_face(self, view: IdentityView) -> IdentityView:
@@ -342,26 +255,26 @@ class IdentityEstimator:
         error_model = replace(person.error_model, relative=person.error_model.absolute)
         bias = self.identity.coefficients @ error_model.identity_response
         person = replace(person, error_model=error_model, person_bias=bias)
-        landmarks, times = view.landmarks[None], FrameTimes(np.zeros(1), np.zeros(1, dtype=np.int64))
-        rotation = rotations.matrix(self.layout.rotation(view.state[None]))
-        start = initial_states(person.points, self.layout, person.camera, landmarks, rotation)
-        solved = solve_trajectory(person, landmarks, times, start, config=self._solver)
+        landmarks, rotation = view.landmarks[None], rotations.matrix(person.layout.rotation(view.state[None]))
+        start = initial_states(person.points, person.layout, person.camera, landmarks, rotation)
+        solved = solve_trajectory(person, landmarks, start, time=np.zeros(1), shot=np.zeros(1, dtype=np.int64))
         return replace(view, state=solved.states[0])
 
     def person_model(self, video: int) -> PersonModel:
         """What is known for one of the videos."""
-        identity = self.identity
+        identity, model = self.identity, self._setup.model
         return PersonModel(
-            self.model.points.with_fixed(identity.coefficients),
-            self.layout,
-            self.model.error_model.scaled(identity.size),
-            identity.person_bias[video],
-            identity.cameras[video],
+            points=model.points.with_fixed(identity.coefficients),
+            layout=self._setup.layout,
+            error_model=model.error_model.scaled(identity.size),
+            person_bias=identity.person_bias[video],
+            camera=identity.cameras[video],
+            config=self._setup.config,
         )
 
     def neutral_state(self, video: PersonVideo) -> Float64:
         """(D,) of a video with neutral frames: the neutral face, in the head pose that was found with the identity."""
-        return np.concatenate([np.zeros(self.layout.n_face), self.identity.pose(self._first_view(video))])
+        return np.concatenate([np.zeros(self._setup.layout.n_face), self.identity.pose(self._first_view(video))])
 
     def _first_view(self, video: PersonVideo) -> int:
         """The number of a video's first view, which is its only one where it has neutral frames."""
@@ -369,24 +282,24 @@ class IdentityEstimator:
 
     def refine(self, tracks: Sequence[PointTrackTerm | None], trajectories: Sequence[Trajectory]) -> None:
         """Refine identity and cameras by the point tracks of each video (bundle adjustment)."""
-        equations = []
+        equations, index = [], self._setup.model.embedding.landmark_index
         for video, term, trajectory in zip(self._videos, tracks, trajectories, strict=True):
             # Without neutral frames the face of the reference frame is an estimate, and says little of the identity.
             if term is None or video.neutral is None:
                 continue
             # After a cut it may be somebody else.
             own = np.flatnonzero(video.shot == video.main_shot)
-            rotation = self.layout.rotation(trajectory.states[own])
-            chosen = own[_farthest_apart(rotation, self._config.refinement_frames)]
-            landmarks = video.detections.landmarks(video.frames[chosen], self.model.embedding.landmark_index)
-            part = trajectory[chosen]
-            person = self.person_model(video.number)
-            landmark_term = LandmarkTerm.of(person, landmarks, part.weights, self._solver.landmarks)
-            others = Objective(frame_terms(landmark_term, None, self._solver)).linearize(part.states)
+            rotation = self._setup.layout.rotation(trajectory.states[own])
+            chosen = own[_farthest_apart(rotation, self._setup.config.identity.refinement_frames)]
+            landmarks, part = video.detections.at(video.frames[chosen], index)[0], trajectory[chosen]
+            landmark_term = LandmarkTerm.of(self.person_model(video.number), landmarks, part.weights)
+            others = Objective(frame_terms(landmark_term)).linearize(part.states)
             marginal = term[chosen].marginal_identity_equations(part.states, others)
             equations.append(IdentityEquations(self._first_view(video), video.number, *marginal))
         if equations:
-            self.identity = self._estimate(equations)
+            self.identity = estimate_identity(
+                self._setup, self._views, self._cameras, before=self.identity, equations=equations
+            )
 
 
 def _farthest_apart(rotation: Float64, count: int) -> NDArray[np.intp]:

@@ -12,11 +12,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mp2flame import __version__
 from mp2flame.downloads import cache_folder
 from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError
 from mp2flame.files import check_writable
+from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns, n_active_expression
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
@@ -24,6 +26,9 @@ from mp2flame.landmark_model.cache import prepare_head
 from mp2flame.landmark_model.error_model import LandmarkErrorModel, fit_error_model, load_error_model
 from mp2flame.landmark_model.error_samples import Script, rehearse
 from mp2flame.synthesis.landmark_samples import Plan
+from mp2flame.tracking.config import TrackerConfig, TrackOptions
+from mp2flame.tracking.solver import initial_states
+from mp2flame.tracking.state import StateLayout
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +52,30 @@ class TrackerModel:
     def mean_points(self) -> SkinnedPoints:
         """The landmarks of the mean identity; expression moves them."""
         return self.points.with_fixed(np.zeros(len(self.error_model.identity_response)))
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What all steps of tracking one person share."""
+
+    model: TrackerModel
+    options: TrackOptions
+    config: TrackerConfig
+
+    @cached_property
+    def layout(self) -> StateLayout:
+        """Of the states."""
+        return StateLayout(n_active_expression(self.model.head), 1 if self.options.head_pose == "neck_pose" else 0)
+
+    def camera(self, size: tuple[int, int]) -> Intrinsics:
+        """The camera to start from: of the given focal length, else a usual one for images of this size."""
+        return Intrinsics(self.options.focal or self.config.identity.usual_focal * max(size), size)
+
+    def initial_states(
+        self, camera: Intrinsics, landmarks: NDArray[np.floating], head_rotations: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """States (N, D) of the mean identity to start from; see `solver.initial_states`."""
+        return initial_states(self.model.mean_points, self.layout, camera, landmarks, head_rotations)
 
 
 def fit_tracker_model(
@@ -100,26 +129,26 @@ def _fingerprint(head: FlameHead, landmarker: Path, script: Script, plan: Plan |
     return hashlib.sha256(what.encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True, eq=False)
-class StoredModel:
-    """A head's model and where it is stored."""
-
-    model: TrackerModel
-    folder: Path
-    """For `fit_tracker_model` in other processes."""
-    warnings: tuple[str, ...] = ()
-    """That the model is not kept."""
-
-
 @contextmanager
 def stored_model(
     head: FlameHead, landmarker: Path, *, on_image: Callable[[], None] | None = None
-) -> Iterator[StoredModel]:
+) -> Iterator[tuple[TrackerModel, Path, tuple[str, ...]]]:
     """Fit a head's model in the cache folder, or in a temporary copy of it for the block where it cannot be written.
 
     Arguments and errors are those of `fit_tracker_model`.
+
+    Yields:
+        The model; the folder, for `fit_tracker_model` in other processes; and warnings that the model is not kept.
     """
     place, n_images = _default_folder(), 0
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        check_writable(place / "model")
+    except (OSError, Mp2FlameError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+    else:
+        yield fit_tracker_model(head, landmarker, folder=place, on_image=on_image), place, ()
+        return
 
     def count() -> None:
         nonlocal n_images
@@ -127,14 +156,6 @@ def stored_model(
         if on_image is not None:
             on_image()
 
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        check_writable(place / "model")
-    except (OSError, Mp2FlameError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    else:
-        yield StoredModel(fit_tracker_model(head, landmarker, folder=place, on_image=on_image), place)
-        return
     with TemporaryDirectory(prefix="mp2flame-") as temporary:
         copy = Path(temporary) / "heads"
         if place.is_dir():
@@ -144,7 +165,7 @@ def stored_model(
             f"what was learned of the head is not kept and will be learned again: cannot write {place} ({reason}); set "
             "MP2FLAME_CACHE to a folder that can be written"
         )
-        yield StoredModel(model, copy, (warning,) if n_images else ())
+        yield model, copy, (warning,) if n_images else ()
 
 
 def _default_folder() -> Path:

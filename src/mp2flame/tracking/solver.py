@@ -6,7 +6,7 @@ Letters: N frames with a face, K landmarks, D entries of a state.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, fields
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,37 +16,11 @@ from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints
 from mp2flame.tracking.objective import Objective, Term
 from mp2flame.tracking.state import StateLayout, chunks
-from mp2flame.tracking.terms.landmarks import LandmarkConfig, LandmarkTerm, PersonModel, landmark_slopes
+from mp2flame.tracking.terms.landmarks import LandmarkTerm, PersonModel, landmark_slopes
 from mp2flame.tracking.terms.point_tracks import PointTrackTerm
-from mp2flame.tracking.terms.priors import EyePrior, FacePrior, PriorConfig, TemporalPrior
+from mp2flame.tracking.terms.priors import EyePrior, FacePrior, TemporalPrior
 
 Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class SolverConfig:
-    """Steps, windows, and the weights of the terms."""
-
-    first_steps: int = 3
-    """Gauss-Newton steps from the neutral face."""
-    later_steps: int = 1
-    """Gauss-Newton steps from a solution: point tracks are found again before the next."""
-    window_frames: int = 450
-    """Frames that are solved together."""
-    overlap_frames: int = 30
-    """Frames of each neighbouring window that are solved along with a window and then dropped."""
-    landmarks: LandmarkConfig = field(default_factory=LandmarkConfig)
-    priors: PriorConfig = field(default_factory=PriorConfig)
-
-
-@dataclass(frozen=True, eq=False)
-class FrameTimes:
-    """When frames were taken, and in which shot."""
-
-    time: Float64
-    """(N,) seconds."""
-    shot: NDArray[np.int64]
-    """(N,) numbers; frames of different shots are not tied to each other."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,17 +46,11 @@ class Trajectory:
         return Trajectory(self.states[frames], self.residual[frames], self.pixels[frames], self.weights[frames])
 
 
-def frame_terms(
-    landmarks: LandmarkTerm, tracks: PointTrackTerm | None = None, config: SolverConfig = SolverConfig()
-) -> list[Term]:
+def frame_terms(landmarks: LandmarkTerm, tracks: PointTrackTerm | None = None) -> list[Term]:
     """The terms of single frames, without ties in time."""
-    layout, n = landmarks.model.layout, len(landmarks.slopes)
-    return [
-        landmarks,
-        *([] if tracks is None else [tracks]),
-        EyePrior(layout, config.priors),
-        FacePrior(layout, np.ones(n), config.priors),
-    ]
+    layout, priors = landmarks.model.layout, landmarks.model.config.priors
+    faces = FacePrior(layout, np.ones(len(landmarks.slopes)), priors)
+    return [landmarks, *([] if tracks is None else [tracks]), EyePrior(layout, priors), faces]
 
 
 def initial_states(
@@ -113,67 +81,54 @@ def initial_states(
 
 
 def solve_trajectory(
-    model: PersonModel,
+    person: PersonModel,
     landmarks: NDArray[np.floating],
-    times: FrameTimes,
     start: Float64 | Trajectory,
     *,
+    time: Float64,
+    shot: NDArray[np.int64],
     tracks: PointTrackTerm | None = None,
-    config: SolverConfig = SolverConfig(),
     on_frame: Callable[[], None] | None = None,
 ) -> Trajectory:
     """Estimate the states of a video.
 
     Args:
-        model: the person and the camera.
+        person: the person and the camera.
         landmarks: (N, K, 3) normalised.
-        times: of the frames.
         start: states (N, D) to start from; or a solution to refine, whose landmark weights are kept.
+        time: (N,) seconds.
+        shot: (N,) numbers; frames of different shots are not tied to each other.
         tracks: the tracks of skin points, if there are any.
-        config: steps, windows and weights.
         on_frame: called once for each frame that is done.
     """
-    solved = []
+    config, solved = person.config.solver, []
     for window in chunks(len(landmarks), config.window_frames):
         first = max(0, window.start - config.overlap_frames)
         part = slice(first, window.stop + config.overlap_frames)
-        solved.append(
-            _solve_window(
-                model,
-                landmarks[part],
-                FrameTimes(times.time[part], times.shot[part]),
-                start[part],
-                None if tracks is None else tracks[part],
-                config=config,
-            )[window.start - first : window.stop - first]
-        )
-        for _ in range(window.stop - window.start if on_frame is not None else 0):
-            assert on_frame is not None
-            on_frame()
-    return Trajectory(*(np.concatenate([getattr(x, name) for x in solved]) for name in _FIELDS))
-
-
-_FIELDS = ("states", "residual", "pixels", "weights")
+        temporal = TemporalPrior.of(person.layout, time[part], shot[part], person.config.priors)
+        own_tracks = None if tracks is None else tracks[part]
+        result = _solve_window(person, landmarks[part], start[part], own_tracks, temporal)
+        solved.append(result[window.start - first : window.stop - first])
+        if on_frame is not None:
+            for _ in range(window.start, window.stop):
+                on_frame()
+    return Trajectory(*(np.concatenate([getattr(x, field.name) for x in solved]) for field in fields(Trajectory)))
 
 
 def _solve_window(
-    model: PersonModel,
+    person: PersonModel,
     landmarks: NDArray[np.floating],
-    times: FrameTimes,
     start: Float64 | Trajectory,
     tracks: PointTrackTerm | None,
-    *,
-    config: SolverConfig,
+    temporal: TemporalPrior,
 ) -> Trajectory:
-    refining = isinstance(start, Trajectory)
+    config, refining = person.config.solver, isinstance(start, Trajectory)
     states, weights = (start.states, start.weights) if isinstance(start, Trajectory) else (start, None)
-    term = LandmarkTerm.of(model, landmarks, weights, config.landmarks)
-    temporal = TemporalPrior.of(model.layout, times.time, times.shot, config.priors)
-    objective = Objective([*frame_terms(term, tracks, config), temporal])
+    objective = Objective([*frame_terms(LandmarkTerm.of(person, landmarks, weights), tracks), temporal])
     for step in range(config.later_steps if refining else config.first_steps):
         equations = objective.linearize(states)
         states = states + equations.step()
         if not refining:
             objective = objective.reweighted(states, equations, step + 1)
-    final = next(x for x in objective.terms if isinstance(x, LandmarkTerm))
+    final = next(term for term in objective.terms if isinstance(term, LandmarkTerm))
     return Trajectory(states, *final.normalised_residuals(states), final.weights)

@@ -9,16 +9,15 @@ in radians, and head translation (3), metres. The first E + 9 entries are the fa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FACE_POSES, FlameParams
+from mp2flame.tracking.config import HeadPose
 
 Float64 = NDArray[np.float64]
-HeadPose = Literal["global_orient", "neck_pose", "none"]
-"""The parameter that takes the head's rotation; `none` leaves the head unrotated at its own place."""
 
 JAW, LEFT_EYE, RIGHT_EYE = 2, 3, 4
 """Joints of every FLAME head."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -18,22 +18,19 @@ from mp2flame.data import N_LANDMARKS, FlameParams, Observation
 from mp2flame.downloads import landmarker_path
 from mp2flame.errors import InputError
 from mp2flame.geometry.camera import Intrinsics
-from mp2flame.geometry.skinned_points import n_active_expression
 from mp2flame.head import FlameHead, load_head
 from mp2flame.parallel import one_blas_thread
-from mp2flame.tracking.identity import IdentityConfig, IdentityEstimator
-from mp2flame.tracking.model import TrackerModel, stored_model
-from mp2flame.tracking.neutral import NeutralConfig, NeutralVerifier
-from mp2flame.tracking.solver import FrameTimes, SolverConfig, Trajectory, initial_states, solve_trajectory
-from mp2flame.tracking.state import HeadPose, StateLayout
-from mp2flame.tracking.terms.point_tracks import PointTrackConfig, PointTrackTerm
-from mp2flame.tracking.terms.reference_view import ReferenceConfig, ReferenceFrame, ReferenceView
+from mp2flame.tracking.config import HeadPose, TrackerConfig, TrackOptions
+from mp2flame.tracking.identity import IdentityEstimator
+from mp2flame.tracking.model import Setup, TrackerModel, stored_model
+from mp2flame.tracking.neutral import NeutralVerifier
+from mp2flame.tracking.solver import Trajectory, initial_states, solve_trajectory
+from mp2flame.tracking.terms.point_tracks import PointTrackTerm
+from mp2flame.tracking.terms.reference_view import ReferenceFrame, ReferenceView
 from mp2flame.tracking.video import PersonVideo, VideoDetections, detect_file
 
 Float64 = NDArray[np.float64]
 
-_EYE_DISTANCE_M: Final = (0.04, 0.085)
-"""Children of a few years to adults with wide faces."""
 _NO_NEUTRAL: Final = (
     "no second of the video shows a motionless face with its mouth closed: the neutral face was estimated from frames "
     "that move, which is less exact; begin the video with a neutral second"
@@ -42,53 +39,6 @@ _NEUTRAL_REJECTED: Final = (
     "the face is motionless for a second, but other moments look more like the neutral face: it was estimated from "
     "those, which is less exact; begin the video with a neutral second, mouth closed, looking at the camera"
 )
-
-
-@dataclass(frozen=True)
-class TrackOptions:
-    """What a user says of the person and the camera.
-
-    Raises:
-        InputError: the focal length is not above 0, or the distance is no person's.
-    """
-
-    head_pose: HeadPose = "global_orient"
-    """The parameter that takes the head's rotation; `none` leaves the head unrotated at its own place."""
-    focal: float | None = None
-    """Focal length, pixels; None estimates it for each video."""
-    ipd: float | None = None
-    """Metres between the person's pupils, looking far; None leaves the head's size to the prior, since no image tells
-    a small head from one that is farther away."""
-    mirror: bool = False
-    """The images are mirrored."""
-
-    def __post_init__(self) -> None:
-        if self.focal is not None and not (np.isfinite(self.focal) and self.focal > 0):
-            raise InputError(f"expected a focal length above 0 pixels; got {self.focal}")
-        if self.ipd is not None and not _EYE_DISTANCE_M[0] <= self.ipd <= _EYE_DISTANCE_M[1]:
-            least, most = (1000 * limit for limit in _EYE_DISTANCE_M)
-            raise InputError(f"expected {least:g} to {most:g} mm between a person's pupils; got {1000 * self.ipd:g} mm")
-
-
-@dataclass(frozen=True)
-class TrackerConfig:
-    """The settings of the method."""
-
-    flow_rounds: int = 4
-    """Rounds of finding point tracks and solving again; the last one searches closely."""
-    identity_rounds: int = 2
-    """Rounds after which the identity is refined: later tracks repeat the same evidence."""
-    min_inlier_ratio: float = 0.35
-    """Of the landmarks, below which a frame shows too little of the face."""
-    other_person_cost: tuple[float, float] = (0.06, 1.25)
-    """By how much, and by what factor, the cost of another person's shot exceeds the cost of the person's own."""
-    min_crop_px: int = 48
-    """Smallest side of a face crop whose texture is tracked."""
-    identity: IdentityConfig = field(default_factory=IdentityConfig)
-    neutral: NeutralConfig = field(default_factory=NeutralConfig)
-    solver: SolverConfig = field(default_factory=SolverConfig)
-    point_tracks: PointTrackConfig = field(default_factory=PointTrackConfig)
-    reference: ReferenceConfig = field(default_factory=ReferenceConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,10 +108,10 @@ def track(
 def track_videos(
     videos: Sequence[str | Path],
     head: str | Path | FlameHead | TrackerModel = "builtin",
-    options: TrackOptions = TrackOptions(),
+    options: TrackOptions | None = None,
     *,
     landmarker: str | Path | None = None,
-    config: TrackerConfig = TrackerConfig(),
+    config: TrackerConfig | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> list[TrackResult]:
     """Track videos of one person, who has the same identity in all of them; see `track`.
@@ -171,23 +121,24 @@ def track_videos(
     """
     if not videos:
         raise InputError("expected at least one video; got none")
+    options = options or TrackOptions()
     bundle = landmarker_path(landmarker)
     if isinstance(head, str | Path):
         head = load_head(head)
     detections = [detect_file(path, bundle, mirror=options.mirror, on_frame=on_frame) for path in videos]
     if isinstance(head, TrackerModel):
         return track_person(head, detections, options, config=config, on_frame=on_frame)
-    with stored_model(head, bundle) as stored:
-        detections[0] = replace(detections[0], warnings=(*stored.warnings, *detections[0].warnings))
-    return track_person(stored.model, detections, options, config=config, on_frame=on_frame)
+    with stored_model(head, bundle) as (model, _, not_kept):
+        detections[0] = replace(detections[0], warnings=(*not_kept, *detections[0].warnings))
+    return track_person(model, detections, options, config=config, on_frame=on_frame)
 
 
 def track_person(
     model: TrackerModel,
     videos: Sequence[VideoDetections],
-    options: TrackOptions = TrackOptions(),
+    options: TrackOptions | None = None,
     *,
-    config: TrackerConfig = TrackerConfig(),
+    config: TrackerConfig | None = None,
     on_frame: Callable[[], None] | None = None,
 ) -> list[TrackResult]:
     """Track one person through videos whose landmarks were detected.
@@ -202,166 +153,142 @@ def track_person(
     Raises:
         InputError: a video shows no face, or too little of it.
     """
-    layout = StateLayout(n_active_expression(model.head), 1 if options.head_pose == "neck_pose" else 0)
-    verifier = NeutralVerifier(model, layout, options.focal, config.neutral)
+    setup = Setup(model, options or TrackOptions(), config or TrackerConfig())
     # Matrices of single frames are too small for the threads of BLAS, which would wait for each other.
     with one_blas_thread():
+        verifier = NeutralVerifier(setup)
         person = [verifier.verify(PersonVideo.of(number, video)) for number, video in enumerate(videos)]
-        estimator = IdentityEstimator(
-            model,
-            layout,
-            person,
-            focal=options.focal,
-            eye_distance=options.ipd,
-            config=config.identity,
-            solver=config.solver,
-        )
-        trajectories = [_solve(estimator, video, config, on_frame=on_frame) for video in person]
+        tracking = _PersonTracking(setup, person)
+        trajectories = [tracking.solve(video, on_frame=on_frame) for video in person]
         # Other persons and covered faces are recognised by what landmarks alone say.
-        usable = [_usable_frames(*pair, layout, config) for pair in zip(person, trajectories, strict=True)]
-        for number in range(config.flow_rounds):
-            fine = number + 1 == config.flow_rounds
+        usable = [tracking.usable_frames(*pair) for pair in zip(person, trajectories, strict=True)]
+        rounds = setup.config.points.rounds
+        for number in range(rounds):
             pairs = list(zip(person, trajectories, strict=True))
-            tracks = [_track_points(estimator, *pair, config, fine=fine) for pair in pairs]
+            tracks = [tracking.track_points(*pair, fine=number + 1 == rounds) for pair in pairs]
             if all(term is None for term in tracks):
                 break
-            trajectories = [
-                _solve(estimator, video, config, before, term)
-                for (video, before), term in zip(pairs, tracks, strict=True)
-            ]
-            if number < config.identity_rounds:
-                estimator.refine(tracks, trajectories)
-        results = zip(person, trajectories, usable, strict=True)
-        return [_result(estimator, options, *result) for result in results]
+            trajectories = [tracking.solve(*pair, term) for pair, term in zip(pairs, tracks, strict=True)]
+            if number < setup.config.identity.refinement_rounds:
+                tracking.identity.refine(tracks, trajectories)
+        return [tracking.result(*parts) for parts in zip(person, trajectories, usable, strict=True)]
 
 
-def _solve(
-    estimator: IdentityEstimator,
-    video: PersonVideo,
-    config: TrackerConfig,
-    before: Trajectory | None = None,
-    tracks: PointTrackTerm | None = None,
-    *,
-    on_frame: Callable[[], None] | None = None,
-) -> Trajectory:
-    """The states of a video; without a solution before, from neutral faces."""
-    model, detections = estimator.person_model(video.number), video.detections
-    landmarks = detections.landmarks(video.frames, estimator.model.embedding.landmark_index)
-    start: Float64 | Trajectory
-    if before is None:
-        rotation = detections.head_rotations(video.frames)
-        start = initial_states(model.points, model.layout, model.camera, landmarks, rotation)
-    else:
-        start = before
-    times = FrameTimes(video.time, video.shot)
-    return solve_trajectory(model, landmarks, times, start, tracks=tracks, config=config.solver, on_frame=on_frame)
+class _PersonTracking:
+    """The steps of the outer loop, for one person."""
 
+    def __init__(self, setup: Setup, videos: Sequence[PersonVideo]) -> None:
+        self._setup, self._layout, self._head = setup, setup.layout, setup.model.head
+        self._index = setup.model.embedding.landmark_index
+        self.identity = IdentityEstimator(setup, videos)
 
-def _track_points(
-    estimator: IdentityEstimator, video: PersonVideo, trajectory: Trajectory, config: TrackerConfig, *, fine: bool
-) -> PointTrackTerm | None:
-    """The point tracks of a video, `fine` if closely; None where there are no images or none is large enough."""
-    i = _reference_frame(estimator, video, trajectory)
-    crop = video.crop(i)
-    if crop is None or min(crop.gray.shape) < config.min_crop_px:
-        return None
-    state = trajectory.states[i] if video.neutral is None else estimator.neutral_state(video)
-    landmarks = video.detections.landmarks(video.frames[i : i + 1], slice(None))[0]
-    view = ReferenceView(
-        estimator.model.head,
-        estimator.identity.coefficients,
-        estimator.layout,
-        estimator.identity.cameras[video.number],
-        ReferenceFrame(crop, landmarks, state),
-        config=config.reference,
-    )
-    if not len(view):
-        return None
-    return PointTrackTerm(view, view.track(trajectory.states, video.crop, fine=fine), config.point_tracks)
-
-
-def _reference_frame(estimator: IdentityEstimator, video: PersonVideo, trajectory: Trajectory) -> int:
-    """The frame most like all neutral frames; where there are none, the frame whose state is nearest to neutral."""
-    if video.neutral is not None:
-        landmarks = video.detections.landmarks(video.neutral, estimator.model.embedding.landmark_index)
-        distance = np.abs(landmarks - np.median(landmarks, axis=0)).mean(axis=(1, 2))
-        return int(np.searchsorted(video.frames, video.neutral[int(distance.argmin())]))
-    layout, states = estimator.layout, trajectory.states
-    distance = ((layout.face(states) / layout.face_std) ** 2).sum(axis=1) / layout.n_face
-    distance = distance + (layout.rotation(states) ** 2).sum(axis=1)
-    return int(np.where(video.shot == video.main_shot, distance, np.inf).argmin())
-
-
-def _usable_frames(
-    video: PersonVideo, trajectory: Trajectory, layout: StateLayout, config: TrackerConfig
-) -> tuple[NDArray[np.bool_], list[str]]:
-    """(N,) which frames show enough of the person, and warnings about the others.
-
-    Another person's face can be explained with this person's identity, but only by an expression that never goes away.
-    So a shot is another person's if even the best tenth of its frames costs much more than that of the main shot.
-    """
-    messages = list(video.detections.warnings)
-    if video.neutral is None:
-        messages.append(_NEUTRAL_REJECTED if video.neutral_rejected else _NO_NEUTRAL)
-    face = layout.face(trajectory.states) / layout.face_std
-    cost = trajectory.residual**2 + (face**2).sum(axis=1) / (3 * N_LANDMARKS)
-    best = {shot: float(np.percentile(cost[video.shot == shot], 10)) for shot in np.unique(video.shot)}
-    margin, factor = config.other_person_cost
-    limit = max(best[video.main_shot] + margin, best[video.main_shot] * factor)
-    usable = np.ones(len(cost), dtype=np.bool_)
-    for shot in (shot for shot, least in best.items() if least > limit):
-        time = video.time[video.shot == shot]
-        usable[video.shot == shot] = False
-        messages.append(
-            f"from {time[0]:.2f} to {time[-1]:.2f} s the video shows another person: marked as without a face; cut it "
-            "out and track it on its own"
+    def solve(
+        self,
+        video: PersonVideo,
+        before: Trajectory | None = None,
+        tracks: PointTrackTerm | None = None,
+        *,
+        on_frame: Callable[[], None] | None = None,
+    ) -> Trajectory:
+        """The states of a video; without a solution before, from neutral faces."""
+        person = self.identity.person_model(video.number)
+        landmarks, head_rotations = video.detections.at(video.frames, self._index)
+        start: Float64 | Trajectory
+        if before is None:
+            start = initial_states(person.points, self._layout, person.camera, landmarks, head_rotations)
+        else:
+            start = before
+        return solve_trajectory(
+            person, landmarks, start, time=video.time, shot=video.shot, tracks=tracks, on_frame=on_frame
         )
-    covered = usable & (trajectory.inlier_ratio < config.min_inlier_ratio)
-    if covered.any():
-        messages.append(
-            f"{int(covered.sum())} frames show too little of the face: it is covered or outside the image; marked as "
-            "without a face"
+
+    def track_points(self, video: PersonVideo, trajectory: Trajectory, *, fine: bool) -> PointTrackTerm | None:
+        """The point tracks of a video, `fine` if closely; None where there are no images or none is large enough."""
+        i = self._reference_frame(video, trajectory)
+        crop = video.crop(i)
+        if crop is None or min(crop.gray.shape) < self._setup.config.points.min_crop_px:
+            return None
+        state = trajectory.states[i] if video.neutral is None else self.identity.neutral_state(video)
+        landmarks = video.detections.at(video.frames[i : i + 1], slice(None))[0][0]
+        identity, person = self.identity.identity.coefficients, self.identity.person_model(video.number)
+        view = ReferenceView(self._head, identity, person, ReferenceFrame(crop, landmarks, state))
+        return PointTrackTerm(view, view.track(trajectory.states, video.crop, fine=fine)) if len(view) else None
+
+    def _reference_frame(self, video: PersonVideo, trajectory: Trajectory) -> int:
+        """The frame most like all neutral frames; where there are none, the frame whose state is nearest to neutral."""
+        if video.neutral is not None:
+            landmarks = video.detections.at(video.neutral, self._index)[0]
+            distance = np.abs(landmarks - np.median(landmarks, axis=0)).mean(axis=(1, 2))
+            return int(np.searchsorted(video.frames, video.neutral[int(distance.argmin())]))
+        states, layout = trajectory.states, self._layout
+        distance = ((layout.face(states) / layout.face_std) ** 2).sum(axis=1) / layout.n_face
+        distance = distance + (layout.rotation(states) ** 2).sum(axis=1)
+        return int(np.where(video.shot == video.main_shot, distance, np.inf).argmin())
+
+    def usable_frames(self, video: PersonVideo, trajectory: Trajectory) -> tuple[NDArray[np.bool_], list[str]]:
+        """(N,) which frames show enough of the person, and warnings.
+
+        Another person's face can be explained with this person's identity, but only by an expression that never goes
+        away. So a shot is another person's if even the best tenth of its frames costs much more than that of the main
+        shot.
+        """
+        config, messages = self._setup.config.frames, list(video.detections.warnings)
+        if video.neutral is None:
+            messages.append(_NEUTRAL_REJECTED if video.neutral_rejected else _NO_NEUTRAL)
+        face = self._layout.face(trajectory.states) / self._layout.face_std
+        cost = trajectory.residual**2 + (face**2).sum(axis=1) / (3 * N_LANDMARKS)
+        best = {shot: float(np.percentile(cost[video.shot == shot], 10)) for shot in np.unique(video.shot)}
+        margin, factor = config.other_person_cost
+        limit = max(best[video.main_shot] + margin, best[video.main_shot] * factor)
+        usable = np.ones(len(cost), dtype=np.bool_)
+        for shot in (shot for shot, least in best.items() if least > limit):
+            time = video.time[video.shot == shot]
+            usable[video.shot == shot] = False
+            messages.append(
+                f"from {time[0]:.2f} to {time[-1]:.2f} s the video shows another person: marked as without a face; cut "
+                "it out and track it on its own"
+            )
+        covered = usable & (trajectory.inlier_ratio < config.min_inlier_ratio)
+        usable &= ~covered
+        if covered.any():
+            messages.append(
+                f"{int(covered.sum())} frames show too little of the face: it is covered or outside the image; marked "
+                "as without a face"
+            )
+        if not usable.any():
+            frames = len(video.detections.observation)
+            raise InputError(f"expected frames that show a whole face; all {frames} have too little of it in the image")
+        return usable, messages
+
+    def result(
+        self, video: PersonVideo, trajectory: Trajectory, usable: tuple[NDArray[np.bool_], list[str]]
+    ) -> TrackResult:
+        """The result of a video, in all of its frames."""
+        observation, identity = video.detections.observation, self.identity.identity
+        n = len(observation)
+
+        def in_all_frames(values: Float64, absent: float) -> NDArray[np.float32]:
+            placed = np.full(n, absent, dtype=np.float32)
+            placed[video.frames] = values
+            return placed
+
+        states = np.full((n, self._layout.width), np.nan)
+        states[video.frames[usable[0]]] = trajectory.states[usable[0]]
+        params = self._layout.params(
+            states,
+            self._head.n_expression,
+            head_pose=self._setup.options.head_pose,
+            time=observation.time,
+            shape=np.pad(identity.coefficients, (0, self._head.n_shape - len(identity.coefficients))),
         )
-    usable &= ~covered
-    if not usable.any():
-        frames = len(video.detections.observation)
-        raise InputError(f"expected frames that show a whole face; all {frames} have too little of it in the image")
-    return usable, messages
-
-
-def _result(
-    estimator: IdentityEstimator,
-    options: TrackOptions,
-    video: PersonVideo,
-    trajectory: Trajectory,
-    usable: tuple[NDArray[np.bool_], list[str]],
-) -> TrackResult:
-    observation, head, layout = video.detections.observation, estimator.model.head, estimator.layout
-    n = len(observation)
-
-    def in_all_frames(values: Float64, absent: float) -> NDArray[np.float32]:
-        placed = np.full(n, absent, dtype=np.float32)
-        placed[video.frames] = values
-        return placed
-
-    states = np.full((n, layout.width), np.nan)
-    states[video.frames[usable[0]]] = trajectory.states[usable[0]]
-    identity = estimator.identity.coefficients
-    params = layout.params(
-        states,
-        head.n_expression,
-        head_pose=options.head_pose,
-        time=observation.time,
-        shape=np.pad(identity, (0, head.n_shape - len(identity))),
-    )
-    neutral = np.isin(np.arange(n), [] if video.neutral is None else video.neutral)
-    return TrackResult(
-        params=params,
-        observation=observation,
-        neutral=neutral & params.found,
-        residual=in_all_frames(trajectory.residual, np.nan),
-        pixels=in_all_frames(trajectory.pixels, np.nan),
-        inlier_ratio=in_all_frames(trajectory.inlier_ratio, 0.0),
-        camera=estimator.identity.cameras[video.number],
-        warnings=tuple(usable[1]),
-    )
+        neutral = np.isin(np.arange(n), [] if video.neutral is None else video.neutral)
+        return TrackResult(
+            params=params,
+            observation=observation,
+            neutral=neutral & params.found,
+            residual=in_all_frames(trajectory.residual, np.nan),
+            pixels=in_all_frames(trajectory.pixels, np.nan),
+            inlier_ratio=in_all_frames(trajectory.inlier_ratio, 0.0),
+            camera=identity.cameras[video.number],
+            warnings=tuple(usable[1]),
+        )

@@ -5,8 +5,8 @@ Letters: N frames, K landmarks.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -41,49 +41,30 @@ _FACE_JUMP: Final = 0.5
 
 @dataclass(frozen=True, eq=False)
 class FaceCrop:
-    """A gray image of the face and its surroundings in one frame."""
+    """A gray image of the face and its surroundings in one frame, compressed to some 10 kB."""
 
-    gray: NDArray[np.uint8]
-    """(h, w)"""
+    jpeg: NDArray[np.uint8]
     corner: Float64
     """(2,) where the center of its first pixel is in the frame, pixels right and down."""
     scale: Float64
     """(2,) its pixels for each pixel of the frame, across and down."""
 
-    def from_frame(self, positions: NDArray[np.number]) -> NDArray[np.float32]:
-        """(..., 2) positions in the crop, of positions in the frame, pixels right and down."""
-        # Fields of positions are large, and as exact in single precision.
-        exact = np.result_type(positions, np.float32)
-        corner, scale = (x.astype(exact) for x in (self.corner, self.scale))
-        return np.asarray((positions - corner) * scale, dtype=np.float32)
-
-    def in_frame(self, positions: NDArray[np.floating]) -> Float64:
-        """The inverse of `from_frame`."""
-        return np.asarray(positions / self.scale + self.corner, dtype=np.float64)
-
-
-class FaceCropStore:
-    """The face crops of a video in the order of its frames, compressed: some 10 kB each."""
-
-    def __init__(self) -> None:
-        self._stored: list[tuple[NDArray[np.uint8], Float64, Float64] | None] = []
-
-    def __len__(self) -> int:
-        return len(self._stored)
-
-    def add(self, image: NDArray[np.uint8], landmarks: NDArray[np.floating] | None) -> None:
-        """Store the crop of the next frame.
-
-        Args:
-            image: (H, W, 3) RGB.
-            landmarks: (K, 3) normalised; None where there is no face, and nothing to store.
-        """
+    @classmethod
+    def encode(cls, gray: NDArray[np.uint8], corner: Float64, scale: Float64) -> FaceCrop:
+        """The crop of a gray image (h, w)."""
         import cv2
 
-        box = None if landmarks is None else _surroundings(image.shape[:2], landmarks)
+        jpeg = cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        return cls(np.asarray(jpeg, dtype=np.uint8), corner, scale)
+
+    @classmethod
+    def of(cls, image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> FaceCrop | None:
+        """The crop of an RGB image (H, W, 3) with normalised landmarks (K, 3); None for a face outside the image."""
+        import cv2
+
+        box = _surroundings(image.shape[:2], landmarks)
         if box is None:
-            self._stored.append(None)
-            return
+            return None
         rows, columns, scale = box
         gray = cv2.cvtColor(np.ascontiguousarray(image[rows, columns]), cv2.COLOR_RGB2GRAY)
         whole = np.array(gray.shape[::-1])
@@ -91,18 +72,25 @@ class FaceCropStore:
             size = np.maximum(1, (whole * scale).round().astype(int))
             gray = cv2.resize(gray, size.tolist(), interpolation=cv2.INTER_AREA)
         exact = np.array(gray.shape[::-1]) / whole
-        _, packed = cv2.imencode(".jpg", gray, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-        self._stored.append((packed, np.array([columns.start, rows.start]) + 0.5 / exact, exact))
+        corner = np.array([columns.start, rows.start]) + 0.5 / exact
+        return cls.encode(np.asarray(gray, dtype=np.uint8), corner, exact)
 
-    def crop(self, frame: int) -> FaceCrop | None:
-        """The crop of a frame; None where there is none."""
+    @property
+    def gray(self) -> NDArray[np.uint8]:
+        """(h, w), decoded at every use."""
         import cv2
 
-        stored = self._stored[frame]
-        if stored is None:
-            return None
-        packed, corner, scale = stored
-        return FaceCrop(np.asarray(cv2.imdecode(packed, cv2.IMREAD_GRAYSCALE), dtype=np.uint8), corner, scale)
+        return np.asarray(cv2.imdecode(self.jpeg, cv2.IMREAD_GRAYSCALE), dtype=np.uint8)
+
+    def from_frame(self, positions: NDArray[np.number]) -> NDArray[np.float32]:
+        """(..., 2) positions in the crop, of positions in the frame, pixels right and down."""
+        # Fields of positions are large, and as exact in single precision.
+        exact = np.result_type(positions, np.float32)
+        return np.asarray((positions - self.corner.astype(exact)) * self.scale.astype(exact), dtype=np.float32)
+
+    def in_frame(self, positions: NDArray[np.floating]) -> Float64:
+        """The inverse of `from_frame`."""
+        return np.asarray(positions / self.scale + self.corner, dtype=np.float64)
 
 
 def _surroundings(size: tuple[int, int], landmarks: NDArray[np.floating]) -> tuple[slice, slice, float] | None:
@@ -130,8 +118,8 @@ class VideoDetections:
     """(N,) the number of the shot that each frame belongs to; a new shot begins at a cut."""
     warnings: tuple[str, ...]
     """Of the source."""
-    crops: FaceCropStore = field(default_factory=FaceCropStore)
-    """N crops; empty where no images were kept."""
+    crops: Sequence[FaceCrop | None] = ()
+    """N, None where there is no face; empty where no images were kept."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -139,15 +127,12 @@ class VideoDetections:
         assert self.observation.image_size is not None
         return int(self.observation.image_size[0]), int(self.observation.image_size[1])
 
-    def landmarks(self, frames: NDArray[np.intp], which: slice | NDArray[np.integer]) -> NDArray[np.floating]:
-        """(frames, K, 3) normalised, some of MediaPipe's landmarks."""
+    def at(self, frames: NDArray[np.intp], which: slice | NDArray[np.integer]) -> tuple[NDArray[np.floating], Float64]:
+        """Normalised landmarks (M, K, 3), some of MediaPipe's, and its rotations of the head (M, 3, 3), in frames."""
         assert self.observation.landmarks is not None
-        return self.observation.landmarks[frames][:, which]
-
-    def head_rotations(self, frames: NDArray[np.intp]) -> Float64:
-        """(frames, 3, 3) the head's rotations by MediaPipe."""
         assert self.observation.head_transform is not None
-        return rotations.nearest_rotation(self.observation.head_transform[frames, :3, :3])
+        transforms = self.observation.head_transform[frames, :3, :3]
+        return self.observation.landmarks[frames][:, which], rotations.nearest_rotation(transforms)
 
 
 def detect_file(
@@ -178,13 +163,13 @@ def detect_video(source: Source, *, on_frame: Callable[[], None] | None = None) 
     source.keep_image = True
     frames: list[Observation] = []
     thumbnails: list[NDArray[np.float32]] = []
-    crops = FaceCropStore()
+    crops: list[FaceCrop | None] = []
     for observation in source:
         assert observation.picture is not None
         frames.append(observation.without_picture())
         thumbnails.append(_thumbnail(observation.picture))
-        visible = observation.landmarks is not None and observation.found[0]
-        crops.add(observation.picture, observation.landmarks[0] if visible else None)  # type: ignore[index]
+        found = observation.landmarks if observation.found[0] else None
+        crops.append(None if found is None else FaceCrop.of(observation.picture, found[0]))
         if on_frame is not None:
             on_frame()
     if not frames:
@@ -254,7 +239,7 @@ class PersonVideo:
     """The number of the shot that shows the person: that of the neutral frames, else the one with most faces."""
     neutral: NDArray[np.intp] | None
     """The neutral frames; None where there are none."""
-    keyframes: NDArray[np.intp] | None = None
+    keyframes: NDArray[np.intp]
     """Where there are no neutral frames: those that are nearest to one, from which the identity is estimated."""
     neutral_rejected: bool = False
     """There was a motionless second, but it does not show the neutral face."""
@@ -271,7 +256,9 @@ class PersonVideo:
             raise InputError("expected videos with a face; MediaPipe finds none in one of them")
         neutral = find_neutral(detections)
         shots = detections.shot[found if neutral is None else neutral]
-        return cls(number, detections, np.flatnonzero(found), int(np.bincount(shots).argmax()), neutral)
+        return cls(
+            number, detections, np.flatnonzero(found), int(np.bincount(shots).argmax()), neutral, np.zeros(0, np.intp)
+        )
 
     @property
     def time(self) -> Float64:
@@ -286,13 +273,12 @@ class PersonVideo:
     def neutral_view(self, which: NDArray[np.integer]) -> tuple[NDArray[np.floating], Float64]:
         """Median landmarks (1, K, 3) and the middle head rotation (1, 3, 3) of the neutral frames."""
         assert self.neutral is not None
-        landmarks = np.median(self.detections.landmarks(self.neutral, which), axis=0)[None]
-        return landmarks, self.detections.head_rotations(self.neutral)[len(self.neutral) // 2][None]
+        landmarks, head_rotations = self.detections.at(self.neutral, which)
+        return np.median(landmarks, axis=0)[None], head_rotations[len(self.neutral) // 2][None]
 
     def crop(self, i: int) -> FaceCrop | None:
         """The face crop of the i-th frame with a face; None where no images were kept."""
-        crops = self.detections.crops
-        return crops.crop(int(self.frames[i])) if len(crops) else None
+        return self.detections.crops[int(self.frames[i])] if self.detections.crops else None
 
 
 def read_images(path: Path, landmarker: Path, *, mirror: bool = False) -> Iterator[NDArray[np.uint8] | None]:

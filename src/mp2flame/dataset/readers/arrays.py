@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mp2flame.data import FlameParams
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError
-from mp2flame.formats.npz import load_arrays
+from mp2flame.files import read_npz
 
 __all__ = ["FOUR_ARRAYS", "read_four_arrays", "read_named_npz"]
 
@@ -61,7 +61,7 @@ def read_named_npz(path: Path) -> Iterator[TrackedSequence]:
     Raises:
         FormatError: an array is absent or has another shape.
     """
-    arrays = load_arrays(path)
+    arrays = read_npz(path, "parameter file")
     where = str(path)
     scores = _rows(arrays, "scores", (52,), None, where)
     n = len(scores)

@@ -17,8 +17,8 @@ from mp2flame.dataset.readers.trackers import (
     read_vhap_track,
 )
 from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.files import npz_names
 from mp2flame.formats.foreign import numbered_files
-from mp2flame.formats.npz import member_names
 from mp2flame.formats.tracked_person import PERSON_FILE
 
 __all__ = ["EXPECTED", "read_input"]
@@ -66,7 +66,7 @@ def _read_file(path: Path, second: Path | None, order: str | None) -> Iterator[T
     elif suffix == ".json":
         yield from read_imavatar(path)
     elif suffix == ".npz":
-        names = member_names(path)
+        names = npz_names(path, "parameter file")
         if {"scores", "expression"} <= names:
             yield from read_named_npz(path)
         elif "expr" in names:
@@ -97,7 +97,7 @@ def _read_folder(path: Path, second: Path | None, order: str | None) -> Iterator
         yield from read_checkpoints(path, second)
     elif any((path / "checkpoint").glob("*.frame")):
         yield from read_checkpoints(path / "checkpoint", second)
-    elif numbered_files(path) and "blendshape_scores" in member_names(numbered_files(path)[0]):
+    elif numbered_files(path) and "blendshape_scores" in npz_names(numbered_files(path)[0], "parameter file"):
         yield from read_head_tracker_folder(path)
     else:
         yield from _read_many(path, order)
@@ -129,6 +129,6 @@ def _is_known(folder: Path) -> bool:
         return True
     numbered = numbered_files(folder)
     try:
-        return bool(numbered) and "blendshape_scores" in member_names(numbered[0])
+        return bool(numbered) and "blendshape_scores" in npz_names(numbered[0], "parameter file")
     except (FormatError, InputError):
         return False

@@ -24,6 +24,7 @@ from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints
 from mp2flame.landmark_model.error_model import Information, LandmarkErrorModel
 from mp2flame.parallel import in_threads
+from mp2flame.tracking.config import TrackerConfig
 from mp2flame.tracking.objective import NormalEquations, Term
 from mp2flame.tracking.state import StateLayout, chunks
 
@@ -31,19 +32,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class LandmarkConfig:
-    """How landmarks are weighted."""
-
-    outlier_std: float = 4.5
-    """A landmark whose residual exceeds this many standard deviations is an outlier."""
-    outlier_weight: float = 0.02
-    reweight_after_steps: int = 2
-    """Steps before outliers are looked for: far from the solution all residuals are large."""
-    chunk_frames: int = 8
-    """Frames whose Jacobians are in memory at once, for each thread."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +46,7 @@ class PersonModel:
     person_bias: Float64
     """(F,) metres: the mean offset of this person's landmarks that the error model does not predict."""
     camera: Intrinsics
+    config: TrackerConfig
 
 
 def landmark_slopes(landmarks: NDArray[np.floating], camera: Intrinsics) -> Float64:
@@ -120,21 +109,14 @@ class LandmarkTerm(Term):
     """(N, K) 0..1."""
     base_weights: Float64
     """(N, K) 0..1, what `weights` are where no landmark is an outlier."""
-    config: LandmarkConfig = LandmarkConfig()
 
     @classmethod
-    def of(
-        cls,
-        model: PersonModel,
-        landmarks: NDArray[np.floating],
-        weights: Float64 | None = None,
-        config: LandmarkConfig = LandmarkConfig(),
-    ) -> LandmarkTerm:
+    def of(cls, model: PersonModel, landmarks: NDArray[np.floating], weights: Float64 | None = None) -> LandmarkTerm:
         """The term of normalised landmarks (N, K, 3); without weights, those outside the image have weight 0."""
         # MediaPipe extrapolates what it cannot see.
         inside = ((landmarks[..., :2] >= 0) & (landmarks[..., :2] <= 1)).all(axis=2)
         base = np.asarray(inside, dtype=np.float64) if weights is None else weights
-        return cls(model, landmark_slopes(landmarks, model.camera), base, base, config)
+        return cls(model, landmark_slopes(landmarks, model.camera), base, base)
 
     def residuals(self, states: Float64, frames: slice = slice(None)) -> Float64:
         """(N, F) metres, of some of the frames and their states (N, D)."""
@@ -179,18 +161,19 @@ class LandmarkTerm(Term):
             equations.blocks[part] += blocks
             equations.gradient[part] += gradient
 
-        for _ in in_threads(add, chunks(len(states), self.config.chunk_frames)):
+        for _ in in_threads(add, chunks(len(states), self.model.config.chunk_frames)):
             pass
 
     @override
     def reweighted(self, states: Float64, equations: NormalEquations, n_steps: int) -> Self:
-        if n_steps < self.config.reweight_after_steps:
+        config = self.model.config.landmarks
+        if n_steps < config.reweight_after_steps:
             return self
         n = len(states)
         std = self.model.error_model.relative.deviation.reshape(-1, 3)[:, :2]
         residuals = self.residuals(states).reshape(n, -1, 3)[..., :2]
-        outlier = np.sqrt(((residuals / std) ** 2).mean(axis=2)) > self.config.outlier_std
-        return replace(self, weights=self.base_weights * np.where(outlier, self.config.outlier_weight, 1.0))
+        outlier = np.sqrt(((residuals / std) ** 2).mean(axis=2)) > config.outlier_std
+        return replace(self, weights=self.base_weights * np.where(outlier, config.outlier_weight, 1.0))
 
     def normalised_residuals(self, states: Float64) -> tuple[Float64, Float64]:
         """Root mean square residuals (N,) of all landmarks in standard deviations, and (N,) of inliers in pixels."""

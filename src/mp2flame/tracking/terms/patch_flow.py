@@ -10,45 +10,20 @@ the way, nor inside an open mouth, nor on skin without texture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.tracking.config import FlowConfig
 from mp2flame.tracking.video import FaceCrop
 
 Float64 = NDArray[np.float64]
 Float32 = NDArray[np.float32]
 
 
-@dataclass(frozen=True)
-class FlowConfig:
-    """Of the search, and of how its result is weighted. Gray values are 0 to 255."""
-
-    ncc_range: tuple[float, float] = (0.3, 0.7)
-    """Correlations at which a point begins to count, and counts in full."""
-    patch_px: int = 11
-    """Side of the patches that are compared."""
-    gray_noise_variance: float = 2.0
-    """Of the high-passed gray values: patches with less texture correlate with nothing."""
-    high_pass_px: float = 2.0
-    """Standard deviation of the Gaussian that is subtracted."""
-    contrast: float = 8.0
-    """Gain of the high-passed crops for the search."""
-    gray_change_std: float = 3.0
-    """Of the texture's gray values between frames, by light."""
-    flow_std_px: float = 0.15
-    """Of the flow's error along each axis where there is much texture."""
-    smoothness: float = 10.0
-    """DIS variational smoothness (alpha). At 20 the flow under-estimates misalignment caused by a wrong pose."""
-    iterations: int = 12
-    """Gradient descent iterations of DIS: half the default, since the flow that is left is small."""
-
-
 class PatchFlow:
     """Flow from one reference crop (h, w) to others that are warped onto it."""
 
-    def __init__(self, reference: NDArray[np.uint8], config: FlowConfig = FlowConfig()) -> None:
+    def __init__(self, reference: NDArray[np.uint8], config: FlowConfig) -> None:
         self._config = config
         self.texture = self._high_pass(reference)
         """(h, w) the reference without shading."""

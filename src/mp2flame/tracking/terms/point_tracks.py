@@ -23,19 +23,6 @@ from mp2flame.tracking.terms.reference_view import PointTracks, ReferenceView
 Float64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class PointTrackConfig:
-    """How point tracks are weighted."""
-
-    cauchy_std: float = 2.0
-    """Standard deviations at which a residual has half of its weight."""
-    identity_information: float = 0.05
-    """Factor on the information for identity: errors of neighbouring points are correlated, since light that moves
-    over a turning head moves many of them together."""
-    chunk_frames: int = 8
-    """Frames whose Jacobians are in memory at once, for each thread."""
-
-
 @dataclass(frozen=True, eq=False)
 class PointTrackTerm(Term):
     """cost = sum over frames and points of w c^2/2 log(1 + q/c^2), the Cauchy kernel of q = r' I r.
@@ -45,7 +32,6 @@ class PointTrackTerm(Term):
 
     view: ReferenceView
     tracks: PointTracks
-    config: PointTrackConfig = PointTrackConfig()
 
     def __getitem__(self, frames: slice | NDArray[np.integer]) -> PointTrackTerm:
         return replace(self, tracks=self.tracks[frames])
@@ -53,7 +39,7 @@ class PointTrackTerm(Term):
     def _squares(self, residuals: Float64) -> Float64:
         """(N, P) q / c^2 of residuals (N, P, 2)."""
         squares: Float64 = np.einsum("npi,pij,npj->np", residuals, self.view.information, residuals, optimize=True)
-        return squares / self.config.cauchy_std**2
+        return squares / self.view.config.points.cauchy_std**2
 
     def _weights(self, residuals: Float64, frames: slice) -> Float64:
         """(N, P, 2, 2) the information of residuals (N, P, 2), reweighted by the Cauchy kernel."""
@@ -65,7 +51,7 @@ class PointTrackTerm(Term):
         view = self.view
         residuals = self.tracks.positions - view.camera.project(view.points.pose(*view.layout.arguments(states)))
         kernel = np.log1p(self._squares(residuals))
-        return 0.5 * self.config.cauchy_std**2 * float((self.tracks.weights * kernel).sum())
+        return 0.5 * self.view.config.points.cauchy_std**2 * float((self.tracks.weights * kernel).sum())
 
     @override
     def linearize(self, states: Float64, equations: NormalEquations) -> None:
@@ -80,7 +66,7 @@ class PointTrackTerm(Term):
             equations.blocks[part] += weighted @ jacobian.reshape(n, d, -1).swapaxes(1, 2)
             equations.gradient[part] -= (weighted @ residuals.swapaxes(1, 2).reshape(n, -1, 1))[..., 0]
 
-        for _ in in_threads(add, chunks(len(states), self.config.chunk_frames)):
+        for _ in in_threads(add, chunks(len(states), view.config.chunk_frames)):
             pass
 
     def marginal_identity_equations(self, states: Float64, others: NormalEquations) -> tuple[Float64, Float64]:
@@ -116,7 +102,7 @@ class PointTrackTerm(Term):
             state = states[i : i + 1]
             projected, jacobian = of_identity(state)
             residuals = self.tracks.positions[i] - projected
-            weights = self.config.identity_information * self._weights(residuals[None], slice(i, i + 1))[0]
+            weights = view.config.points.identity_information * self._weights(residuals[None], slice(i, i + 1))[0]
             shared = -np.einsum("gip,poi->gop", leaving, view.warp_jacobian(state[0]))
             shared[:s] += jacobian[:s]
             shared[-1] += (projected - center).T

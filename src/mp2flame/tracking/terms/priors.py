@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
+from mp2flame.tracking.config import PriorConfig
 from mp2flame.tracking.objective import NormalEquations, Term
 from mp2flame.tracking.state import StateLayout
 
@@ -19,27 +20,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Float64 = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PriorConfig:
-    """Standard deviations of the priors."""
-
-    face_freedom: float = 3.0
-    """Degrees of freedom of the Student t of faces."""
-    pose_damping: float = 1e-6
-    """Added to the Hessian of the head pose, which has no prior."""
-    eye_difference_std_rad: float = 0.04
-    """Of the difference between the eyes' rotations: they converge a little, and squint seldom."""
-    expression_walk: float = 0.1
-    """Of the change of an expression coefficient in a thirtieth of a second."""
-    jaw_walk_rad: float = 0.02
-    eye_walk_rad: float = 0.035
-    head_walk_rad: float = 0.05
-    head_walk_m: float = 0.01
-    """Likewise of the jaw, the eyes, the head's rotation and its translation."""
-    min_interval_s: float = 0.1 / 30
-    """Frames that are nearer in time than this are tied as if they were this far apart."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +34,7 @@ class FacePrior(Term):
     layout: StateLayout
     scale: Float64
     """(N,)."""
-    config: PriorConfig = PriorConfig()
+    config: PriorConfig
 
     @override
     def cost(self, states: Float64) -> float:
@@ -87,7 +67,7 @@ class EyePrior(Term):
     """Both eyes look the same way: cost = 1/2 |left - right|^2 / sigma^2 of their axis-angle rotations."""
 
     layout: StateLayout
-    config: PriorConfig = PriorConfig()
+    config: PriorConfig
 
     @override
     def cost(self, states: Float64) -> float:
@@ -117,9 +97,7 @@ class TemporalPrior(Term):
     """(N - 1, D) inverse variance of each entry's change to the next frame; 0 across a cut."""
 
     @classmethod
-    def of(
-        cls, layout: StateLayout, time: Float64, shot: NDArray[np.int64], config: PriorConfig = PriorConfig()
-    ) -> TemporalPrior:
+    def of(cls, layout: StateLayout, time: Float64, shot: NDArray[np.int64], config: PriorConfig) -> TemporalPrior:
         """The prior of frames at times (N,), seconds, in numbered shots (N,)."""
         walks = [config.expression_walk, config.jaw_walk_rad, config.eye_walk_rad]
         walk = np.repeat([*walks, config.head_walk_rad, config.head_walk_m], [layout.n_expression, 3, 6, 3, 3])

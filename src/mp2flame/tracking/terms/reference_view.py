@@ -12,24 +12,23 @@ of each point (direct alignment).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.face_regions import head_regions
 from mp2flame.geometry.mesh import cast_rays, triangle_areas_and_normals
 from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns
 from mp2flame.parallel import in_threads
-from mp2flame.tracking.state import LEFT_EYE, RIGHT_EYE, StateLayout, chunks
-from mp2flame.tracking.terms.patch_flow import FlowConfig, PatchFlow, bilinear_sample
+from mp2flame.tracking.state import LEFT_EYE, RIGHT_EYE, chunks
+from mp2flame.tracking.terms.landmarks import PersonModel
+from mp2flame.tracking.terms.patch_flow import PatchFlow, bilinear_sample
 from mp2flame.tracking.video import FaceCrop
 
 if TYPE_CHECKING:
-    from mp2flame.data import FlameParams
     from mp2flame.head import FlameHead
 
 Float64 = NDArray[np.float64]
@@ -37,26 +36,6 @@ Float32 = NDArray[np.float32]
 
 _N_FACE_LANDMARKS: Final = 468
 """MediaPipe's landmarks before the irises: their hull is the face."""
-_CHUNK_FRAMES: Final = 8
-"""Frames that one thread takes at a time."""
-
-
-@dataclass(frozen=True)
-class ReferenceConfig:
-    """Which points are tracked, and how exactly."""
-
-    spacing_px: float = 4.5
-    """Between nodes, pixels of the crop."""
-    thinning: int = 3
-    """One of so many nodes on the skin is a point: neighbours say much the same. On the eyes every node is one."""
-    margin: float = 0.1
-    """Of the grid around the face, as a fraction of the face's size."""
-    facing_range: tuple[float, float] = (0.35, 0.65)
-    """Cosines between normal and line of sight at which a point begins to count, and counts in full."""
-    lips_blur_px: float = 0.5
-    eyes_blur_px: float = 0.4
-    """Standard deviation of the flow's error at the rims of lips and lids: flow is smooth, and their motion is not."""
-    flow: FlowConfig = field(default_factory=FlowConfig)
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,80 +66,72 @@ class ReferenceView:
     """The points of one frame.
 
     Args:
-        head: the head, at any identity.
+        head: the head, at its mean identity.
         identity: (S',) the person's.
-        layout: of the states.
-        camera: of the images.
+        person: the same person, and the camera.
         reference: the frame.
-        config: which points are tracked.
     """
 
-    def __init__(
-        self,
-        head: FlameHead,
-        identity: Float64,
-        layout: StateLayout,
-        camera: Intrinsics,
-        reference: ReferenceFrame,
-        *,
-        config: ReferenceConfig = ReferenceConfig(),
-    ) -> None:
-        self.identity, self.layout, self.camera, self.reference = identity, layout, camera, reference
-        self._config, crop = config, reference.crop
-        face = reference.landmarks[:_N_FACE_LANDMARKS, :2].astype(np.float64) * camera.size
-        self._columns, self._rows = (self._axis(crop.from_frame(face)[:, i], crop.gray.shape[1 - i]) for i in (0, 1))
+    def __init__(self, head: FlameHead, identity: Float64, person: PersonModel, reference: ReferenceFrame) -> None:
+        self.identity, self.layout, self.camera, self.reference = identity, person.layout, person.camera, reference
+        self.config = person.config
+        config, crop, gray = person.config.points, reference.crop, reference.crop.gray
+        face = reference.landmarks[:_N_FACE_LANDMARKS, :2].astype(np.float64) * self.camera.size
+        self._columns, self._rows = (self._axis(crop.from_frame(face)[:, i], gray.shape[1 - i]) for i in (0, 1))
         grid = np.stack(np.meshgrid(self._columns, self._rows), axis=-1)
         nodes = grid.reshape(-1, 2)
         self._nodes = crop.in_frame(nodes)
-        params = layout.params(reference.state[None], head.n_expression, shape=identity.astype(np.float32))
-        hits = _backproject(self._nodes, head, params, camera)
-        self._hit = hits.hit
-        on_head = SkinnedPoints.at(head, hits.corners, hits.barycentric, estimated_columns(head))
+        # Backprojection: the surface point that each node shows.
+        shaped = head.with_shape(identity.astype(np.float32))
+        rays = np.concatenate([self.camera.slopes(self._nodes), -np.ones((len(nodes), 1))], axis=1)
+        vertices = shaped(self.layout.params(reference.state[None], head.n_expression))[0]
+        hits = cast_rays(vertices, head.faces, np.zeros(3), rays / np.linalg.norm(rays, axis=1, keepdims=True))
+        self._hit = hits.triangle >= 0
+        corners = head.faces[hits.triangle[self._hit]].astype(np.int64)
+        on_head = SkinnedPoints.at(head, corners, hits.barycentric[self._hit], estimated_columns(head))
         self._nodes_on_head = on_head.with_fixed(identity)
-        kept = _in_hull(face, self._nodes[self._hit]) & _surrounded(self._hit.reshape(grid.shape[:2]))[self._hit]
+        regions = head_regions(head)
+        eyeballs = head.arrays.weights[:, [LEFT_EYE, RIGHT_EYE]].sum(axis=1) > 0.5
+        skin, lips, eyes = (np.asarray(x[corners].all(axis=1)) for x in (regions["face"], regions["lips"], eyeballs))
         row, column = np.indices(grid.shape[:2]).reshape(2, -1)[:, self._hit]
-        thinned = (column + config.thinning * row // 2) % config.thinning == 0
-        kept &= hits.eyes | (hits.skin & thinned)
+        kept = eyes | (skin & ((column + config.thinning * row // 2) % config.thinning == 0))
+        kept &= _in_hull(face, self._nodes[self._hit]) & _surrounded(self._hit.reshape(grid.shape[:2]))[self._hit]
         self._kept = np.flatnonzero(self._hit)[kept]
         self.points_of_identity = on_head.select_points(np.flatnonzero(kept))
         """The P points; identity coefficients (S'), then expression move them."""
         self.points = self.points_of_identity.with_fixed(identity)
         """The P points of the person; expression moves them."""
-        self._normals = hits.normals[kept]
+        self._normals = triangle_areas_and_normals(shaped.neutral_vertices.astype(np.float64)[corners[kept]])[1]
         window = tuple(slice(int(axis[0]), int(axis[-1]) + 1) for axis in (self._rows, self._columns))
-        self._flow = PatchFlow(np.ascontiguousarray(crop.gray[window]), config.flow)
+        self._flow = PatchFlow(np.ascontiguousarray(gray[window]), person.config.flow)
         corner = np.array([window[1].start, window[0].start])
         self._positions = (nodes - corner).astype(np.float32)[self._kept]
-        blur = (config.lips_blur_px * hits.lips + config.eyes_blur_px * hits.eyes)[kept]
+        blur = (config.lips_blur_px * (lips & ~eyes) + config.eyes_blur_px * eyes)[kept]
         # At the head's rim the next pixel shows something else.
         weight = self.facing(reference.state[None])[0][:, None, None] * np.outer(crop.scale, crop.scale)
         self.information = self._flow.information(self._positions, blur) * weight
         """(P, 2, 2) inverse covariance of the points' positions, inverse square pixels of the frame."""
-        self._grid_of_pixels = self._grid_coordinates(corner)
+        # Where the pixels of the window are on the grid, in steps across and down.
+        height, width = self._flow.texture.shape
+        across = (np.arange(width) + corner[0] - self._columns[0]) / config.spacing_px
+        down = (np.arange(height) + corner[1] - self._rows[0]) / config.spacing_px
+        self._steps_x, self._steps_y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
 
     def __len__(self) -> int:
         return len(self._kept)
 
     def _axis(self, places: Float32, length: int) -> Float64:
         """The nodes along one axis of the crop: about the face, inside the crop."""
-        margin = self._config.margin * float(np.ptp(places))
+        margin = self.config.points.margin * float(np.ptp(places))
         low, high = max(0.0, float(places.min()) - margin), min(length - 1.0, float(places.max()) + margin)
-        return np.arange(np.ceil(low), high + 1e-9, self._config.spacing_px)
-
-    def _grid_coordinates(self, corner: NDArray[np.intp]) -> tuple[Float32, Float32]:
-        """(h, w) each: where every pixel of the window is on the grid, in steps across and down."""
-        height, width = self._flow.texture.shape
-        across = (np.arange(width) + corner[0] - self._columns[0]) / self._config.spacing_px
-        down = (np.arange(height) + corner[1] - self._rows[0]) / self._config.spacing_px
-        x, y = np.meshgrid(across.astype(np.float32), down.astype(np.float32))
-        return x, y
+        return np.arange(np.ceil(low), high + 1e-9, self.config.points.spacing_px)
 
     def facing(self, states: Float64) -> Float64:
         """(N, P) 0..1 how far each point is turned to the camera, in states (N, D)."""
         positions = self.points.pose(*self.layout.arguments(states))
         sight = -positions / np.linalg.norm(positions, axis=2, keepdims=True)
         turned = self._normals @ rotations.matrix(self.layout.rotation(states)).swapaxes(1, 2)
-        low, high = self._config.facing_range
+        low, high = self.config.points.facing_range
         return np.asarray(np.clip(((turned * sight).sum(axis=2) - low) / (high - low), 0.0, 1.0), dtype=np.float64)
 
     def track(self, states: Float64, crop: Callable[[int], FaceCrop | None], *, fine: bool = False) -> PointTracks:
@@ -178,7 +149,7 @@ class ReferenceView:
             positions, weights = (np.stack([one[i] for one in found]) for i in (0, 1))
             return positions, (weights * facing).astype(np.float32)
 
-        parts = list(in_threads(find, chunks(len(states), _CHUNK_FRAMES)))
+        parts = list(in_threads(find, chunks(len(states), self.config.chunk_frames)))
         return PointTracks(*(np.concatenate([part[i] for part in parts]) for i in (0, 1)))
 
     def warp_jacobian(self, state: Float64) -> Float64:
@@ -188,7 +159,7 @@ class ReferenceView:
             state: (D,) of the frame.
         """
         down, across = np.gradient(self._grid(self._project(state[None])[0]), axis=(0, 1))
-        spacing = self._config.spacing_px / self.reference.crop.scale
+        spacing = self.config.points.spacing_px / self.reference.crop.scale
         jacobian = np.stack([across / spacing[0], down / spacing[1]], axis=-1).reshape(-1, 2, 2)
         return np.asarray(jacobian[self._kept], dtype=np.float64)
 
@@ -203,7 +174,9 @@ class ReferenceView:
         grid = self._grid(expected).astype(np.float32)
         if crop is None:
             return grid.reshape(-1, 2)[self._kept], np.zeros(len(self), dtype=np.float32)
-        map_ = np.asarray(cv2.remap(grid, *self._grid_of_pixels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        map_ = np.asarray(
+            cv2.remap(grid, self._steps_x, self._steps_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        )
         flow, reliability = self._flow.compare(crop, map_, fine=fine)
         here = self._positions
         found = bilinear_sample(map_, here + bilinear_sample(flow, here))
@@ -215,42 +188,6 @@ class ReferenceView:
         moved = plain @ np.linalg.lstsq(plain[self._hit], expected, rcond=None)[0]
         moved[self._hit] = expected
         return np.asarray(moved.reshape(len(self._rows), len(self._columns), 2), dtype=np.float64)
-
-
-@dataclass(frozen=True, eq=False)
-class _SurfaceHits:
-    """The surface points that pixels show."""
-
-    hit: NDArray[np.bool_]
-    """(G,) the pixels that show the head; the arrays below are of these."""
-    corners: NDArray[np.int64]
-    """(H, 3) vertices of the triangle."""
-    barycentric: Float64
-    """(H, 3) their weights."""
-    normals: Float64
-    """(H, 3) unit normals of the neutral head, in its own axes."""
-    skin: NDArray[np.bool_]
-    """(H,) on the face's own skin: neither mouth cavity, ears nor neck."""
-    lips: NDArray[np.bool_]
-    """(H,) on the lips and around them."""
-    eyes: NDArray[np.bool_]
-    """(H,) on the eyeballs."""
-
-
-def _backproject(pixels: Float64, head: FlameHead, params: FlameParams, camera: Intrinsics) -> _SurfaceHits:
-    """The surface points of a person that pixels (G, 2) of a frame show."""
-    assert params.shape is not None
-    person = head.with_shape(params.shape)
-    rays = np.concatenate([camera.slopes(pixels), -np.ones((len(pixels), 1))], axis=1)
-    directions = rays / np.linalg.norm(rays, axis=1, keepdims=True)
-    hits = cast_rays(person(params)[0], head.faces, np.zeros(3), directions)
-    hit = hits.triangle >= 0
-    corners = head.faces[hits.triangle[hit]].astype(np.int64)
-    normals = triangle_areas_and_normals(person.neutral_vertices.astype(np.float64)[corners])[1]
-    regions = head_regions(head)
-    eyeballs = head.arrays.weights[:, [LEFT_EYE, RIGHT_EYE]].sum(axis=1) > 0.5
-    skin, lips, eyes = (np.asarray(x[corners].all(axis=1)) for x in (regions["face"], regions["lips"], eyeballs))
-    return _SurfaceHits(hit, corners, hits.barycentric[hit], normals, skin & ~eyes, lips & ~eyes, eyes)
 
 
 def _in_hull(face: Float64, positions: Float64) -> NDArray[np.bool_]:
