@@ -102,7 +102,7 @@ def test_nobody_has_to_listen_and_lost_frames_are_counted(caplog: pytest.LogCapt
 
 
 def test_a_frame_too_large_for_a_datagram() -> None:
-    class Large(DatagramSink):
+    class Large(UdpSink):
         def encode(self, frame: Frame) -> bytes:
             return bytes(65508)
 
@@ -123,8 +123,8 @@ def test_live_link_to_an_independent_reader() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
         receiver.bind(("127.0.0.1", 0))
         receiver.settimeout(3.0)
-        url = f"livelink://127.0.0.1:{receiver.getsockname()[1]}?fps=29.97&subject=anna"
-        with LiveLinkSink.from_url(url, head=surface(), frame_rate=60.0, seconds_of_day=3600.0) as sink:
+        address = parse_address(f"livelink://127.0.0.1:{receiver.getsockname()[1]}")
+        with LiveLinkSink(address, frame_rate=29.97, subject="anna", seconds_of_day=3600.0) as sink:
             sink.write(Frame(seen, params))
         found, read = peer.PyLiveLinkFace.decode(receiver.recv(2000))
     assert found

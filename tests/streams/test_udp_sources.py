@@ -17,7 +17,7 @@ import pytest
 from mp2flame.data import Frame
 from mp2flame.errors import InputError, SourceError
 from mp2flame.rotations import matrix
-from mp2flame.streams.base import DatagramSink, DatagramSource
+from mp2flame.streams.base import DatagramSink, DatagramSource, parse_address
 from mp2flame.streams.ifacialmocap import HANDSHAKE, IFacialMocapSource
 from mp2flame.streams.livelink import LiveLinkSink, LiveLinkSource
 from tests.helpers.streams import eventually, face, free_port, nobody, nothing_left_behind, pose, reading, surface
@@ -29,9 +29,9 @@ from mp2flame.streams.vmc import VmcSink, VmcSource
 Pair = Callable[[], tuple[DatagramSource, DatagramSink]]
 
 
-def _livelink(settings: str = "", **options: object) -> tuple[DatagramSource, DatagramSink]:
+def _livelink(settings: str = "") -> tuple[DatagramSource, DatagramSink]:
     source = LiveLinkSource.from_url(f"livelink://127.0.0.1:0{settings}")
-    return source, LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}{settings}", head=surface(), **options)
+    return source, LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}{settings}")
 
 
 def _vmc(settings: str = "") -> tuple[DatagramSource, DatagramSink]:
@@ -80,7 +80,9 @@ def test_round_trip(pair: Pair) -> None:
 
 
 def test_live_link_times_are_the_senders() -> None:
-    source, sink = _livelink(frame_rate=30.0, seconds_of_day=86399.9)
+    source = LiveLinkSource.from_url("livelink://127.0.0.1:0")
+    address = parse_address(f"livelink://127.0.0.1:{source.port}")
+    sink = LiveLinkSink(address, frame_rate=30.0, seconds_of_day=86399.9)
     with reading(source) as reader, sink:
         for index in range(20):
             seen = face(index, index / 30)
@@ -183,8 +185,8 @@ def test_a_second_sender_is_not_listened_to(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_second_subject_is_not_listened_to() -> None:
-    source, sink = _livelink("", subject="anna")
-    other = LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}", head=surface(), subject="bert")
+    source, sink = _livelink()
+    other = LiveLinkSink.from_url(f"livelink://127.0.0.1:{source.port}?subject=bert")
     with reading(source) as reader, sink, other:
         for index, each in enumerate((sink, other, sink)):
             seen = face(index, index / 30)
