@@ -66,8 +66,7 @@ HOMES: dict[str, set[str]] = {
     "websockets": {"streams"},
     "pyarrow": {"dataset"},
     "matplotlib": {"dataset", "landmark_model", "evaluation"},
-    "ray": {"dataset"},
-    "jinja2": {"evaluation"},
+    "ray": {"dataset", "parallel.py"},
 }
 
 _EXTRAS = sorted({*HOMES, "av", "cv2", "vtk", "PIL", "torch", "scipy"} - {"pooch"})
