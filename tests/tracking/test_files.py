@@ -272,7 +272,7 @@ def videos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "x.npz"], "expected at least one video"),
+        (["-o", "x.npz"], "expected a video; got none"),
         (["a.mp4", "b.mp4", "-o", "x.npz"], "expected a folder to write to for more than one video"),
         (["missing.mp4", "-o", "x.npz"], "no video missing.mp4"),
         (["a.mp4", "-o", "x.obj"], "expected an output"),

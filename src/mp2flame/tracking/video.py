@@ -62,18 +62,22 @@ class FaceCrop:
         """The crop of an RGB image (H, W, 3) with normalised landmarks (K, 3); None for a face outside the image."""
         import cv2
 
-        box = _surroundings(image.shape[:2], landmarks)
-        if box is None:
+        height, width = image.shape[:2]
+        positions = landmarks[:, :2] * (width, height)
+        low, high = positions.min(axis=0), positions.max(axis=0)
+        size = float((high - low).max())
+        left, top = np.maximum(np.floor(low - _CROP_MARGIN * size), 0).astype(int)
+        right, bottom = np.minimum(np.ceil(high + _CROP_MARGIN * size), (width, height)).astype(int)
+        if right - left < 2 or bottom - top < 2:
             return None
-        rows, columns, scale = box
-        gray = cv2.cvtColor(np.ascontiguousarray(image[rows, columns]), cv2.COLOR_RGB2GRAY)
+        gray = cv2.cvtColor(np.ascontiguousarray(image[top:bottom, left:right]), cv2.COLOR_RGB2GRAY)
         whole = np.array(gray.shape[::-1])
-        if scale < 1:
-            size = np.maximum(1, (whole * scale).round().astype(int))
-            gray = cv2.resize(gray, size.tolist(), interpolation=cv2.INTER_AREA)
-        exact = np.array(gray.shape[::-1]) / whole
-        corner = np.array([columns.start, rows.start]) + 0.5 / exact
-        return cls.encode(np.asarray(gray, dtype=np.uint8), corner, exact)
+        # A face that is near the camera and cut off has a scale as if it were whole.
+        if size > _CROP_HEIGHT_PX:
+            smaller = np.maximum(1, (whole * (_CROP_HEIGHT_PX / size)).round().astype(int))
+            gray = cv2.resize(gray, smaller.tolist(), interpolation=cv2.INTER_AREA)
+        scale = np.array(gray.shape[::-1]) / whole
+        return cls.encode(np.asarray(gray, dtype=np.uint8), np.array([left, top]) + 0.5 / scale, scale)
 
     @property
     def gray(self) -> NDArray[np.uint8]:
@@ -91,21 +95,6 @@ class FaceCrop:
     def in_frame(self, positions: NDArray[np.floating]) -> Float64:
         """The inverse of `from_frame`."""
         return np.asarray(positions / self.scale + self.corner, dtype=np.float64)
-
-
-def _surroundings(size: tuple[int, int], landmarks: NDArray[np.floating]) -> tuple[slice, slice, float] | None:
-    """Rows and columns around a face, and the scale of its crop; None where the face is outside the image."""
-    height, width = size
-    positions = landmarks[:, :2] * (width, height)
-    low, high = positions.min(axis=0), positions.max(axis=0)
-    margin = _CROP_MARGIN * (high - low).max()
-    left, top = np.maximum(np.floor(low - margin), 0).astype(int)
-    right, bottom = np.minimum(np.ceil(high + margin), (width, height)).astype(int)
-    if right - left < 2 or bottom - top < 2:
-        return None
-    # A face that is near the camera and cut off has a scale as if it were whole.
-    scale = min(1.0, _CROP_HEIGHT_PX / float((high - low).max()))
-    return slice(int(top), int(bottom)), slice(int(left), int(right)), scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,16 +149,19 @@ def detect_video(source: Source, *, on_frame: Callable[[], None] | None = None) 
         InputError: there is no frame, or no face in any.
         SourceError: it cannot be read.
     """
+    import cv2
+
     source.keep_image = True
     frames: list[Observation] = []
     thumbnails: list[NDArray[np.float32]] = []
     crops: list[FaceCrop | None] = []
     for observation in source:
-        assert observation.picture is not None
+        image, found = observation.picture, observation.landmarks if observation.found[0] else None
+        assert image is not None
         frames.append(observation.without_picture())
-        thumbnails.append(_thumbnail(observation.picture))
-        found = observation.landmarks if observation.found[0] else None
-        crops.append(None if found is None else FaceCrop.of(observation.picture, found[0]))
+        small = cv2.resize(image, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
+        thumbnails.append(np.asarray(small.mean(axis=2), dtype=np.float32))
+        crops.append(None if found is None else FaceCrop.of(image, found[0]))
         if on_frame is not None:
             on_frame()
     if not frames:
@@ -178,13 +170,6 @@ def detect_video(source: Source, *, on_frame: Callable[[], None] | None = None) 
         raise InputError(f"expected a face; MediaPipe finds none in any of the {len(frames)} frames")
     joined = concatenate(frames)
     return VideoDetections(joined, _shots(joined, np.stack(thumbnails)), source.warnings, crops)
-
-
-def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.float32]:
-    import cv2
-
-    small = cv2.resize(image, (_THUMBNAIL_PX, _THUMBNAIL_PX), interpolation=cv2.INTER_AREA)
-    return np.asarray(small.mean(axis=2), dtype=np.float32)
 
 
 def _shots(observation: Observation, thumbnails: NDArray[np.float32]) -> NDArray[np.int64]:
