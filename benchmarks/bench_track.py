@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from mp2flame import FlameHead, FlameParams, load_head
 from mp2flame.evaluation.metrics import compare
-from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.face_regions import REGIONS, head_regions
 from mp2flame.tracking.config import TrackOptions
 from mp2flame.tracking.model import fit_tracker_model
 from mp2flame.tracking.track import TrackResult, track_videos
@@ -60,11 +60,11 @@ def _centred(vertices: NDArray[np.float32]) -> NDArray[np.float64]:
 def report(head: FlameHead, tracked: TrackResult, truth: FlameParams) -> None:
     """Print how close it is."""
     figures = compare(head, tracked.params, truth)
-    regions = ", ".join(f"{name} {figure.relative:.3f}" for name, figure in figures.regions.items())
+    regions = ", ".join(f"{name} {figures[name]:.3f}" for name in REGIONS)
     print(f"relative to no expression: {regions}")
     print(
-        f"jaw {figures.jaw_degrees:.2f}, gaze {figures.gaze_degrees:.2f}, head {figures.head_degrees:.2f} degrees; "
-        f"{figures.frames} frames"
+        f"jaw {figures['jaw degrees']:.2f}, gaze {figures['gaze degrees']:.2f}, "
+        f"head {figures['head degrees']:.2f} degrees; {figures['frames']:.0f} frames"
     )
     own, scaled, usual = identity_errors(head, tracked.params, truth)
     print(f"identity {own:.2f} mm, {scaled:.2f} with the size taken out; the mean identity {usual:.2f}")

@@ -18,7 +18,6 @@ from mp2flame.blendshapes import (
     mirror_permutation,
     order_names,
     reorder,
-    scores_from_names,
     to_mediapipe,
 )
 from mp2flame.errors import InputError
@@ -105,19 +104,6 @@ def test_duplicate_source_names_are_refused() -> None:
 )  # fmt: skip
 def test_spellings(spelling: str, name: str | None) -> None:
     assert canonical_name(spelling) == name
-
-
-def test_scores_from_names_agree_with_the_vector() -> None:
-    values = np.random.default_rng(2).random(52, dtype=np.float32)
-    spelled = {name[0].upper() + name[1:]: float(v) for name, v in zip(ARKIT, values, strict=True)}
-    np.testing.assert_array_equal(scores_from_names(spelled), to_mediapipe(values, order="arkit"))
-
-
-def test_scores_from_names_refuse_strangers_and_repeats() -> None:
-    with pytest.raises(InputError, match="got 'smile'"):
-        scores_from_names({"smile": 1.0})
-    with pytest.raises(InputError, match="jawOpen again as 'JawOpen'"):
-        scores_from_names({"jawOpen": 1.0, "JawOpen": 0.5})
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -66,7 +66,8 @@ HOMES: dict[str, set[str]] = {
     "websockets": {"streams"},
     "pyarrow": {"dataset"},
     "matplotlib": {"dataset", "landmark_model", "evaluation"},
-    "ray": {"dataset", "parallel.py"},
+    "ray": {"dataset"},
+    "jinja2": {"evaluation"},
 }
 
 _EXTRAS = sorted({*HOMES, "av", "cv2", "vtk", "PIL", "torch", "scipy"} - {"pooch"})

@@ -135,23 +135,6 @@ def to_mediapipe(values: ArrayLike, *, order: str) -> NDArray[np.float32]:
     return reorder(array, order_names(order, width), MEDIAPIPE)
 
 
-def scores_from_names(scores: Mapping[str, float]) -> NDArray[np.float32]:
-    """Scores by name, in any of the known spellings, as (52,) in MediaPipe's order; absent names are 0.
-
-    Raises:
-        InputError: a name is no blendshape, or two spellings name the same one.
-    """
-    values: dict[str, float] = {}
-    for spelling, value in scores.items():
-        name = canonical_name(spelling)
-        if name is None:
-            raise InputError(f"expected ARKit blendshape names such as jawOpen; got {spelling!r}")
-        if name in values:
-            raise InputError(f"expected each blendshape once; got {name} again as {spelling!r}")
-        values[name] = value
-    return reorder(list(values.values()), list(values), MEDIAPIPE)
-
-
 def mirror_name(name: str) -> str:
     """The blendshape on the other side: `eyeBlinkLeft` to `eyeBlinkRight`; unpaired names are their own mirror."""
     for side, other in (("Left", "Right"), ("Right", "Left")):

@@ -288,31 +288,33 @@ def write_atomic(path: Path, data: bytes) -> None:
         temporary.write_bytes(data)
 
 
-@contextmanager
-def exclusive_lock(path: Path, message: str) -> Iterator[None]:
-    """Hold a lock file for the block, so that two processes do not work on the same thing.
-
-    The lock ends with the process, however it ends. The file stays, empty.
-
-    Args:
-        path: the lock file; it is created where it does not exist.
-        message: what to say where another process holds the lock.
+def lock(file: IO[bytes], message: str) -> None:
+    """Lock an open file until it is closed, however the process ends; without effect on systems without such locks.
 
     Raises:
-        SinkError: another process holds the lock, or the file cannot be created.
+        SinkError: (with `message`) another process holds the lock.
     """
-    with write_errors(path, "nothing was done"), path.open("ab") as file:
-        try:
-            if os.name == "posix":
-                import fcntl
+    try:
+        import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            else:
-                import msvcrt
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise SinkError(message) from error
+    except (ImportError, OSError):
+        return
 
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError as error:
-            raise SinkError(message) from error
+
+@contextmanager
+def exclusive_lock(path: Path, message: str) -> Iterator[None]:
+    """Hold a lock file for the block, so that two processes do not do the same work. The file stays, empty.
+
+    Raises:
+        SinkError: (with `message`) another process holds the lock; or the file cannot be created.
+    """
+    with write_errors(path, "nothing was done"):
+        file = path.open("ab")
+    with file:
+        lock(file, message)
         yield
 
 

@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,14 +17,15 @@ pytest.importorskip("pyarrow", reason="data sets need the extra train")
 
 import ray
 
-from mp2flame.dataset.cluster import cluster, gather_on_cluster
+from mp2flame.dataset.cluster import cluster, run_on_cluster
 from mp2flame.dataset.store import Dataset
 from mp2flame.errors import FormatError, InputError
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import LinearMapping, load_mapping
+from mp2flame.regression.context import pass_over
 from mp2flame.regression.fit import fit
-from mp2flame.regression.gather import gather
 from tests.helpers.faces import person, write_people
+from tests.helpers.jobs import KilledOnce
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # Ray's own: sockets and processes that it leaves to the collector
 
@@ -55,13 +52,12 @@ def two_workers() -> Iterator[None]:
 
 
 def _same(data: Dataset) -> None:
-    alone = gather(data, data.subjects, _FEATURES, kind="ridge")
-    spread = gather_on_cluster(data, _FEATURES, kind="ridge")
+    alone = pass_over(data, _FEATURES, "ridge")
+    spread = pass_over(data, _FEATURES, "ridge", cluster=True)
     for mine, theirs in zip(alone.folds, spread.folds, strict=True):
         assert mine.count == theirs.count
-        np.testing.assert_allclose(mine.xx, theirs.xx, rtol=1e-6, atol=1e-5)
-        np.testing.assert_allclose(mine.xy, theirs.xy, rtol=1e-5, atol=1e-4)
-    for one, other in zip(alone.sample.parts(), spread.sample.parts(), strict=True):
+        np.testing.assert_array_equal(mine.products, theirs.products)
+    for one, other in zip(alone.samples, spread.samples, strict=True):
         np.testing.assert_array_equal(one.columns["scores"], other.columns["scores"])
 
 
@@ -74,50 +70,19 @@ def test_a_fit_on_the_cluster_is_deterministic(people: Dataset, head: FlameHead,
     assert first == second
 
 
-def test_a_killed_worker_costs_nothing(
-    people: Dataset, two_workers: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    import mp2flame.dataset.cluster as module
-
-    original = module._gather_subject
-    notes = str(tmp_path)
-
-    def slow(*words: object) -> object:
-        (Path(notes) / f"{words[1]}.{os.getpid()}").touch()
-        time.sleep(0.4)
-        return original(*words)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "_gather_subject", slow)
-    killed: list[int] = []
-
-    def kill_one() -> None:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline:
-            started = [path for path in tmp_path.iterdir() if path.name.startswith("p")]
-            if len(started) >= 3:
-                # The newest note is of a task that has just begun.
-                newest = max(started, key=lambda path: path.stat().st_mtime_ns)
-                killed.append(int(newest.name.split(".")[1]))
-                os.kill(killed[0], signal.SIGKILL)
-                return
-            time.sleep(0.01)
-
-    killer = threading.Thread(target=kill_one)
-    killer.start()
-    _same(people)
-    killer.join()
-    assert killed
-    # The task that the dead worker had was done again by another.
-    names = [path.name.split(".")[0] for path in tmp_path.iterdir()]
-    assert len(names) > len(set(names)) == 12
+def test_a_killed_worker_costs_nothing(two_workers: None, tmp_path: Path) -> None:
+    work = KilledOnce(tmp_path, 3)
+    assert sorted(run_on_cluster(work, range(8))) == [(number, number) for number in range(8)]
+    # The job that the dead worker had was done again by another.
+    assert (tmp_path / "killed").exists()
 
 
 def test_errors_of_a_task_are_ours(people: Dataset, two_workers: None, tmp_path: Path, head: FlameHead) -> None:
     broken = Dataset(write_people(tmp_path / "broken", [person(head, "a", 20, seed=1, landmarks=False)], head))
     for file in (tmp_path / "broken").rglob("part-*.parquet"):
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(FormatError, match="truncated or no Parquet"):
-        gather_on_cluster(broken, _FEATURES, kind="ridge")
+    with pytest.raises(FormatError, match="truncated, damaged or no Parquet"):
+        pass_over(broken, _FEATURES, "ridge", cluster=True)
 
 
 def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_workers: None, tmp_path: Path) -> None:
@@ -125,7 +90,6 @@ def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_work
     from PIL import Image
 
     from mp2flame.data import FlameParams
-    from mp2flame.dataset.cluster import ClusterExtraction
     from mp2flame.dataset.extract import Extraction, tasks_of
     from mp2flame.dataset.readers.base import TrackedSequence
     from mp2flame.sources.video import VideoReader
@@ -139,17 +103,17 @@ def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_work
         Image.fromarray(picture[::2, ::2]).save(paths[-1])
     params = FlameParams.neutral(len(paths), n_expression=1)
     sequence = TrackedSequence(
-        subject="a", name="a", source="a", params=params, frame=np.arange(len(paths)), pictures=paths
+        subject="a", name="a", source="a", params=params, frame=np.arange(len(paths)), images=paths
     )
     tasks = tasks_of(sequence, landmarker)
     assert len(tasks) == 2
     told: list[int] = []
-    spread, alone = ClusterExtraction(tmp_path / "spread"), Extraction(tmp_path / "alone")
+    spread, alone = Extraction(tmp_path / "spread", cluster=True), Extraction(tmp_path / "alone")
     spread.run(tasks, told.append)
     alone.run(tasks, lambda _: None)
     assert sum(told) == 80
-    for name, column in alone.results(tasks)[0].items():
-        np.testing.assert_array_equal(spread.results(tasks)[0][name], column)
+    for name, column in alone.results(tasks).columns.items():
+        np.testing.assert_array_equal(spread.results(tasks).columns[name], column)
 
 
 @pytest.mark.parametrize("address", ["{free}", "ray://{free}"])

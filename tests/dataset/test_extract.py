@@ -63,7 +63,7 @@ def test_two_processes_see_what_one_detector_sees(tracked: Path, landmarker: Pat
         processes=2,
         progress=lambda done, total: told.append((done, total)),
     )
-    assert report.left_out == {"no face found in the picture": 1, "picture cannot be read": 1}
+    assert report.left_out == {"no face found in the image": 1, "image cannot be read": 1}
     assert told[-1] == (_N, _N)
     (rows,) = data.batches(["scores", "landmarks", "head_transform"])
     assert rows.image_size == (512, 512)

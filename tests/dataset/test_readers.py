@@ -31,7 +31,7 @@ def test_head_tracker_folders(tmp_path: Path) -> None:
     (sequence,) = read_input(folder)
     assert sequence.subject == "anna"
     assert sequence.frame.tolist() == [0, 2, 4, 6, 8, 10]
-    np.testing.assert_array_equal(sequence.seen["scores"], tool_scores())
+    np.testing.assert_array_equal(sequence.observed["scores"], tool_scores())
     np.testing.assert_array_equal(sequence.params.eye_pose, tool_truth()["eyes_pose"])
     # A folder of such folders is all of them.
     head_tracker_folder(tmp_path / "bert")
@@ -47,9 +47,9 @@ def test_vhap_track_finds_the_pictures_beside_it(tmp_path: Path) -> None:
     np.savez(folder / "tracked_flame_params_30.npz", **tool_truth())
     (sequence,) = read_input(folder)
     np.testing.assert_array_equal(sequence.params.expression, tool_truth()["expr"])
-    assert [path.name for path in sequence.pictures] == [f"{i:05d}.png" for i in range(N_FRAMES)]
+    assert [path.name for path in sequence.images] == [f"{i:05d}.png" for i in range(N_FRAMES)]
     (folder / "images" / "00003.png").unlink()
-    with pytest.raises(FormatError, match=r"6 frames and .* 5 pictures"):
+    with pytest.raises(FormatError, match=r"6 frames and .* 5 images"):
         list(read_input(folder))
     film = write_film(tmp_path / "film.mp4", [quarters(64, 64)] * N_FRAMES)
     (sequence,) = read_input(f"{folder / 'tracked_flame_params_30.npz'}={film}")
@@ -60,7 +60,7 @@ def test_vhap_track_finds_the_pictures_beside_it(tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
     np.savez(bare / "tracked_flame_params_30.npz", **tool_truth())
-    with pytest.raises(MissingFileError, match="=PICTURES"):
+    with pytest.raises(MissingFileError, match="=IMAGES"):
         list(read_input(bare))
 
 
@@ -86,7 +86,7 @@ def test_nerf_export_takes_one_camera(tmp_path: Path) -> None:
         ]
     (folder / "transforms.json").write_text(json.dumps({"frames": frames}))
     (sequence,) = read_input(folder)
-    assert all(path.name.endswith("_00.png") for path in sequence.pictures)
+    assert all(path.name.endswith("_00.png") for path in sequence.images)
     np.testing.assert_array_equal(sequence.params.expression, truth["expr"])
 
 
@@ -101,8 +101,8 @@ def test_imavatar_pairs_frames_with_theirblank_pictures(tmp_path: Path) -> None:
     ]
     (folder / "flame_params.json").write_text(json.dumps({"frames": frames, "shape_params": [0.0] * 100}))
     (sequence,) = read_input(folder)
-    assert sequence.missing_pictures == 1
-    assert [path.name for path in sequence.pictures] == ["1.png", "2.png", "4.png", "5.png", "6.png"]
+    assert sequence.missing_images == 1
+    assert [path.name for path in sequence.images] == ["1.png", "2.png", "4.png", "5.png", "6.png"]
     np.testing.assert_allclose(sequence.params.jaw_pose, truth["jaw_pose"][[0, 1, 3, 4, 5]])
 
 
@@ -130,7 +130,7 @@ def test_checkpoints_are_read_without_torch(tmp_path: Path) -> None:
     (sequence,) = read_input(folder)
     np.testing.assert_allclose(sequence.params.jaw_pose, truth["jaw_pose"], atol=1e-6)
     np.testing.assert_allclose(sequence.params.eye_pose, truth["eyes_pose"], atol=1e-6)
-    assert len(sequence.pictures) == N_FRAMES
+    assert len(sequence.images) == N_FRAMES
 
 
 class _Evil:
@@ -166,6 +166,6 @@ def test_speech_is_joined_by_time(tmp_path: Path) -> None:
     )
     for spec in (f"{tmp_path / 'talk.json'}={tmp_path / 'talk.npz'}", str(tmp_path)):
         (sequence,) = read_input(spec)
-        np.testing.assert_allclose(sequence.seen["scores"][:, 1:], scores[::2, 1:], atol=1e-6)
+        np.testing.assert_allclose(sequence.observed["scores"][:, 1:], scores[::2, 1:], atol=1e-6)
         np.testing.assert_allclose(sequence.params.jaw_pose[:, 0], np.arange(N_FRAMES) / 10)
         assert sequence.head_version == "FLAME 2020"

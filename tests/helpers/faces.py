@@ -12,18 +12,25 @@ from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.data import FlameParams
 from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
+from mp2flame.geometry.landmark_mirror import LANDMARK_MIRROR
 from mp2flame.head import FlameHead
 
 SILENT = ("cheekPuff", "noseSneerLeft", "noseSneerRight", "_neutral")
 
 
 def landmark_vertices(head: FlameHead) -> np.ndarray:
-    """478 vertices of the face that come in mirrored pairs."""
+    """A vertex of the face for each of MediaPipe's 478 landmarks; mirrored landmarks have mirrored vertices."""
     assert head.region is not None
     assert head.mirror is not None
-    face = np.flatnonzero((head.region == 0) & (head.neutral_vertices[:, 0] > 1e-4))
-    left = np.random.default_rng(0).choice(face, 239, replace=False)
-    return np.concatenate([left, head.mirror[left]]).astype(int)
+    rng = np.random.default_rng(0)
+    face, x = head.region == 0, head.neutral_vertices[:, 0]
+    vertices = np.zeros(len(LANDMARK_MIRROR), dtype=int)
+    midline = np.arange(len(LANDMARK_MIRROR)) == LANDMARK_MIRROR
+    vertices[midline] = rng.choice(np.flatnonzero(face & (np.abs(x) < 1e-4)), midline.sum())
+    left = np.arange(len(LANDMARK_MIRROR)) < LANDMARK_MIRROR
+    vertices[left] = rng.choice(np.flatnonzero(face & (x > 1e-4)), left.sum(), replace=False)
+    vertices[LANDMARK_MIRROR[left]] = head.mirror[vertices[left]]
+    return vertices
 
 
 def acted(head: FlameHead, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -36,7 +43,7 @@ def acted(head: FlameHead, n: int, rng: np.random.Generator) -> tuple[np.ndarray
 def person(
     head: FlameHead, name: str, n: int, *, seed: int, neutral: bool = True, landmarks: bool = True
 ) -> FrameTable:
-    """FrameTable of one person: `n` frames, and five at rest."""
+    """Frames of one person: `n` frames, and five at rest."""
     rng = np.random.default_rng([seed, sum(name.encode())])
     still = 5 if neutral else 0
     weights, truth = acted(head, n, rng)

@@ -48,6 +48,21 @@ class Killed:
 
 
 @dataclass
+class KilledOnce:
+    """Work whose process is killed the first time that it gets one of the items."""
+
+    folder: Path
+    fatal: int
+
+    def __call__(self, number: int) -> int:
+        mark = self.folder / "killed"
+        if number == self.fatal and not mark.exists():
+            mark.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return number
+
+
+@dataclass
 class Entered(AbstractContextManager["Entered"]):
     """Work that notes when a process enters and leaves it."""
 

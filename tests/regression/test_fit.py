@@ -19,16 +19,18 @@ from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.evaluation.metrics import compare
+from mp2flame.geometry.face_regions import REGIONS
 from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import LinearMapping
 from mp2flame.mapping.landmark_mlp import LandmarkMapping
 from mp2flame.mapping.linear import expand_features
+from mp2flame.regression.context import pass_over
 from mp2flame.regression.fit import fit
-from mp2flame.regression.gather import gather
-from mp2flame.regression.linear_fit import pinv_matrix
+from mp2flame.regression.mesh_loss import head_loss
 from mp2flame.regression.mlp import NetworkConfig
-from mp2flame.regression.moments import total_moments
+from mp2flame.regression.ridge import pinv_matrix
+from mp2flame.regression.sufficient_statistics import total_statistics
 from tests.helpers.faces import SILENT, person, write_people
 
 _SMALL = NetworkConfig(members=1, hidden=(64, 64), steps=600)
@@ -64,25 +66,12 @@ def test_pinv_is_numpys(people: Dataset) -> None:
     assert isinstance(mapping, LinearMapping)
     scores, truth = _everything(people, None)
     expected = np.linalg.pinv(scores) @ truth
-    got = gather(people, people.subjects, ("scores",), kind="pinv")
-    np.testing.assert_allclose(pinv_matrix(total_moments(got.folds)), expected, rtol=1e-6, atol=1e-6)
+    total = total_statistics(pass_over(people, ("scores",), "pinv").folds)
+    np.testing.assert_allclose(pinv_matrix(total), expected, rtol=1e-6, atol=1e-6)
     # The mapping holds the same in float32, where weights of silent channels are in the hundreds.
     np.testing.assert_allclose(mapping.matrix, expected.astype(np.float32), rtol=1e-6, atol=1e-6)
     assert mapping.intercept is None
     assert mapping.neutral is None
-
-
-def test_moments_add_up_in_any_order(people: Dataset) -> None:
-    features = ("scores", "signed_root", "square")
-    whole = gather(people, people.subjects, features, kind="ridge")
-    parts = [gather(people, (subject,), features, kind="ridge") for subject in reversed(people.subjects)]
-    for part in parts[1:]:
-        parts[0].merge(part)
-    for ours, theirs in zip(whole.folds, parts[0].folds, strict=True):
-        np.testing.assert_allclose(ours.xx, theirs.xx, rtol=1e-12)
-        np.testing.assert_allclose(ours.xy, theirs.xy, rtol=1e-9, atol=1e-9)
-    for mine, other in zip(whole.sample.parts(), parts[0].sample.parts(), strict=True):
-        assert mine.columns["scores"].tobytes() == other.columns["scores"].tobytes()
 
 
 def test_mirrored_parameters_make_the_mirrored_mesh(head: FlameHead) -> None:
@@ -151,9 +140,9 @@ def test_every_kind_beats_no_expression_on_strangers(people: Dataset, head: Flam
     assert isinstance(landmarks, LandmarkMapping)
     pinv = fit(people, kind="pinv")
     relative = {
-        "pinv": compare(head, pinv(seen), truth).regions["face"].relative,
-        "ridge": compare(head, ridge.for_person(neutral)(seen), truth).regions["face"].relative,
-        "landmarks": compare(head, landmarks.for_person(neutral)(seen), truth).regions["face"].relative,
+        "pinv": compare(head, pinv(seen), truth)["face"],
+        "ridge": compare(head, ridge.for_person(neutral)(seen), truth)["face"],
+        "landmarks": compare(head, landmarks.for_person(neutral)(seen), truth)["face"],
     }
     assert relative["ridge"] < 0.6 * relative["pinv"]
     assert relative["landmarks"] < 0.5
@@ -204,7 +193,7 @@ def test_subjects_without_neutral_are_left_out_and_counted(tmp_path: Path, head:
     ]
     said: list[str] = []
     fit(write_people(tmp_path / "some", people), kind="ridge", head=head, log=said.append)
-    assert "left out: 1 subjects without a rest frame" in said
+    assert "left out: 1 subjects without a neutral frame" in said
     nobody = write_people(tmp_path / "none", [person(head, "c", 60, seed=1, neutral=False)])
     with pytest.raises(InputError, match="estimate-neutral"):
         fit(nobody, kind="ridge", head=head)
@@ -234,14 +223,12 @@ def test_another_heads_parameters_are_refused(people: Dataset, head: FlameHead, 
 
 
 def test_the_loss_gradient_is_the_losss(head: FlameHead) -> None:
-    from mp2flame.regression.mesh_loss import head_metric
-
-    metric = head_metric(head)
+    loss = head_loss(head)
     rng = np.random.default_rng(0)
     difference = rng.normal(0, 0.2, size=(3, head.n_expression + 9)).astype(np.float32)
-    gradient = metric.loss_gradient(difference)
+    gradient = loss.gradient(difference)
     direction = rng.normal(size=difference.shape).astype(np.float32)
-    steps = [metric.distance(difference + step * direction) for step in (-1e-2, 1e-2)]
+    steps = [loss.distance(difference + step * direction) for step in (-1e-2, 1e-2)]
     slope = (steps[1] - steps[0]) / 2e-2
     assert (gradient * direction).sum() == pytest.approx(slope, rel=1e-2)
 
@@ -253,7 +240,7 @@ def renders(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
         with DatasetWriter(folder / name) as writer:
             for sequence in read_named_npz(shared_data / "synthetic" / "train.npz"):
                 if (int(sequence.subject) % 5 == 0) == held_out:
-                    writer.add(sequence.rows())
+                    writer.add(sequence.table())
             writer.finish({})
     return Dataset(folder / "train"), Dataset(folder / "test")
 
@@ -277,10 +264,10 @@ def test_real_renders_of_strangers(shared_data: Path, renders: tuple[Dataset, Da
             own = mapping if kind == "pinv" else mapping.for_person(neutral.observation())
             for rows in test.batches(columns, subjects=[subject]):
                 got = compare(head, own(rows.observation()), rows.params())
-                for name, region in got.regions.items():
-                    sums.setdefault(name, []).append(region.relative)
-                sums.setdefault("jaw", []).append(got.jaw_degrees)
-                sums.setdefault("gaze", []).append(got.gaze_degrees)
+                for name in REGIONS:
+                    sums.setdefault(name, []).append(got[name])
+                sums.setdefault("jaw", []).append(got["jaw degrees"])
+                sums.setdefault("gaze", []).append(got["gaze degrees"])
         figures[kind] = {name: float(np.mean(values)) for name, values in sums.items()}
     assert figures["pinv"]["face"] == pytest.approx(0.605, abs=0.015)
     assert figures["ridge"]["face"] < 0.565

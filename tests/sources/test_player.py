@@ -18,6 +18,7 @@ from mp2flame.errors import SourceError
 from mp2flame.sources.base import FrameReader, TimedImage
 from mp2flame.sources.player import Player, SourcePlayer, play_in_real_time
 from tests.helpers.fakes import ListSource, LiveSource, observation
+from tests.helpers.streams import eventually
 
 
 def _indices(seen: list[Observation]) -> list[int]:
@@ -84,17 +85,17 @@ def test_scrubbing_while_paused_shows_one_frame() -> None:
     with source:
         reading = threading.Thread(target=lambda: seen.extend(source))
         reading.start()
-        time.sleep(0.1)
+        assert eventually(lambda: seen)
         player.pause()
-        time.sleep(0.1)
-        before = len(seen)
         player.seek(1.5)
-        time.sleep(0.3)
-        assert _indices(seen[before:]) == [75]
+        assert eventually(lambda: _indices(seen[-1:]) == [75])
         assert player.position == pytest.approx(1.5)
+        before = len(seen)
         player.seek(0.5)
-        time.sleep(0.3)
-        assert _indices(seen[before:]) == [75, 25]
+        assert eventually(lambda: len(seen) > before)
+        player.seek(1.0)
+        assert eventually(lambda: len(seen) > before + 1)
+        assert _indices(seen[before:]) == [25, 50]
         source.close()
         reading.join(timeout=5)
     assert not reading.is_alive()
@@ -115,7 +116,6 @@ def test_closing_wakes_a_paused_player() -> None:
     reading = threading.Thread(target=lambda: list(source))
     reading.start()
     player.pause()
-    time.sleep(0.05)
     source.close()
     reading.join(timeout=5)
     assert not reading.is_alive()
@@ -135,11 +135,12 @@ def test_an_empty_file_does_not_spin() -> None:
     source = SourcePlayer(Empty([]), Player())
     reading = threading.Thread(target=lambda: list(source))
     reading.start()
-    time.sleep(0.5)
+    started = time.perf_counter()
+    assert eventually(lambda: begun >= 3)
+    assert time.perf_counter() - started > 0.3
     source.close()
     reading.join(timeout=5)
     assert not reading.is_alive()
-    assert begun <= 5
 
 
 class _Pictures(FrameReader):

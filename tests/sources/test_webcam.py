@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 
 from mp2flame.errors import SourceError
 from mp2flame.sources.webcam import WebcamReader
+from tests.helpers.streams import eventually
 
 Reading = Iterator[tuple[float, NDArray[np.uint8] | None]]
 
@@ -128,10 +128,7 @@ def test_closing_ends_the_wait() -> None:
     frames: list[object] = []
     thread = threading.Thread(target=lambda: frames.extend(reader))
     thread.start()
-    deadline = time.monotonic() + 5
-    while "gone" not in str(reader.warnings) and time.monotonic() < deadline:
-        time.sleep(0.005)
-    assert reader.warnings == ("camera 3 is gone; waiting for it",)
+    assert eventually(lambda: reader.warnings == ("camera 3 is gone; waiting for it",))
     reader.close()
     thread.join(timeout=5)
     assert not thread.is_alive()

@@ -7,7 +7,6 @@ import logging
 import socket
 import struct
 import threading
-import time
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
@@ -67,6 +66,34 @@ def test_json_frames() -> None:
         assert json.loads(client.recv(3))["encoding"] == "json"
         frame = json.loads(client.recv(3))
         assert (frame["type"], frame["time"]) == ("frame", 2.5)
+
+
+def test_every_frame_is_sent_once() -> None:
+    with _sink("?format=json") as sink:
+        stop = threading.Event()
+
+        def send() -> None:
+            index = 0
+            while not stop.wait(0.001):
+                sink.write(Frame(face(1, index / 30), pose(1, _SEEN, 10 + index // 50)))
+                index += 1
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        try:
+            for _ in range(20):
+                with _client(sink) as client:
+                    messages = [json.loads(client.recv(3)) for _ in range(12)]
+                assert messages[0]["type"] == "hello"
+                sequences = [message["sequence"] for message in messages if message["type"] == "frame"]
+                assert (np.diff(sequences) > 0).all()
+                n_expression = 0
+                for message in messages:
+                    n_expression = message.get("n_expression", n_expression)
+                    assert message["type"] == "hello" or len(message["flame"]["expression"]) == n_expression
+        finally:
+            stop.set()
+            sender.join()
 
 
 def test_who_comes_late_gets_hello_and_the_latest_frame() -> None:
@@ -178,7 +205,7 @@ def test_fifty_clients_ten_of_them_not_reading() -> None:
         for index in range(60):
             # Were it to wait for a frozen client, it would for ever; so would closing below.
             sink.write(Frame(face(index, index / 30), _PARAMS, head.neutral_vertices))
-            time.sleep(1 / 60)
+            stop.wait(1 / 60)
         # Enough for a frozen client's buffers to be full many times over: 60 frames of 72 KB.
         assert eventually(lambda: min(counts) > 5)
         stop.set()

@@ -60,10 +60,10 @@ def test_closing_the_source_from_another_thread() -> None:
     with nothing_left_behind(), WebSocketSink.from_url("ws://:0", head=surface()) as sink:
         source = WebSocketSource.from_url(f"ws://:{sink.port}")
         with reading(source) as reader:
-            time.sleep(0.05)
             source.close()
             assert reader.ended()
-        assert reader.error is None
+        # It may have been closed before it was iterated.
+        assert reader.error is None or "closed" in str(reader.error)
 
 
 def test_nobody_answers() -> None:
@@ -130,7 +130,6 @@ def test_a_broken_connection_is_made_again() -> None:
         connection.send(hello(100, surface(), encoding="binary"))
         connection.send(binary_frame(Frame(face(seen, float(seen)), _PARAMS), 0))
         if seen == 1:
-            time.sleep(0.1)
             connection.socket.shutdown(socket.SHUT_RDWR)
             return
         connection.recv()

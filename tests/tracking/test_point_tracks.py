@@ -298,5 +298,5 @@ def test_images_make_tracking_better(model: TrackerModel) -> None:
     options = TrackOptions(focal=FOCAL)
     by_landmarks = compare(model.head, track_person(model, [without], options)[0].params, truth)
     by_both = compare(model.head, track_person(model, [replace(without, crops=crops)], options)[0].params, truth)
-    assert by_both.regions["face"].mm < 0.8 * by_landmarks.regions["face"].mm
-    assert by_both.gaze_degrees < by_landmarks.gaze_degrees
+    assert by_both["face mm"] < 0.8 * by_landmarks["face mm"]
+    assert by_both["gaze degrees"] < by_landmarks["gaze degrees"]

@@ -98,9 +98,9 @@ def test_a_video_of_the_head_is_tracked(model: TrackerModel, acted: Acted, track
     assert result.neutral.sum() >= 10
     figures = compare(model.head, result.params, acted[0])
     # Learned from forty images; hundreds reduce the error.
-    assert figures.regions["face"].relative < 0.8
-    assert figures.jaw_relative < 0.6
-    assert figures.head_degrees < 5
+    assert figures["face"] < 0.8
+    assert figures["jaw"] < 0.6
+    assert figures["head degrees"] < 5
 
 
 def test_a_box_before_the_mouth_does_not_turn_the_head(acted: Acted, tracked: dict[str, TrackResult]) -> None:

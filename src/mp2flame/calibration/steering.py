@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.optimize import nnls
 
 from mp2flame.mapping.linear import expand_features
-from mp2flame.regression.mesh_loss import Metric, head_metric
+from mp2flame.regression.mesh_loss import head_loss
 from mp2flame.synthesis.photograph import Person
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def _pairs(people: Sequence[Person]) -> tuple[Float64, Float64]:
 
 def _metric(head: FlameHead, width: int) -> Float32:
     """(E' + 9, P, 3) of a head of which only the first E' coefficients are used."""
-    directions = Metric(head_metric(head).directions).directions
+    directions = head_loss(head).directions
     return np.concatenate([directions[: width - 9], directions[-9:]])
 
 

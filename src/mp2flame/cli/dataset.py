@@ -45,15 +45,17 @@ class Build(ClusterOption, LandmarkerOption):
     output: Annotated[Path, option("DIR", "-o")]
     """The folder to make."""
     head: Annotated[str | None, option("HEAD")] = None
-    """The FLAME file that the parameters are for, or builtin; it is stored, and blinks are checked against it."""
+    """The FLAME file that the parameters are for, or builtin; its hash is stored."""
     head_version: Annotated[str, option("VERSION")] = ""
     """The head's version in words, where there is no file, for example "FLAME 2020"."""
     order: Annotated[Literal["mediapipe", "arkit", "livelink-csv", "lam", "beat"] | None, option("ORDER")] = None
     """The order of the inputs' scores: mediapipe (default), arkit, livelink-csv, lam or beat."""
+    fps: Annotated[float | None, option("FPS")] = None
+    """Frame rate of inputs without times (default 30); plain arrays are one video if it is given."""
     processes: Annotated[int | None, option("N")] = None
     """Number of processes that detect faces; by default one for each processor."""
     estimate_neutral: Flag = False
-    """Mark the stillest frames of people without neutral frames as neutral."""
+    """Mark the frames nearest to a neutral face as neutral, for people without neutral frames."""
 
     def run(self) -> int:
         """Build, and print how many frames were used and left out."""
@@ -71,6 +73,7 @@ class Build(ClusterOption, LandmarkerOption):
                 head=head,
                 head_version=self.head_version,
                 order=self.order,
+                fps=self.fps,
                 landmarker=self.landmarker,
                 processes=self.processes,
                 estimate_neutral=self.estimate_neutral,

@@ -97,14 +97,15 @@ def _render(head: FlameHead, performance: FlameParams, path: Path) -> None:
 def _errors(head: FlameHead, driven: FlameParams, truth: FlameParams) -> Table:
     """The distance of the driven face from the true one, on the average person, by region."""
     from mp2flame.evaluation.metrics import compare
+    from mp2flame.geometry.face_regions import REGIONS
 
     figures = compare(head, driven, truth)
     table = Table(title="Error of the driven head", title_justify="left")
     for column, justify in (("", "left"), ("error", "right"), ("relative to a neutral face", "right")):
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
-    for region, figure in figures.regions.items():
-        table.add_row(region, f"{figure.mm:.2f} mm", f"{figure.relative:.0%}")
-    table.add_row("jaw opening", f"{figures.jaw_degrees:.1f}°", f"{figures.jaw_relative:.0%}")
-    table.add_row("gaze", f"{figures.gaze_degrees:.1f}°", f"{figures.gaze_relative:.0%}")
-    table.add_row("head rotation", f"{figures.head_degrees:.1f}°", "")
+    for region in REGIONS:
+        table.add_row(region, f"{figures[f'{region} mm']:.2f} mm", f"{figures[region]:.0%}")
+    table.add_row("jaw opening", f"{figures['jaw degrees']:.1f}°", f"{figures['jaw']:.0%}")
+    table.add_row("gaze", f"{figures['gaze degrees']:.1f}°", f"{figures['gaze']:.0%}")
+    table.add_row("head rotation", f"{figures['head degrees']:.1f}°", "")
     return table

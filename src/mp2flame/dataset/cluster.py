@@ -1,28 +1,25 @@
-"""The same passes on Ray, on one machine or many: a worker that dies costs only what it was doing."""
+"""Jobs on Ray, on one machine or many: a worker that dies costs only the job that it had."""
 
 from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from mp2flame.dataset.extract import Extraction, Task, run_task
-from mp2flame.dataset.store import Dataset
 from mp2flame.errors import InputError, MissingExtraError, Mp2FlameError
-from mp2flame.regression.gather import Gathered, Kind, gather
 
 try:
     import ray
 except ImportError as error:  # pragma: no cover - exercised by the bare-install test
     raise MissingExtraError("ray", "cluster", "run on a cluster") from error
 
-__all__ = ["ClusterExtraction", "cluster", "gather_on_cluster"]
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
-# A task is tried again when the worker or the machine that had it is gone; errors of the task itself are raised.
 _RETRIES = 5
-_KNOCK_SECONDS = 5.0
+"""Times that a job is tried again when its worker or machine is gone; errors of the job itself are raised."""
+_CONNECT_SECONDS = 5.0
 
 
 @contextmanager
@@ -33,9 +30,9 @@ def cluster(address: str) -> Iterator[None]:
         address: of a running cluster (`host:port`, `ray://...`, `auto`), or `local` to start Ray on this machine.
 
     Raises:
-        InputError: nothing answers there.
+        InputError: no cluster answers there.
     """
-    _knock(address)
+    _check_address(address)
     options: dict[str, Any] = {} if address == "local" else {"address": address}
     try:
         ray.init(include_dashboard=False if address == "local" else None, log_to_driver=False, **options)
@@ -47,7 +44,7 @@ def cluster(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def _knock(address: str) -> None:
+def _check_address(address: str) -> None:
     """Open a connection to the address where it is a host and a port: Ray itself tries for minutes.
 
     Raises:
@@ -59,7 +56,7 @@ def _knock(address: str) -> None:
     if not host or not port.isdecimal() or int(port) > 65535:
         raise InputError(f"expected a Ray cluster as host:port, ray://host:port, auto or local; got {address!r}")
     try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_CONNECT_SECONDS).close()
     except OSError as error:
         raise InputError(
             f"expected a Ray cluster at {address}; nothing listens there ({error}): start one with `ray start --head`, "
@@ -67,53 +64,20 @@ def _knock(address: str) -> None:
         ) from error
 
 
-def _collect(pending: list[Any], advance: Callable[[Any], None]) -> list[Any]:
-    """The results of remote calls in the order of the calls; `advance` is told each one as it is done."""
-    waiting = list(pending)
-    while waiting:
-        done, waiting = ray.wait(waiting, num_returns=1)
-        advance(done[0])
-    try:
-        results: list[Any] = ray.get(pending)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, Mp2FlameError):
-            raise error.cause from error
-        raise
-    return results
+def run_on_cluster(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> Iterator[tuple[_Item, _Result]]:
+    """Do `work` on each item on the connected Ray; yields each item with its result as it is finished.
 
-
-def gather_on_cluster(data: Dataset, features: tuple[str, ...], *, kind: Kind) -> Gathered:
-    """One pass over a data set, a task for each subject; its folder must be where every machine can read it.
-
-    The sums are added in the order of the subjects, whichever worker is done first.
+    The same as `mp2flame.parallel.run_jobs` on this machine. Files that the work reads and writes must be where every
+    machine can reach them.
     """
-    remote = ray.remote(max_retries=_RETRIES)(_gather_subject)
-    pending = [remote.remote(str(data.path.resolve()), subject, features, kind) for subject in data.subjects]
-    parts: list[Gathered] = _collect(pending, lambda _: None)
-    for part in parts[1:]:
-        parts[0].merge(part)
-    return parts[0]
-
-
-def _gather_subject(path: str, subject: str, features: tuple[str, ...], kind: Kind) -> Gathered:
-    return gather(Dataset(path), (subject,), features, kind=kind)
-
-
-class ClusterExtraction(Extraction):
-    """Runs extraction tasks on Ray; pictures and the results' folder must be where every machine can reach them."""
-
-    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> None:
-        """Do all tasks that are not done yet, see `Extraction.run`."""
-        self.folder.mkdir(exist_ok=True)
-        remote = ray.remote(max_retries=_RETRIES)(_run_task)
-        lengths = {}
-        for task in tasks:
-            if self.target(task).is_file():
-                advance(len(task))
-            else:
-                lengths[remote.remote(task, str(self.folder.resolve()))] = len(task)
-        _collect(list(lengths), lambda done: advance(lengths[done]))
-
-
-def _run_task(task: Task, folder: str) -> None:
-    run_task(task, Path(folder))
+    remote = ray.remote(max_retries=_RETRIES)(work)
+    running = {remote.remote(item): item for item in items}
+    while running:
+        (done, *_), _ = ray.wait(list(running))
+        try:
+            result = ray.get(done)
+        except ray.exceptions.RayTaskError as error:
+            if isinstance(error.cause, Mp2FlameError):
+                raise error.cause from error
+            raise
+        yield running.pop(done), result

@@ -1,4 +1,4 @@
-"""The distributions that the field shows of its data: scores, expression, jaw and eyes."""
+"""The distributions of a data set's scores, expression, jaw and eyes."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
-from mp2flame.dataset.sample import Sampler
 from mp2flame.dataset.store import Dataset
-from mp2flame.errors import InputError, MissingExtraError, MissingFileError
-from mp2flame.files import AtomicFile, write_errors
+from mp2flame.dataset.table import PARAMETERS
+from mp2flame.errors import InputError, MissingExtraError
+from mp2flame.files import AtomicFile, check_writable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["PLOTS", "plot"]
-
 PLOTS = ("scores.png", "expression.png", "jaw.png", "eyes.png")
 
-# More frames do not change a distribution that a page can show.
 _SAMPLE = 50_000
-_COLOURS = ("#2b6cb0", "#c05621", "#2f855a")
+"""Frames, about; more do not change a distribution that a page can show."""
+_COLORS = ("#2b6cb0", "#c05621", "#2f855a")
 _INK = "#333333"
 _TURNS = {
     "jaw": ("x (+ opens)", "y (+ to the subject's left)", "z (roll)"),
@@ -47,15 +45,12 @@ def plot(data: Dataset, folder: Path) -> list[Path]:
         import matplotlib as mpl
     except ImportError as error:
         raise MissingExtraError("matplotlib", "train", "plot data sets") from error
-    if not folder.parent.is_dir():
-        raise MissingFileError(f"cannot write {folder}: the folder {folder.parent} does not exist; make it first")
-    sampler = Sampler(_SAMPLE)
-    for rows in data.batches(["scores", "expression", "jaw", "eyes"], neutral=None):
-        sampler.add(rows[np.flatnonzero(rows.usable)])
-    parts = [part for part in sampler.parts() if len(part)]
-    if not parts:
+    check_writable(folder, folder=True)
+    share = _SAMPLE / max(1, data.count_rows())
+    tables = [rows[rows.usable].sampled(share) for rows in data.batches(["scores", *PARAMETERS], neutral=None)]
+    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in ("scores", *PARAMETERS)}
+    if not len(columns["scores"]):
         raise InputError(f"{data.path} holds no frame with a face and all numbers")
-    columns = {name: np.concatenate([part.columns[name] for part in parts]) for name in parts[0].columns}
     folder.mkdir(exist_ok=True)
     with mpl.rc_context({"font.size": 9, "axes.edgecolor": _INK, "axes.labelcolor": _INK, "figure.dpi": 200}):
         drawn = {
@@ -97,11 +92,11 @@ def _boxes(values: NDArray[np.float32], names: tuple[str, ...] | list[str], labe
         patch_artist=True,
         widths=0.65,
         medianprops={"color": "white", "linewidth": 1.2},
-        whiskerprops={"color": _COLOURS[0], "linewidth": 0.8},
-        capprops={"color": _COLOURS[0], "linewidth": 0.8},
+        whiskerprops={"color": _COLORS[0], "linewidth": 0.8},
+        capprops={"color": _COLORS[0], "linewidth": 0.8},
     )
     for box in boxes["boxes"]:
-        box.set(facecolor=_COLOURS[0], edgecolor=_COLOURS[0], linewidth=0.8)
+        box.set(facecolor=_COLORS[0], edgecolor=_COLORS[0], linewidth=0.8)
     every = 1 if len(names) <= 60 else 5
     turned = len(max(names, key=len)) > 3
     ax.set_xticks(range(1, len(names) + 1, every), names[::every], rotation=90 if turned else 0, fontsize=7)
@@ -123,7 +118,7 @@ def _histograms(degrees: NDArray[np.float32], names: list[str]) -> Figure:
         for axis in range(3):
             column = degrees[:, 3 * panel + axis]
             if np.ptp(column) > 1e-3:
-                ax.hist(column, edges, histtype="step", linewidth=1.4, color=_COLOURS[axis], label=turns[axis])
+                ax.hist(column, edges, histtype="step", linewidth=1.4, color=_COLORS[axis], label=turns[axis])
         ax.set_yscale("log")
         ax.set_title(f"{name}, {len(degrees)} frames", fontsize=9)
         ax.set_xlabel("degrees")
@@ -134,12 +129,7 @@ def _histograms(degrees: NDArray[np.float32], names: list[str]) -> Figure:
 
 
 def _save(figure: Figure, path: Path) -> Path:
-    part = AtomicFile(path)
-    try:
-        with write_errors(path, "nothing was written"):
-            # No date nor version inside: the same data gives the same bytes.
-            figure.savefig(part.temporary, format="png", metadata={"Software": None})
-            part.publish()
-    finally:
-        part.discard()
+    with AtomicFile(path) as temporary:
+        # No date nor version inside: the same data gives the same bytes.
+        figure.savefig(temporary, format="png", metadata={"Software": None})
     return path

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, unquote
@@ -13,8 +13,11 @@ from urllib.parse import quote, unquote
 import numpy as np
 from numpy.typing import NDArray
 
+from mp2flame.data import HeadLike
 from mp2flame.dataset.table import WIDTHS, FrameTable, concatenate_tables
-from mp2flame.errors import FormatError, InputError, MissingExtraError, MissingFileError
+from mp2flame.errors import FormatError, HeadMismatchError, InputError, MissingExtraError, MissingFileError, plain
+from mp2flame.files import read_bounded
+from mp2flame.validation import check_header, check_number
 
 try:
     import pyarrow as pa
@@ -22,46 +25,42 @@ try:
 except ImportError as error:  # pragma: no cover - exercised by the bare-install test
     raise MissingExtraError("pyarrow", "train", "read and write data sets") from error
 
-__all__ = [
-    "FORMAT",
-    "VERSION",
-    "Dataset",
-    "Piece",
-    "arrow_table",
-    "columns_of",
-    "is_neutral_file",
-    "neutral_file",
-    "pieces_of",
-    "subject_folder",
-]
-
 FORMAT: Final = "mp2flame-dataset"
 VERSION: Final = 1
-_MANIFEST: Final = "dataset.json"
+MANIFEST: Final = "dataset.json"
+_MANIFEST_BYTES: Final = 64 << 20
+_MAX_EXPRESSION: Final = 10_000
 _SUBJECT: Final = "subject="
-_REST: Final = "rest-"
-# A batch is in memory once for each thread that reads; memory of larger ones goes back to the system after each, and
-# asking for it again takes a third as long as decoding.
+_NEUTRAL: Final = "rest-"
 _BATCH_BYTES: Final = 12 << 20
-_INDEX: Final = ("sequence", "frame", "time", "found", "rest", "image_size")
-
-
-def subject_folder(subject: str) -> str:
-    """The name of a subject's folder, as Hive partitions are named: `subject=<name>`, percent-encoded."""
-    return _SUBJECT + quote(subject, safe=" ()+,")
+"""Memory of larger batches goes back to the system after each, and asking for it again takes a third as long as
+decoding."""
+_INDEX: Final = {
+    "sequence": pa.string(),
+    "frame": pa.int64(),
+    "time": pa.float64(),
+    "found": pa.bool_(),
+    "rest": pa.bool_(),
+    "image_size": pa.list_(pa.int32(), 2),
+    "video": pa.bool_(),
+}
+"""Columns that every file has; files of earlier versions have no `video`."""
 
 
 def arrow_table(rows: FrameTable) -> pa.Table:
     """The rows as an Arrow table: fixed-size lists of float32 for columns of several numbers."""
     n = len(rows)
-    size = None if rows.image_size is None else pa.array([list(rows.image_size)] * n, pa.list_(pa.int32(), 2))
+    sizes = pa.nulls(n, _INDEX["image_size"])
+    if rows.image_size is not None:
+        sizes = pa.array([list(rows.image_size)] * n, _INDEX["image_size"])
     arrays: dict[str, Any] = {
         "sequence": pa.array(rows.sequence.tolist(), pa.string()).dictionary_encode(),
         "frame": pa.array(rows.frame, pa.int64()),
         "time": pa.array(rows.time, pa.float64()),
         "found": pa.array(rows.found),
         "rest": pa.array(rows.neutral),
-        "image_size": size if size is not None else pa.nulls(n, pa.list_(pa.int32(), 2)),
+        "image_size": sizes,
+        "video": pa.array(np.full(n, rows.video)),
     }
     for name, column in rows.columns.items():
         flat = pa.array(np.ascontiguousarray(column, dtype=np.float32).reshape(-1))
@@ -86,7 +85,7 @@ class Dataset:
             raise MissingFileError(
                 f"no data set folder {self.path}; make one with: mp2flame dataset build INPUT -o DIR"
             )
-        self.metadata = _manifest(self.path)
+        self.metadata = _read_manifest(self.path)
         folders = sorted(entry for entry in self.path.iterdir() if entry.name.startswith(_SUBJECT))
         self._folders = {unquote(folder.name[len(_SUBJECT) :]): folder for folder in folders}
         if not self._folders:
@@ -97,18 +96,46 @@ class Dataset:
         """The subjects' names, sorted."""
         return tuple(sorted(self._folders))
 
-    @property
+    @cached_property
     def n_expression(self) -> int:
-        """E, the number of expression coefficients of every frame."""
-        return int(self.metadata["n_expression"])
+        """E, the number of expression coefficients of every frame.
+
+        Raises:
+            FormatError: the manifest states another number than the files have.
+        """
+        stated = int(self.metadata["n_expression"])
+        for file in (file for subject in self.subjects for file in self.files(subject)):
+            _check_schema(file, read_schema(file), ["expression"], stated)
+            break
+        return stated
 
     @property
     def head_version(self) -> str | None:
         """The version of the head that the parameters are for, in words; None where it was not stated."""
         return self.metadata.get("head_version") or None
 
+    def check_head(self, head: HeadLike) -> None:
+        """Refuse a head that the parameters are not for.
+
+        Raises:
+            HeadMismatchError: the data set states another head.
+            InputError: it has more expression coefficients than the head.
+        """
+        stated = str(self.metadata.get("head_hash") or "")
+        if stated and stated != head.hash:
+            raise HeadMismatchError(
+                f"the data set's parameters are for {self.head_version or 'another head'} (hash {stated[:12]}); "
+                f"the head given is {head.version} (hash {head.hash[:12]}): give the head that the data was tracked "
+                "with"
+            )
+        if head.n_expression < self.n_expression:
+            raise InputError(
+                f"the data has {self.n_expression} expression coefficients and the head {head.n_expression}: "
+                "give the head that the data was tracked with"
+            )
+
     def files(self, subject: str, *, neutral: bool | None = None) -> list[Path]:
-        """A subject's Parquet files; only those of rest frames, or only the others, or all for None.
+        """A subject's Parquet files; only those of neutral frames, or only the others, or all for None.
 
         Raises:
             InputError: there is no such subject.
@@ -119,13 +146,29 @@ class Dataset:
         return [file for file in files if neutral is None or is_neutral_file(file) == neutral]
 
     def has_column(self, name: str) -> bool:
-        """Whether every subject has this column."""
-        return all(name in pq.read_schema(file).names for s in self.subjects for file in self.files(s)[:1])
+        """Whether every file has this column.
+
+        Raises:
+            FormatError: a file is truncated.
+        """
+        return all(name in read_schema(file).names for subject in self.subjects for file in self.files(subject))
+
+    def count_rows(self) -> int:
+        """Frames, without those of neutral faces, whether usable or not; nothing but the files' ends is read.
+
+        Raises:
+            FormatError: a file is truncated.
+        """
+        count = 0
+        for file in (file for subject in self.subjects for file in self.files(subject, neutral=False)):
+            with _read_errors(file):
+                count += int(pq.read_metadata(file).num_rows)
+        return count
 
     def batches(
         self, columns: Sequence[str], *, subjects: Sequence[str] | None = None, neutral: bool | None = False
     ) -> Iterator[FrameTable]:
-        """The frames in batches of one subject each, in a fixed order; memory does not grow with their number.
+        """The frames in batches of one file each, in a fixed order; memory does not grow with their number.
 
         Args:
             columns: which columns of numbers to read.
@@ -133,117 +176,113 @@ class Dataset:
             neutral: True for neutral frames only, False for all others, None for both.
 
         Raises:
-            FormatError: a file is truncated, or lacks a column.
-        """
-        for piece in self.pieces(subjects=subjects, neutral=neutral):
-            yield from piece.batches(columns, threads=True)
-
-    def pieces(self, *, subjects: Sequence[str] | None = None, neutral: bool | None = False) -> Iterator[Piece]:
-        """The same frames as `batches` has, as parts of files that threads can read beside each other.
-
-        Raises:
-            FormatError: a file is truncated.
+            FormatError: a file is damaged, or lacks a column.
         """
         for subject in self.subjects if subjects is None else subjects:
             for file in self.files(subject, neutral=neutral):
-                yield from pieces_of(file, subject)
+                yield from read_file(file, subject, columns, int(self.metadata["n_expression"]))
 
     def neutral(self, subject: str, columns: Sequence[str]) -> FrameTable | None:
-        """The subject's rest frames that are usable; None where there is none."""
+        """The subject's neutral frames that are usable; None where there is none."""
         parts = [rows[rows.usable] for rows in self.batches(columns, subjects=[subject], neutral=True)]
         parts = [part for part in parts if len(part)]
         return concatenate_tables(parts) if parts else None
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / _MANIFEST
-    if not path.is_file():
-        raise FormatError(f"{folder} is no data set: it has no {_MANIFEST}; make one with: mp2flame dataset build")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        known = manifest["format"] == FORMAT and int(manifest["n_expression"]) > 0
-        version = int(manifest["format_version"])
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise FormatError(f"{path} is damaged: {error!r}") from error
-    if not known or version < 1:
-        raise FormatError(f"{path} does not describe a data set")
-    if version > VERSION:
-        raise FormatError(
-            f"{path} has version {version}; this mp2flame reads {VERSION}: pip install --upgrade mp2flame"
-        )
-    return dict(manifest)
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A row group of a subject's file."""
-
-    file: Path
-    subject: str
-    group: int
-
-    def batches(self, columns: Sequence[str], *, threads: bool = False) -> Iterator[FrameTable]:
-        """Its frames, in batches of bounded size.
-
-        Args:
-            columns: which columns of numbers to read.
-            threads: decode the columns beside each other, for a caller that has no threads of its own.
-
-        Raises:
-            FormatError: the file is truncated, or lacks a column.
-        """
-        with _told(self.file), pq.ParquetFile(self.file, memory_map=True) as parquet:
-            missing = [name for name in (*_INDEX, *columns) if name not in parquet.schema_arrow.names]
-            if missing:
-                raise FormatError(
-                    f"{self.file} lacks {', '.join(missing)}: build the data set again with what has them"
-                )
-            read = [*_INDEX, *columns]
-            width = sum(getattr(parquet.schema_arrow.field(name).type, "list_size", 1) for name in read)
-            size = max(1, _BATCH_BYTES // (4 * width))
-            for batch in parquet.iter_batches(size, row_groups=[self.group], columns=read, use_threads=threads):
-                yield _rows(batch, self.subject, columns)
-
-
-def pieces_of(file: Path, subject: str) -> Iterator[Piece]:
-    """The row groups of one file.
-
-    Raises:
-        FormatError: it is truncated.
-    """
-    with _told(file):
-        groups = pq.read_metadata(file).num_row_groups
-    for group in range(groups):
-        yield Piece(file, subject, group)
-
-
-def columns_of(file: Path) -> list[str]:
-    """The names of a file's columns of numbers."""
-    with _told(file):
-        return [name for name in pq.read_schema(file).names if name not in _INDEX]
+def subject_folder(subject: str) -> str:
+    """The name of a subject's folder, as Hive partitions are named: `subject=<name>`, percent-encoded."""
+    return _SUBJECT + quote(subject, safe=" ()+,")
 
 
 def is_neutral_file(file: Path) -> bool:
-    """Whether a file of a subject holds frames at rest; otherwise it holds all others."""
-    return file.name.startswith(_REST)
+    """Whether a file of a subject holds frames of the neutral face; otherwise it holds all others."""
+    return file.name.startswith(_NEUTRAL)
 
 
 def neutral_file(file: Path) -> Path:
-    """The file of the rest frames that are from the same recording as the frames in `file`."""
-    return file.with_name(_REST + file.name.partition("-")[2])
+    """The file of the neutral frames that are from the same recording as the frames in `file`."""
+    return file.with_name(_NEUTRAL + file.name.partition("-")[2])
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FormatError(f"{folder} is no data set: it has no {MANIFEST}; make one with: mp2flame dataset build")
+    try:
+        manifest = dict(json.loads(read_bounded(path, "data set's manifest", limit=_MANIFEST_BYTES)))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise FormatError(f"{path} is damaged: {plain(error)}") from error
+    check_header(manifest, expected=FORMAT, newest=VERSION, source=path)
+    check_number(
+        f"{path}: n_expression",
+        manifest.get("n_expression"),
+        at_least=1,
+        at_most=_MAX_EXPRESSION,
+        error=FormatError,
+    )
+    return manifest
 
 
 @contextmanager
-def _told(file: Path) -> Iterator[None]:
+def _read_errors(file: Path) -> Iterator[None]:
+    """Turn what a damaged file makes pyarrow and NumPy raise into a `FormatError`."""
     try:
         yield
-    except (pa.ArrowException, OSError) as error:
-        raise FormatError(f"{file} is truncated or no Parquet file: {error}") from error
+    except FormatError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError, MemoryError) as error:
+        raise FormatError(f"{file} is truncated, damaged or no Parquet file: {plain(error)}") from error
 
 
-def _rows(batch: pa.RecordBatch, subject: str, columns: Sequence[str]) -> FrameTable:
-    size = batch.column("image_size")
-    first = size[0].as_py() if len(size) else None
+def read_schema(file: Path) -> pa.Schema:
+    """The names and types of a file's columns.
+
+    Raises:
+        FormatError: it is truncated or no Parquet file.
+    """
+    with _read_errors(file):
+        return pq.read_schema(file)
+
+
+def read_file(file: Path, subject: str, columns: Sequence[str], n_expression: int) -> Iterator[FrameTable]:
+    """One file's frames, in batches of bounded size; checksums of its pages are verified where it has them.
+
+    Raises:
+        FormatError: it is damaged, or lacks a column.
+    """
+    with _read_errors(file), pq.ParquetFile(file, memory_map=True, page_checksum_verification=True) as parquet:
+        schema = parquet.schema_arrow
+        _check_schema(file, schema, columns, n_expression)
+        names = [name for name in (*_INDEX, *columns) if name in schema.names]
+        width = sum(getattr(schema.field(name).type, "list_size", 1) for name in names)
+        for batch in parquet.iter_batches(max(1, _BATCH_BYTES // (4 * width)), columns=names):
+            yield _frame_table(batch, subject, columns)
+
+
+def _check_schema(file: Path, schema: pa.Schema, columns: Sequence[str], n_expression: int) -> None:
+    widths = {**WIDTHS, "expression": n_expression}
+    missing = [name for name in (*_INDEX, *columns) if name not in schema.names and name != "video"]
+    if missing:
+        raise FormatError(f"{file} lacks {', '.join(missing)}: build the data set again from inputs that have them")
+    expected = _INDEX | {name: pa.list_(pa.float32(), widths[name]) for name in columns}
+    for name, wanted in expected.items():
+        found = schema.field(name).type if name in schema.names else wanted
+        if pa.types.is_dictionary(found):
+            found = found.value_type
+        same = found.equals(wanted) or (
+            pa.types.is_fixed_size_list(wanted)
+            and pa.types.is_fixed_size_list(found)
+            and (found.list_size, found.value_type) == (wanted.list_size, wanted.value_type)
+        )
+        if not same:
+            raise FormatError(f"{file}: expected {name} as {wanted}; got {found}")
+
+
+def _frame_table(batch: pa.RecordBatch, subject: str, columns: Sequence[str]) -> FrameTable:
+    nulls = [name for name in batch.schema.names if name != "image_size" and batch.column(name).null_count]
+    size = batch.column("image_size")[0].as_py()
+    if nulls or (size is not None and min(size) < 1):
+        raise ValueError(f"a value of {nulls[0]} is missing" if nulls else f"image_size is {size}")
     return FrameTable(
         subject=subject,
         sequence=_strings(batch.column("sequence")),
@@ -252,7 +291,8 @@ def _rows(batch: pa.RecordBatch, subject: str, columns: Sequence[str]) -> FrameT
         found=batch.column("found").to_numpy(zero_copy_only=False),
         neutral=batch.column("rest").to_numpy(zero_copy_only=False),
         columns={name: _matrix(batch.column(name)) for name in columns},
-        image_size=None if first is None else (first[0], first[1]),
+        image_size=None if size is None else (size[0], size[1]),
+        video="video" in batch.schema.names and bool(batch.column("video")[0].as_py()),
     )
 
 
@@ -268,15 +308,3 @@ def _matrix(column: pa.FixedSizeListArray) -> NDArray[np.float32]:
     """A view of the column's own memory, (N, width)."""
     values: NDArray[np.float32] = column.flatten().to_numpy(zero_copy_only=True)
     return values.reshape(-1, column.type.list_size)
-
-
-def check_columns(rows: FrameTable, n_expression: int) -> None:
-    """Refuse rows whose columns do not have the widths of the format.
-
-    Raises:
-        InputError: naming the column.
-    """
-    widths = {**WIDTHS, "expression": n_expression}
-    for name, column in rows.columns.items():
-        if name not in widths or column.shape != (len(rows), widths[name]):
-            raise InputError(f"expected {name} with {widths.get(name)} numbers for each frame; got {column.shape}")

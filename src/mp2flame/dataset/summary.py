@@ -5,18 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.dataset.store import Dataset
+from mp2flame.dataset.table import PARAMETERS
 from mp2flame.errors import InputError
 
-__all__ = ["Summary", "summarize"]
-
-# As in fits: a score that never rises above this tells nothing.
 _FIRES = 0.05
-# A coefficient has unit spread over faces, and a radian is a lot: what varies less than this does not move.
+"""As in fits: a score that never rises above this carries no information."""
 _MOVES = 1e-3
+"""A coefficient has unit spread over faces, and a radian is large: what varies less than this does not move."""
 _POSES = (
     *(f"jaw {axis}" for axis in "xyz"),
     *(f"{side} eye {axis}" for side in ("left", "right") for axis in "xyz"),
@@ -25,18 +23,18 @@ _POSES = (
 
 @dataclass(frozen=True)
 class Summary:
-    """Counts, and the channels that stay still."""
+    """Counts, and the scores and parameters that never change."""
 
     frames: int
     """All frames."""
     found: int
     """Frames with a face and all numbers."""
     neutral: int
-    """Rest frames."""
+    """Neutral frames among these."""
     subjects: tuple[str, ...]
-    """Whose."""
+    """The subjects' names."""
     subjects_without_neutral: tuple[str, ...]
-    """Who has no usable rest frame."""
+    """Those without a usable neutral frame."""
     has_landmarks: bool
     """Whether the landmarks kind can be fitted."""
     head_version: str
@@ -55,20 +53,24 @@ def summarize(data: Dataset) -> Summary:
         FormatError: a file is damaged.
     """
     frames = found = neutral = 0
+    with_neutral: set[str] = set()
     peak = np.zeros(len(MEDIAPIPE), dtype=np.float32)
-    low: NDArray[np.float32] | None = None
-    high: NDArray[np.float32] | None = None
-    for rows in data.batches(["scores", "expression", "jaw", "eyes"], neutral=None):
+    low = np.full(data.n_expression + len(_POSES), np.inf)
+    high = -low
+    for rows in data.batches(["scores", *PARAMETERS], neutral=None):
         usable = rows.usable
         frames += len(rows)
         found += int(usable.sum())
         neutral += int((rows.neutral & usable).sum())
-        if usable.any():
-            values = rows.parameters[usable]
-            peak = np.maximum(peak, rows.columns["scores"][usable].max(axis=0))
-            low = values.min(axis=0) if low is None else np.minimum(low, values.min(axis=0))
-            high = values.max(axis=0) if high is None else np.maximum(high, values.max(axis=0))
-    if low is None or high is None:
+        if (rows.neutral & usable).any():
+            with_neutral.add(rows.subject)
+        values = rows.parameters[usable]
+        peak = np.maximum(peak, rows.columns["scores"][usable].max(axis=0, initial=0))
+        low, high = (
+            np.minimum(low, values.min(axis=0, initial=np.inf)),
+            np.maximum(high, values.max(0, initial=-np.inf)),
+        )
+    if not found:
         raise InputError(f"{data.path} holds no frame with a face and all numbers")
     names = [*(f"expression {i}" for i in range(data.n_expression)), *_POSES]
     return Summary(
@@ -76,7 +78,7 @@ def summarize(data: Dataset) -> Summary:
         found=found,
         neutral=neutral,
         subjects=data.subjects,
-        subjects_without_neutral=tuple(s for s in data.subjects if data.neutral(s, ["scores"]) is None),
+        subjects_without_neutral=tuple(subject for subject in data.subjects if subject not in with_neutral),
         has_landmarks=data.has_column("landmarks"),
         head_version=data.head_version or "not stated",
         silent_scores=tuple(name for name, value in zip(MEDIAPIPE, peak, strict=True) if value <= _FIRES),

@@ -14,7 +14,7 @@ from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,7 @@ from typing_extensions import override
 from mp2flame.blendshapes import MEDIAPIPE, reorder
 from mp2flame.data import N_LANDMARKS, FlameParams, Frame, HeadLike, Observation, concatenate, replace_unchecked
 from mp2flame.errors import FormatError, InputError, SinkError, SourceError, plain
-from mp2flame.files import AtomicFile, check_regular, write_errors
+from mp2flame.files import AtomicFile, check_regular, lock, write_errors
 from mp2flame.formats.base import FILE_VECTORS
 from mp2flame.sinks.base import Sink
 from mp2flame.sources.base import Source
@@ -268,7 +268,7 @@ class RecordingSink(Sink):
                 self._refuse_if_locked()
                 # Unbuffered: a line is the system's as soon as `write` returns, whatever becomes of this process.
                 self._file = self._temporary.temporary.open("r+b", buffering=0)
-                _lock(self._file, self.path)
+                lock(self._file, self._locked)
         except SinkError:
             self._temporary.discard()
             raise
@@ -325,9 +325,13 @@ class RecordingSink(Sink):
             self.abort()
             raise
 
+    @property
+    def _locked(self) -> str:
+        return f"cannot write {self.path}: another process is recording to it; choose another name"
+
     def _refuse_if_locked(self) -> None:
         with suppress(FileNotFoundError), self.path.open("rb") as file:
-            _lock(file, self.path)
+            lock(file, self._locked)
 
     def _header(self, shape: NDArray[np.float32] | None) -> str:
         header: dict[str, Any] = {
@@ -376,21 +380,3 @@ class RecordingSink(Sink):
 def _list(values: NDArray[np.float32]) -> str:
     # Nine digits name a float32 exactly, in half the space of the 17 that `json` would write.
     return "[" + ",".join([f"{value:.9g}" for value in values.tolist()]) + "]"
-
-
-def _lock(file: IO[bytes], path: Path) -> None:
-    """Lock a file until it is closed; on systems and file systems without locks, do nothing.
-
-    Raises:
-        SinkError: another sink holds the lock.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise SinkError(f"cannot write {path}: another process is recording to it; choose another name") from error
-    except OSError:
-        return

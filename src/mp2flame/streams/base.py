@@ -9,16 +9,16 @@ import threading
 import time
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Generator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import ClassVar, Final
 from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
-from mp2flame.data import FlameParams, Frame, Observation
+from mp2flame.data import FlameParams, Frame, HeadLike, Observation
 from mp2flame.errors import FormatError, InputError, SinkError, SourceError, plain
 from mp2flame.rotations import matrix
 from mp2flame.sinks.base import Sink
@@ -143,15 +143,6 @@ class DropCounter:
         return (f"{self.count} packets from {self._url} were dropped; the first: {self._first}",) * bool(self.count)
 
 
-@dataclass(frozen=True)
-class _ClockState:
-    start: float
-    last: float = -1.0
-    stamp: float | None = None
-    offset: float | None = None
-    trusted: bool = True
-
-
 class PacketClock:
     """Seconds since the first packet: by the sender's stamps where they are plausible, else by the time of receipt.
 
@@ -163,12 +154,16 @@ class PacketClock:
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
-        self._state: _ClockState | None = None
+        self._start: float | None = None
+        self._last = -1.0
+        self._stamp: float | None = None
+        self._offset: float | None = None
+        self._trusted = True
 
     @property
     def started(self) -> bool:
         """A packet has come."""
-        return self._state is not None
+        return self._start is not None
 
     def stamp(self, sent: float | None) -> float | None:
         """The time of a packet that arrives now; None if it is older than the last one and should be dropped.
@@ -176,30 +171,32 @@ class PacketClock:
         Args:
             sent: the sender's stamp in seconds, or None if the packet has none.
         """
-        now = self._now()
-        state = self._state or _ClockState(start=now)
-        elapsed = now - state.start
-        if sent is None or not state.trusted:
-            return self._advance(state, elapsed)
-        offset = state.offset
-        if offset is None or abs(sent - offset - elapsed) > _CLOCK_JUMP:
-            offset = sent - max(elapsed, state.last + _MIN_STEP)
-        elif state.stamp is not None and sent < state.stamp:
+        elapsed = self._elapsed()
+        if sent is None or not self._trusted:
+            return self._advance(elapsed)
+        if self._offset is None or abs(sent - self._offset - elapsed) > _CLOCK_JUMP:
+            self._offset = sent - max(elapsed, self._last + _MIN_STEP)
+        elif self._stamp is not None and sent < self._stamp:
             return None
-        if sent == state.stamp:
+        if sent == self._stamp:
             # Two frames with one stamp: this sender's stamps are too coarse, or stand still.
-            return self._advance(replace(state, trusted=False), elapsed)
-        return self._advance(replace(state, stamp=sent, offset=offset), sent - offset)
+            self._trusted = False
+            return self._advance(elapsed)
+        self._stamp = sent
+        return self._advance(sent - self._offset)
 
     def silence(self) -> float:
-        """The time of a frame without a packet, after the first packet."""
-        assert self._state is not None, "silence begins after a packet"
-        return self._advance(self._state, self._now() - self._state.start)
+        """The time of a frame without a packet."""
+        return self._advance(self._elapsed())
 
-    def _advance(self, state: _ClockState, seconds: float) -> float:
-        seconds = max(seconds, state.last + _MIN_STEP) if state.last >= 0 else max(seconds, 0.0)
-        self._state = replace(state, last=seconds)
-        return seconds
+    def _elapsed(self) -> float:
+        now = self._now()
+        self._start = now if self._start is None else self._start
+        return now - self._start
+
+    def _advance(self, seconds: float) -> float:
+        self._last = max(seconds, self._last + _MIN_STEP if self._last >= 0 else 0.0)
+        return self._last
 
 
 class PacketSource(Source):
@@ -270,6 +267,16 @@ class DatagramSource(PacketSource):
 
     max_bytes: ClassVar[int] = 8192
     """Size of the largest valid packet."""
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str) -> Self:
+        """Open the source of an address such as `vmc://:39539`.
+
+        Raises:
+            InputError: the address has another form.
+            SourceError: the port cannot be listened on.
+        """
 
     def __init__(self, address: Address, *, only_from: str | None = None) -> None:
         super().__init__(address.url)
@@ -368,6 +375,16 @@ class DatagramSink(Sink):
 
     policy = "latest"
     instant = True
+
+    @classmethod
+    @abstractmethod
+    def from_url(cls, url: str, *, head: HeadLike | None = None) -> Self:
+        """Open the sink of an address such as `vmc://127.0.0.1:39539`; the receiver has its own head.
+
+        Raises:
+            InputError: the address has another form.
+            SinkError: the host's address cannot be found.
+        """
 
     def __init__(self, address: Address) -> None:
         self.name = address.url

@@ -9,8 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Final
-from weakref import WeakSet
+from typing import Final, TypeAlias
 
 from mp2flame.errors import MissingExtraError, SinkError
 
@@ -28,12 +27,17 @@ _STOP_SECONDS: Final = 5.0
 _GOODBYE_SECONDS: Final = 1.0
 
 
+_Post: TypeAlias = "tuple[str, str | bytes]"
+"""A hello, and a frame that belongs to it."""
+
+
 class _Client:
     """One connection and its mailbox."""
 
-    def __init__(self, connection: ServerConnection, message: str | bytes | None) -> None:
+    def __init__(self, connection: ServerConnection, latest: _Post | None) -> None:
         self.connection = connection
-        self.message = message
+        # `taken` is the latest post that came into the mailbox, read or not.
+        self.mailbox = self.taken = latest
         self.changed = asyncio.Event()
         self.changed.set()
         self.hello: str | None = None
@@ -74,9 +78,7 @@ class Broadcaster:
         self._max_clients = max_clients
         self._send_timeout = send_timeout
         self._clients: set[_Client] = set()
-        self._connections: WeakSet[ServerConnection] = WeakSet()
-        self._hello: str | None = None
-        self._latest: str | bytes | None = None
+        self._latest: _Post | None = None
         self._scheduled = False
         self._ready = threading.Event()
         self._failure: OSError | UnicodeError | None = None
@@ -104,7 +106,7 @@ class Broadcaster:
             hello: sent to a client before the message, unless it was the last hello of that client.
             message: the frame.
         """
-        self._hello, self._latest = hello, message
+        self._latest = (hello, message)
         # One call at a time waits in the loop; it takes what is the latest by then.
         if not self._scheduled:
             self._scheduled = True
@@ -122,8 +124,9 @@ class Broadcaster:
         self._scheduled = False
         now = self._loop.time()
         for client in self._clients:
-            client.message = self._latest
-            client.changed.set()
+            if client.taken is not self._latest:
+                client.mailbox = client.taken = self._latest
+                client.changed.set()
             if client.sending_since is not None and now - client.sending_since > self._send_timeout:
                 client.connection.transport.abort()
 
@@ -163,8 +166,8 @@ class Broadcaster:
         closing = asyncio.ensure_future(server.wait_closed())
         await asyncio.wait([closing], timeout=_GOODBYE_SECONDS)
         # A client that does not read does not answer the close either.
-        for connection in list(self._connections):
-            connection.transport.abort()
+        for client in self._clients:
+            client.connection.transport.abort()
         await closing
 
     def _admit(self, connection: ServerConnection, _: Request) -> Response | None:
@@ -177,40 +180,41 @@ class Broadcaster:
     async def _handle(self, connection: ServerConnection) -> None:
         client = _Client(connection, self._latest)
         self._clients.add(client)
-        self._connections.add(connection)
-        tasks = [asyncio.ensure_future(self._send(client)), asyncio.ensure_future(_receive(client))]
+        requests = asyncio.ensure_future(_take_requests(client))
         try:
-            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            with suppress(ConnectionClosed):
+                while not requests.done():
+                    await self._send(client)
         finally:
             self._clients.discard(client)
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            requests.cancel()
+            await asyncio.gather(requests, return_exceptions=True)
 
     async def _send(self, client: _Client) -> None:
-        with suppress(ConnectionClosed):
-            while True:
-                await client.changed.wait()
-                client.changed.clear()
-                client.sending_since = self._loop.time()
-                if self._hello is not None and client.hello != self._hello:
-                    client.hello = self._hello
-                    await client.connection.send(self._hello)
-                if client.wants_mesh and client.hello is not None:
-                    client.wants_mesh = False
-                    await client.connection.send(self._mesh())
-                message, client.message = client.message, None
-                if message is not None:
-                    await client.connection.send(message)
-                client.sending_since = None
+        """Wait for something to send, and send it."""
+        await client.changed.wait()
+        client.changed.clear()
+        client.sending_since = self._loop.time()
+        post, client.mailbox = client.mailbox, None
+        if post is not None and client.hello != post[0]:
+            client.hello = post[0]
+            await client.connection.send(post[0])
+        if client.wants_mesh and client.hello is not None:
+            client.wants_mesh = False
+            await client.connection.send(self._mesh())
+        if post is not None:
+            await client.connection.send(post[1])
+        client.sending_since = None
 
 
-async def _receive(client: _Client) -> None:
+async def _take_requests(client: _Client) -> None:
     """Take requests for the mesh; any other message ends the connection."""
-    with suppress(ConnectionClosed):
+    try:
         async for message in client.connection:
             if message != _MESH_REQUEST:
                 await client.connection.close(1008, f"expected {_MESH_REQUEST}")
-                return
+                break
             client.wants_mesh = True
             client.changed.set()
+    finally:
+        client.changed.set()

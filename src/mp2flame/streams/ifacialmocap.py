@@ -14,7 +14,7 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mp2flame.blendshapes import canonical_name
 from mp2flame.errors import FormatError, InputError, SourceError, plain
@@ -79,6 +79,8 @@ def _parse_head(parts: str) -> NDArray[np.float64] | None:
 class IFacialMocapSource(DatagramSource):
     """Frames of a phone, which is asked to send once a second while nothing comes from it.
 
+    Its address is `ifacialmocap://HOST[:PORT][?listen=PORT]`; both ports are 49983 by default.
+
     Args:
         phone: the phone's address.
         listen: the port to which it answers, by its own choice 49983.
@@ -97,13 +99,8 @@ class IFacialMocapSource(DatagramSource):
         super().__init__(Address(phone.url, phone.scheme, "", listen), only_from=str(host))
 
     @classmethod
-    def from_url(cls, url: str) -> IFacialMocapSource:
-        """Ask the phone `ifacialmocap://HOST[:PORT][?listen=PORT]`; both ports are 49983 by default.
-
-        Raises:
-            InputError: the address has another form.
-            SourceError: as the class does.
-        """
+    @override
+    def from_url(cls, url: str) -> Self:
         phone = parse_address(url, port=PORT, settings=("listen",), host_needed=True)
         listen = phone.number("listen", PORT)
         if listen != int(listen) or listen > 65535:

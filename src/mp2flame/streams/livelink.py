@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from fractions import Fraction
 from math import floor, isfinite
-from typing import Any, Final
+from typing import Final
 from uuid import uuid4
 
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mp2flame.blendshapes import ARKIT
 from mp2flame.data import Frame, HeadLike
@@ -162,6 +162,8 @@ def face_of(packet: LiveLinkPacket, unit: float) -> FacePacket:
 class LiveLinkSource(DatagramSource):
     """Frames of a Live Link Face app that sends to this machine; time is the packets' own time code.
 
+    Its address is `livelink://[HOST]:[PORT][?angles=radians|degrees|half-turns]`, by default port 11111.
+
     Args:
         address: where to listen.
         angles: the unit of the head's angles: `radians`, `degrees` or `half-turns`.
@@ -174,13 +176,8 @@ class LiveLinkSource(DatagramSource):
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str) -> LiveLinkSource:
-        """Listen on `livelink://[HOST]:[PORT][?angles=radians|degrees|half-turns]`, by default on port 11111.
-
-        Raises:
-            InputError: the address has another form.
-            SourceError: the port cannot be listened on.
-        """
+    @override
+    def from_url(cls, url: str) -> Self:
         address = parse_address(url, port=_PORT, settings=("angles",))
         return cls(address, angles=address.choice("angles", ANGLE_UNITS, "radians"))
 
@@ -192,7 +189,8 @@ class LiveLinkSource(DatagramSource):
 class LiveLinkSink(DatagramSink):
     """Sends 52 blendshapes and the angles of head and eyes; without a face, the short packet that says so.
 
-    The time code is the local time of day at which the sink was opened, plus the frames' own time.
+    The time code is the local time of day at which the sink was opened, plus the frames' own time. Its address is
+    `livelink://HOST[:PORT][?fps=29.97&subject=NAME&angles=UNIT]`, by default port 11111.
 
     Args:
         address: the receiver.
@@ -226,22 +224,15 @@ class LiveLinkSink(DatagramSink):
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadLike | None = None, **options: Any) -> LiveLinkSink:  # noqa: ARG003 - the receiver has its own head
-        """Send to `livelink://HOST[:PORT][?fps=29.97&subject=NAME&angles=UNIT]`, by default to port 11111.
-
-        Raises:
-            InputError: the address has another form.
-            SinkError: the host's address cannot be found.
-        """
+    @override
+    def from_url(cls, url: str, *, head: HeadLike | None = None) -> Self:
         address = parse_address(url, port=_PORT, settings=("fps", "subject", "angles"), host_needed=True)
-        settings: dict[str, Any] = {}
-        if "fps" in address.settings:
-            settings["frame_rate"] = address.number("fps", _DEFAULT_FPS)
-        if "subject" in address.settings:
-            settings["subject"] = address.text("subject", "")
-        if "angles" in address.settings:
-            settings["angles"] = address.choice("angles", ANGLE_UNITS, "")
-        return cls(address, **options | settings)
+        return cls(
+            address,
+            frame_rate=address.number("fps", _DEFAULT_FPS),
+            subject=address.text("subject", "mp2flame"),
+            angles=address.choice("angles", ANGLE_UNITS, "radians"),
+        )
 
     @override
     def encode(self, frame: Frame) -> bytes:

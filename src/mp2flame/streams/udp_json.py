@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mp2flame.data import Frame, HeadLike
 from mp2flame.streams.base import DatagramSink, parse_address
@@ -10,16 +10,11 @@ from mp2flame.streams.messages import json_frame
 
 
 class UdpSink(DatagramSink):
-    """Sends frames as JSON; the documentation of the stream formats describes the object."""
+    """Sends frames as JSON, which the documentation of the stream formats describes, to `udp://HOST:PORT`."""
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadLike | None = None) -> UdpSink:  # noqa: ARG003 - a frame does not describe the head
-        """Send to `udp://HOST:PORT`.
-
-        Raises:
-            InputError: the address has another form.
-            SinkError: the host's address cannot be found.
-        """
+    @override
+    def from_url(cls, url: str, *, head: HeadLike | None = None) -> Self:
         return cls(parse_address(url, host_needed=True))
 
     @override

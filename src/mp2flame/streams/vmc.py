@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from mp2flame.blendshapes import ARKIT, canonical_name
 from mp2flame.data import Frame, HeadLike
@@ -208,6 +208,8 @@ def _bone_rotation(bone: str, quaternion: Sequence[float]) -> NDArray[np.float64
 class VmcSource(DatagramSource):
     """Frames of a performer that sends ARKit's blendshapes ("Perfect Sync"); VRM's own presets are not read.
 
+    Its address is `vmc://[HOST]:[PORT]`, by default port 39539.
+
     Args:
         address: where to listen.
     """
@@ -219,13 +221,8 @@ class VmcSource(DatagramSource):
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str) -> VmcSource:
-        """Listen on `vmc://[HOST]:[PORT]`, by default on port 39539.
-
-        Raises:
-            InputError: the address has another form.
-            SourceError: the port cannot be listened on.
-        """
+    @override
+    def from_url(cls, url: str) -> Self:
         return cls(parse_address(url, port=DEFAULT_PORT))
 
     @override
@@ -237,7 +234,8 @@ class VmcSink(DatagramSink):
     """Sends ARKit's blendshapes and bones, one OSC bundle a frame.
 
     Avatars with all of ARKit's blendshapes move jaw and eyes by these, and would move them twice by bones as well.
-    Therefore only the head's bone is sent by default.
+    Therefore only the head's bone is sent by default. Its address is
+    `vmc://HOST[:PORT][?case=camel|pascal&bones=head,jaw,eyes]`, by default port 39539.
 
     Args:
         address: the receiver.
@@ -260,13 +258,8 @@ class VmcSink(DatagramSink):
         super().__init__(address)
 
     @classmethod
-    def from_url(cls, url: str, *, head: HeadLike | None = None) -> VmcSink:  # noqa: ARG003 - the receiver has its own head
-        """Send to `vmc://HOST[:PORT][?case=camel|pascal&bones=head,jaw,eyes]`, by default to port 39539.
-
-        Raises:
-            InputError: the address has another form.
-            SinkError: the host's address cannot be found.
-        """
+    @override
+    def from_url(cls, url: str, *, head: HeadLike | None = None) -> Self:
         address = parse_address(url, port=DEFAULT_PORT, settings=("case", "bones"), host_needed=True)
         bones = tuple(filter(None, address.text("bones", "head").split(",")))
         return cls(address, case=address.choice("case", CASES, "camel"), bones=bones)

@@ -1,41 +1,36 @@
-"""Which tool wrote an input, told by looking at the files."""
+"""Which tool wrote an input, decided by its files."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+from mp2flame.dataset.readers import flame_head_tracker, imavatar, vhap
 from mp2flame.dataset.readers.arrays import FOUR_ARRAYS, read_four_arrays, read_named_npz
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.metrical_tracker import read_checkpoints
-from mp2flame.dataset.readers.paired import read_own_recording, read_speech
-from mp2flame.dataset.readers.tracked import is_tracked_person, read_tracked_person
-from mp2flame.dataset.readers.trackers import (
-    read_head_tracker_folder,
-    read_imavatar,
-    read_nerf_export,
-    read_vhap_track,
-)
+from mp2flame.dataset.readers.recording import read_own_recording, read_tracked_person
+from mp2flame.dataset.readers.speech import read_speech
 from mp2flame.errors import FormatError, InputError, MissingFileError
 from mp2flame.files import npz_names
 from mp2flame.formats.foreign import numbered_files
 from mp2flame.formats.tracked_person import PERSON_FILE
 
-__all__ = ["EXPECTED", "read_input"]
-
-EXPECTED = (
+EXPECTED: Final = (
     "flame-head-tracker's folder, VHAP's tracked_flame_params_*.npz or NeRF export, IMAvatar's or PointAvatar's "
     "flame_params.json, a folder of .frame files, the four data_*.npy arrays, an .npz with scores and expression, "
     "BEAT's or LAM's .json with EMAGE's .npz as JSON=NPZ, what mp2flame track wrote, or a recording (.jsonl)"
 )
 
 
-def read_input(spec: str | Path, *, order: str | None = None) -> Iterator[TrackedSequence]:
+def read_input(spec: str | Path, *, order: str | None = None, fps: float | None = None) -> Iterator[TrackedSequence]:
     """The sequences of one input.
 
     Args:
-        spec: a file or folder, or two as `PARAMS=PICTURES` (or `JSON=NPZ`).
+        spec: a file or folder, or two as `PARAMS=IMAGES` (or `JSON=NPZ`).
         order: of blendshapes in a JSON that does not name them.
+        fps: frames per second of files that hold no times; None for 30.
 
     Raises:
         MissingFileError: it does not exist.
@@ -44,10 +39,9 @@ def read_input(spec: str | Path, *, order: str | None = None) -> Iterator[Tracke
     path, second = _paths(spec)
     if not path.exists():
         raise MissingFileError(f"no input {path}")
-    if path.is_dir():
-        yield from _read_folder(path, second, order)
-    else:
-        yield from _read_file(path, second, order)
+    sequences = _read_folder(path, second, order) if path.is_dir() else _read_file(path, second, order)
+    for sequence in sequences:
+        yield sequence.at_rate(fps)
 
 
 def _paths(spec: str | Path) -> tuple[Path, Path | None]:
@@ -60,51 +54,48 @@ def _paths(spec: str | Path) -> tuple[Path, Path | None]:
 def _read_file(path: Path, second: Path | None, order: str | None) -> Iterator[TrackedSequence]:
     suffix = path.suffix.lower()
     if suffix == ".jsonl":
-        yield from read_own_recording(path)
-    elif suffix == ".json" and second is not None:
-        yield from read_speech(path, second, order=order)
-    elif suffix == ".json":
-        yield from read_imavatar(path)
-    elif suffix == ".npz":
-        names = npz_names(path, "parameter file")
+        return read_own_recording(path)
+    if suffix == ".json":
+        return imavatar.read_imavatar(path) if second is None else read_speech(path, second, order=order)
+    if suffix == ".npz":
+        names = npz_names(path, "tracker's .npz")
         if {"scores", "expression"} <= names:
-            yield from read_named_npz(path)
-        elif "expr" in names:
-            yield from read_vhap_track(path, second)
-        else:
-            held = ", ".join(sorted(names)) or "nothing"
-            raise FormatError(f"{path} is of no known tool: it holds {held}; {_wanted()}")
-    else:
-        raise FormatError(f"{path} is of no known tool; {_wanted()}")
-
-
-def _wanted() -> str:
-    return f"expected {EXPECTED}"
+            return read_named_npz(path)
+        if "expr" in names:
+            return vhap.read_vhap_track(path, second)
+        held = ", ".join(sorted(names)) or "nothing"
+        raise FormatError(f"{path} is of no known tool: it holds {held}; expected {EXPECTED}")
+    raise FormatError(f"{path} is of no known tool; expected {EXPECTED}")
 
 
 def _read_folder(path: Path, second: Path | None, order: str | None) -> Iterator[TrackedSequence]:
-    if is_tracked_person(path):
+    if (path / PERSON_FILE).is_file():
         yield from read_tracked_person(path)
     elif all((path / name).is_file() for name in FOUR_ARRAYS):
         yield from read_four_arrays(path)
     elif (path / "transforms.json").is_file():
-        yield from read_nerf_export(path)
-    elif (path / "flame_params.json").is_file():
-        yield from read_imavatar(path / "flame_params.json")
-    elif any(path.glob("tracked_flame_params*.npz")):
-        yield from read_vhap_track(path, second)
+        yield from vhap.read_nerf_export(path)
+    elif (path / imavatar.FILE).is_file():
+        yield from imavatar.read_imavatar(path / imavatar.FILE)
+    elif any(path.glob(f"{vhap.TRACK}*.npz")):
+        yield from vhap.read_vhap_track(path, second)
     elif any(path.glob("*.frame")):
         yield from read_checkpoints(path, second)
     elif any((path / "checkpoint").glob("*.frame")):
         yield from read_checkpoints(path / "checkpoint", second)
-    elif numbered_files(path) and "blendshape_scores" in npz_names(numbered_files(path)[0], "parameter file"):
-        yield from read_head_tracker_folder(path)
+    elif _is_head_tracker_folder(path):
+        yield from flame_head_tracker.read_head_tracker_folder(path)
     else:
         yield from _read_many(path, order)
 
 
+def _is_head_tracker_folder(folder: Path) -> bool:
+    numbered = numbered_files(folder)
+    return bool(numbered) and flame_head_tracker.MARK in npz_names(numbered[0], "tracker's .npz")
+
+
 def _read_many(path: Path, order: str | None) -> Iterator[TrackedSequence]:
-    """A folder of inputs: every one in it that is known, in the order of their names."""
+    """A folder of inputs: every known one in it, in the order of their names."""
     pairs = [(file, file.with_suffix(".npz")) for file in sorted(path.glob("*.json"))]
     pairs = [(scores, params) for scores, params in pairs if params.is_file()]
     recordings = sorted(path.glob("*.jsonl"))
@@ -113,7 +104,7 @@ def _read_many(path: Path, order: str | None) -> Iterator[TrackedSequence]:
         missing = [name for name in FOUR_ARRAYS if not (path / name).is_file()]
         if len(missing) < len(FOUR_ARRAYS):
             raise MissingFileError(f"{path} lacks {', '.join(missing)} of the four arrays")
-        raise FormatError(f"{path} holds nothing that is known; {_wanted()}")
+        raise FormatError(f"{path} holds nothing that is known; expected {EXPECTED}")
     for scores, params in pairs:
         yield from read_speech(scores, params, order=order)
     for file in recordings:
@@ -123,12 +114,11 @@ def _read_many(path: Path, order: str | None) -> Iterator[TrackedSequence]:
 
 
 def _is_known(folder: Path) -> bool:
-    """Whether a folder in a folder of inputs is one of them; folders of pictures beside them are not."""
-    marks = (PERSON_FILE, "transforms.json", "flame_params.json", *FOUR_ARRAYS[:1])
-    if any((folder / mark).is_file() for mark in marks) or any(folder.glob("tracked_flame_params*.npz")):
+    """Whether a folder in a folder of inputs is one of them; folders of images beside them are not."""
+    marks = (PERSON_FILE, "transforms.json", imavatar.FILE, FOUR_ARRAYS[0])
+    if any((folder / mark).is_file() for mark in marks) or any(folder.glob(f"{vhap.TRACK}*.npz")):
         return True
-    numbered = numbered_files(folder)
     try:
-        return bool(numbered) and "blendshape_scores" in npz_names(numbered[0], "parameter file")
+        return _is_head_tracker_folder(folder)
     except (FormatError, InputError):
         return False
