@@ -22,6 +22,7 @@ from mp2flame.files import (
     check_writable,
     encode_safetensors,
     exclusive_lock,
+    expand_home,
     file_sha256,
     npz_names,
     read_bounded,
@@ -290,3 +291,10 @@ def test_small_files_of_parameters_do_not_unpack_to_hundreds_of_megabytes(tmp_pa
     with pytest.raises(FormatError, match="a thing has at most 268435456"):
         read_npz(path, "thing")
     assert read_npz(path, "thing", skip=("a",))["b"].shape == (1 << 10,)
+
+
+def test_a_tilde_is_the_home_folder_only_where_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert expand_home("~/a.mp4") == Path("/home/someone/a.mp4")
+    for name in ("~take.mp4", "a~b.mp4", "./~/a.mp4"):
+        assert expand_home(name) == Path(name)

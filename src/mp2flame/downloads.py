@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Final
 
 from mp2flame.errors import FetchError, FormatError, InputError, MissingFileError, plain
-from mp2flame.files import check_regular, file_sha256
+from mp2flame.files import check_regular, expand_home, file_sha256
 
 _TIMEOUT: Final = (10, 60)
 """Seconds to wait for a connection, and for the next bytes."""
@@ -122,7 +122,7 @@ def cache_folder() -> Path:
     """Where downloads are kept: the folder that `MP2FLAME_CACHE` names, else the system's cache folder."""
     chosen = os.environ.get("MP2FLAME_CACHE")
     if chosen:
-        return Path(chosen).expanduser()
+        return expand_home(chosen)
     import pooch
 
     return Path(pooch.os_cache("mp2flame"))
@@ -193,7 +193,7 @@ def landmarker_path(explicit: str | Path | None = None) -> Path:
         return _checked_bundle(Path(explicit), "")
     named = os.environ.get("MP2FLAME_LANDMARKER")
     if named:
-        return _checked_bundle(Path(named).expanduser(), " (named by MP2FLAME_LANDMARKER)")
+        return _checked_bundle(expand_home(named), " (named by MP2FLAME_LANDMARKER)")
     return fetch_landmarker()
 
 

@@ -20,15 +20,12 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING, Any, Final
+from typing import IO, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError, SinkError, plain
-
-if TYPE_CHECKING:
-    pass
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -70,6 +67,11 @@ def _refuse_special(path: Path, kind: int | None) -> None:
     if kind not in (None, stat.S_IFREG):
         other = "folder" if kind == stat.S_IFDIR else "pipe, device or socket"
         raise InputError(f"cannot write {path}: it is a {other}; expected the name of a file")
+
+
+def expand_home(path: str | Path) -> Path:
+    """The path with a leading `~` replaced by the home folder, where there is one: a file may be called `~a.mp4`."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 - `Path.expanduser` raises an error where there is none
 
 
 def _kind(path: Path, named: Path) -> int | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import pickletools
 import re
+import warnings
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -228,7 +229,9 @@ def read_pickle(data: bytes, source: str) -> Any:
         FormatError: it is truncated or damaged.
     """
     try:
-        return _run(data)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Of strange escapes in a damaged text.
+            return _run(data)
     except FormatError as error:
         raise type(error)(f"{source}: {error}") from error
     except (EOFError, ValueError, MemoryError, TypeError, AttributeError, LookupError, OverflowError) as error:
