@@ -6,6 +6,7 @@ content gives the same bytes. A file is read only if it is a regular file of a s
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import math
@@ -49,8 +50,7 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
         InputError: the name is that of a folder (or, with `folder`, of a file), or is too long.
         SinkError: the folder cannot be written to.
     """
-    if _kind(path.parent, path) != stat.S_IFDIR:
-        raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+    _require_parent(path)
     kind = _kind(path, path)
     if folder and kind not in (None, stat.S_IFDIR):
         raise InputError(f"cannot write the folder {path}: there is a file of that name")
@@ -60,6 +60,11 @@ def check_writable(path: Path, *, folder: bool = False) -> None:
     with write_errors(path, "nothing was written"):
         probe.touch(exist_ok=False)
         probe.unlink()
+
+
+def _require_parent(path: Path) -> None:
+    if _kind(path.parent, path) != stat.S_IFDIR:
+        raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
 
 
 def _refuse_special(path: Path, kind: int | None) -> None:
@@ -159,17 +164,13 @@ def _temporary_name(path: Path) -> Path:
 def _remove_leftovers(path: Path) -> None:
     """Remove temporary siblings of `path` whose process, on this machine, is dead."""
     with suppress(OSError):
-        for leftover in path.parent.glob(f"{_escape(_prefix(path))}*.part"):
+        for leftover in path.parent.glob(f"{glob.escape(_prefix(path))}*.part"):
             pid = leftover.name[len(_prefix(path)) :].partition("-")[0]
             if pid.isdigit() and not _is_running(int(pid)):
                 if leftover.is_dir():
                     shutil.rmtree(leftover, ignore_errors=True)
                 else:
                     leftover.unlink(missing_ok=True)
-
-
-def _escape(name: str) -> str:
-    return "".join(f"[{char}]" if char in "*?[" else char for char in name)
 
 
 def _is_running(pid: int) -> bool:
@@ -230,8 +231,7 @@ class AtomicFile(_Atomic):
     """
 
     def __init__(self, path: Path) -> None:
-        if _kind(path.parent, path) != stat.S_IFDIR:
-            raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+        _require_parent(path)
         _refuse_special(path, _kind(path, path))
         super().__init__(path)
         with write_errors(path, "nothing was written"):
@@ -259,8 +259,7 @@ class AtomicFolder(_Atomic):
     """
 
     def __init__(self, path: Path) -> None:
-        if _kind(path.parent, path) != stat.S_IFDIR:
-            raise MissingFileError(f"cannot write {path}: the folder {path.parent} does not exist; make it first")
+        _require_parent(path)
         if _kind(path, path) is not None and (not path.is_dir() or any(path.iterdir())):
             raise InputError(f"cannot write {path}: it exists and is not empty; remove it or choose another name")
         super().__init__(path)
