@@ -30,7 +30,7 @@ from mp2flame.synthesis.shards import Session, read_person, take_people
 from mp2flame.synthesis.straight import measure_straight
 
 if TYPE_CHECKING:
-    from mp2flame.regression.gather import Kind
+    from mp2flame.regression.context import Kind
 
 __all__ = ["Calibration", "calibrate"]
 
