@@ -17,26 +17,27 @@ from typing import Literal
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 
+from mp2flame.calibration.calibrate import frame_table
 from mp2flame.calibration.config import DEFAULT
 from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.evaluation.evaluate import evaluate
 from mp2flame.head import FlameHead, load_head
 from mp2flame.regression.fit import fit
-from mp2flame.synthesis.shards import read_person
+from mp2flame.synthesis.subjects import load_samples
 
 _KINDS: dict[str, Literal["ridge", "landmarks"]] = {"scores": "ridge", "landmarks and scores": "landmarks"}
 
 
 def subset(work: Path, count: int, head: FlameHead, folder: Path) -> tuple[Dataset, int]:
-    """The first people of a calibration as a data set, and how many frames they have."""
+    """The first subjects of a calibration as a data set, and how many frames they have."""
     frames = 0
     with DatasetWriter(folder, head_version=head.version, head_hash=head.hash) as writer:
-        for path in sorted(work.glob("person-*.npz"))[:count]:
-            person = read_person(path)
-            if person is not None and len(person.values):
-                writer.add(person.rows())
-                frames += len(person.values)
+        for path in sorted(work.glob("subject-*.safetensors"))[:count]:
+            samples = load_samples(path)
+            if samples is not None and len(samples.parameters):
+                writer.add(frame_table(samples))
+                frames += len(samples.parameters)
         writer.finish({"sources": [f"renders of the {head.version} head"]})
     return Dataset(folder), frames
 
@@ -70,14 +71,14 @@ def main() -> None:
     options = parser.parse_args()
     mpl.use("agg")
     head = load_head(options.head)
-    (work,) = {path.parent for path in options.work.rglob("person-*.npz")}
+    (work,) = {path.parent for path in options.work.rglob("subject-*.safetensors")}
     measured = {"held out": work / "held-out"} | ({"other data": options.data} if options.data else {})
     curves: dict[tuple[str, str], list[tuple[int, float]]] = {}
     for count in options.people:
         with tempfile.TemporaryDirectory() as name:
             data, frames = subset(work, count, head, Path(name) / "data")
             for label, kind in _KINDS.items():
-                mapping = fit(data, kind=kind, head=head, network=DEFAULT.networks_for(head))
+                mapping = fit(data, kind=kind, head=head, network=DEFAULT.network_for(head))
                 for where, truth in measured.items():
                     face = evaluate({label: mapping}, truth, head).measures[label].figures()["face"]
                     curves.setdefault((label, where), []).append((frames, face))

@@ -23,9 +23,9 @@ from mp2flame.blendshapes import ARKIT, canonical_name
 from mp2flame.data import FlameParams
 from mp2flame.geometry.face_regions import head_regions
 from mp2flame.head import FlameHead, load_head
-from mp2flame.landmark_model.cache import prepare_head
+from mp2flame.landmark_model.cache import cached_landmarks
 from mp2flame.retargeting import Transfer, transfer_shapes
-from mp2flame.retargeting.transfer import ON_TOP
+from mp2flame.retargeting.transfer import COMPOSED_ON
 
 Float64 = NDArray[np.float64]
 
@@ -81,7 +81,7 @@ def compare(head: FlameHead, transfer: Transfer, truth: Float64) -> dict[str, Co
 
 
 def _moved(head: FlameHead, values: Float64, index: int) -> Float64:
-    below = ON_TOP.get(ARKIT[index])
+    below = COMPOSED_ON.get(ARKIT[index])
     start = np.zeros_like(values[0]) if below is None else values[ARKIT.index(below)]
     before, after = head(FlameParams.from_rows(np.stack([start, start + values[index]])))
     moved: Float64 = (after - before).astype(np.float64)
@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--landmarker", type=Path, required=True)
     options = parser.parse_args()
     head = load_head(options.head)
-    transfer = transfer_shapes(head, prepare_head(head, options.landmarker).embedding)
+    transfer = transfer_shapes(head, cached_landmarks(head, options.landmarker))
     table = compare(head, transfer, true_parameters(options.shapes, head.n_expression))
     print("| shape | farthest, mm | error | cosine | size |\n|---|--:|--:|--:|--:|")
     for name, row in table.items():
@@ -104,7 +104,7 @@ def main() -> None:
     rows = np.array([(row.error, row.cosine, row.size) for row in table.values()])
     print("median error {:.3f}, cosine {:.3f}, size {:.2f}".format(*np.median(rows, axis=0)))
     print("mean error {:.3f}, cosine {:.3f}, size {:.2f}".format(*rows.mean(axis=0)))
-    print(f"not made: {', '.join(transfer.not_made) or 'none'}")
+    print(f"not made: {', '.join(transfer.omitted) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from mp2flame.errors import MissingExtraError
+from mp2flame.files import AtomicFile
 from mp2flame.validation import check_array
 
 
@@ -56,6 +58,19 @@ NEUTRAL_COLOR: Final = (205, 190, 180)
 _BACKGROUND: Final = (236, 238, 241)
 # Key from the upper left, a soft fill from the right, a little from below so that sockets do not go black.
 _STUDIO: Final = (((-0.5, 0.6, 1.0), 0.75), ((0.8, 0.2, 0.8), 0.35), ((0.0, -0.6, 0.8), 0.15))
+
+
+def save_image(image: NDArray[np.uint8], path: Path) -> None:
+    """Write an RGB image (H, W, 3) as PNG.
+
+    Raises:
+        MissingFileError: the folder does not exist.
+        SinkError: the file cannot be written.
+    """
+    from PIL import Image
+
+    with AtomicFile(path) as temporary:
+        Image.fromarray(image).save(temporary, format="PNG")
 
 
 class MeshRenderer:

@@ -1,4 +1,4 @@
-"""The camera is the renderer's, and rays meet what a plain loop says they meet."""
+"""Meshes: normals, boundary, components, closest points and rays, against plain loops and closed forms."""
 
 from __future__ import annotations
 
@@ -6,43 +6,20 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-pytest.importorskip("pyvista", reason="needs the extra render")
+pytest.importorskip("vtk", reason="needs the extra render")
 
-from mp2flame.geometry.camera import Camera
-from mp2flame.geometry.mesh import cast_rays
-from mp2flame.render import MeshRenderer
+from mp2flame.geometry.mesh import (
+    boundary_vertices,
+    cast_rays,
+    closest_points,
+    connected_components,
+    triangle_areas_and_normals,
+    unique_edges,
+    vertex_normals,
+)
+from tests.helpers.meshes import wavy_sheet
 
-_VIEWS = [(0.0, 0.0, 0.6), (25.0, -12.0, 0.7), (-31.0, 18.0, 0.5)]
-
-
-@pytest.mark.parametrize(("yaw", "pitch", "distance"), _VIEWS)
-def test_points_fall_where_the_renderer_draws_them(yaw: float, pitch: float, distance: float) -> None:
-    camera = Camera(np.array([0.01, -0.02, 0.05]), distance, yaw, pitch, (320, 200), 28.0)
-    point = np.array([0.03, 0.02, 0.09])
-    # A small square that faces the camera.
-    corners = point + 0.004 * np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) @ camera.axes[:2]
-    with MeshRenderer(
-        [[0, 1, 2], [0, 2, 3]],
-        vertex_colors=np.full((4, 3), 255, dtype=np.uint8),
-        size=camera.size,
-        view_angle=camera.view_angle,
-        background=(0, 0, 0),
-    ) as renderer:
-        camera.aim(renderer)
-        light = renderer.render(corners).astype(np.float64).sum(axis=2)
-    rows, columns = np.indices(light.shape) + 0.5
-    centre = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
-    np.testing.assert_allclose(camera.project(point), centre, atol=0.2)
-
-
-@pytest.mark.parametrize(("yaw", "pitch", "distance"), _VIEWS)
-def test_rays_undo_projection(yaw: float, pitch: float, distance: float) -> None:
-    camera = Camera(np.array([0.0, 0.03, 0.08]), distance, yaw, pitch)
-    points = np.random.default_rng(0).normal(scale=0.05, size=(20, 3))
-    away = points - camera.position
-    expected = away / np.linalg.norm(away, axis=1, keepdims=True)
-    np.testing.assert_allclose(camera.rays(camera.project(points)), expected, atol=1e-12)
-    np.testing.assert_allclose(camera.axes @ camera.axes.T, np.eye(3), atol=1e-12)
+Float64 = NDArray[np.float64]
 
 
 def _first_hit(
@@ -74,3 +51,109 @@ def test_rays_meet_what_a_plain_loop_says() -> None:
         normal = np.cross(*(vertices[faces[face, 1:]] - vertices[faces[face, 0]]))
         facing = 0.0 if face < 0 else abs(normal @ ray) / np.linalg.norm(normal)
         assert hits.cosine[k] == pytest.approx(facing, abs=1e-9)
+
+
+def test_the_closest_point_is_no_farther_than_any_sampled_one() -> None:
+    vertices, triangles = wavy_sheet()
+    rng = np.random.default_rng(0)
+    points = rng.uniform(-1.2, 1.2, size=(60, 3)) * [1, 1, 0.5]
+    closest = closest_points(points, vertices, triangles)
+    feet = np.einsum("pc,pcd->pd", closest.barycentric, vertices[triangles[closest.triangle]])
+    np.testing.assert_allclose(np.linalg.norm(points - feet, axis=1), closest.distance, atol=1e-12)
+    np.testing.assert_allclose(closest.barycentric.sum(axis=1), 1.0, atol=1e-9)
+    assert closest.barycentric.min() >= 0
+    shares = np.concatenate([np.eye(3), rng.dirichlet(np.ones(3), size=300)])
+    sampled = (shares @ vertices[triangles]).reshape(-1, 3)
+    for point, distance in zip(points, closest.distance, strict=True):
+        slow = np.linalg.norm(sampled - point, axis=1).min()
+        assert distance <= slow + 1e-12
+        assert slow - distance < 0.03
+
+
+def test_other_sides_and_other_lips_are_no_match() -> None:
+    lower, triangles = wavy_sheet()
+    upper = lower + np.array([0, 0, 0.05])
+    # Two sheets as close as lips; the upper one faces down.
+    vertices = np.concatenate([lower, upper])
+    both = np.concatenate([triangles, triangles[:, ::-1] + len(lower)])
+    points = lower + np.array([0, 0, 0.04])
+    facing = vertex_normals(lower, triangles)
+    plain = closest_points(points, vertices, both)
+    assert (plain.triangle >= len(triangles)).all()
+    turned = closest_points(points, vertices, both, normals=facing)
+    assert (turned.triangle < len(triangles)).all()
+    lips = np.repeat(np.array([1, 2], dtype=np.int8), len(triangles))
+    own = closest_points(points, vertices, both, labels=(np.full(len(points), 1, dtype=np.int8), lips))
+    assert (own.triangle < len(triangles)).all()
+    nowhere = closest_points(points, vertices, both, labels=(np.full(len(points), 3, dtype=np.int8), lips))
+    assert np.isinf(nowhere.distance).all()
+
+
+def test_a_large_triangle_is_found_though_many_small_ones_are_nearer_by_their_centroids() -> None:
+    """The distance to one large triangle is small everywhere on it, that to its centroid is not."""
+    small, triangles = wavy_sheet()
+    small = 0.05 * small + [0.9, 0.0, 0.06]
+    large = np.array([[-3.0, -3.0, 0.0], [3.0, -3.0, 0.0], [0.0, 6.0, 0.0]])
+    vertices, both = np.concatenate([small, large]), np.concatenate([triangles, [[len(small) + i for i in range(3)]]])
+    points = np.array([[0.9, 0.0, 0.01], [0.88, 0.02, 0.02]])
+    closest = closest_points(points, vertices, both)
+    assert (closest.triangle == len(triangles)).all()
+    np.testing.assert_allclose(closest.distance, points[:, 2])
+
+
+@pytest.mark.parametrize("constrained", [False, True])
+def test_closest_points_are_those_of_a_search_through_all_triangles(constrained: bool) -> None:
+    rng = np.random.default_rng(4)
+    vertices = rng.normal(size=(300, 3))
+    # Triangles of sizes from a hundredth to one.
+    size = 10 ** rng.uniform(-2, 0, size=(400, 1, 1))
+    corners = rng.normal(size=(400, 1, 3)) + size * rng.normal(size=(400, 3, 3))
+    vertices, triangles = corners.reshape(-1, 3), np.arange(1200).reshape(-1, 3)
+    points = rng.normal(size=(80, 3))
+    normals = rng.normal(size=(80, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    labels = rng.integers(0, 3, 80).astype(np.int8), rng.integers(0, 3, 400).astype(np.int8)
+    found = closest_points(
+        points, vertices, triangles, normals=normals if constrained else None, labels=labels if constrained else None
+    )
+    facing = triangle_areas_and_normals(corners)[1]
+    for i, point in enumerate(points):
+        alone = [closest_points(point[None], vertices, triangles[k : k + 1]).distance[0] for k in range(400)]
+        allowed = np.ones(400, dtype=np.bool_)
+        if constrained:
+            own, other = labels[0][i], labels[1]
+            allowed = (facing @ normals[i] >= 0.3) & ((own == 0) | (other == 0) | (own == other))
+        assert found.distance[i] == pytest.approx(np.where(allowed, alone, np.inf).min())
+        assert allowed[found.triangle[i]]
+
+
+def test_a_limited_search_finds_what_is_within_the_limit() -> None:
+    vertices, triangles = wavy_sheet()
+    points = np.random.default_rng(0).uniform(-1.2, 1.2, size=(60, 3))
+    every, near = (
+        closest_points(points, vertices, triangles),
+        closest_points(points, vertices, triangles, max_distance=0.3),
+    )
+    within = every.distance < 0.3
+    assert 10 < within.sum() < 50
+    np.testing.assert_array_equal(near.distance[within], every.distance[within])
+    assert (near.distance[~within] >= 0.3).all()
+
+
+def test_normals_boundary_and_edges_of_a_sheet() -> None:
+    vertices, triangles = wavy_sheet(8)
+    flat = vertices * [1, 1, 0]
+    np.testing.assert_allclose(vertex_normals(flat, triangles), np.tile([0.0, 0.0, 1.0], (64, 1)), atol=1e-12)
+    area, _ = triangle_areas_and_normals(flat[triangles])
+    assert area.sum() == pytest.approx(4.0)
+    outside = np.abs(flat[:, :2]).max(axis=1) == 1
+    np.testing.assert_array_equal(boundary_vertices(triangles, 64), outside)
+    # Euler: V - E + F = 1 for a disc.
+    assert 64 - len(unique_edges(triangles)[0]) + len(triangles) == 1
+
+
+def test_components_are_what_edges_join() -> None:
+    faces = np.array([[0, 1, 2], [4, 5, 6], [2, 3, 0], [6, 7, 4]])
+    components = connected_components(faces, 9)
+    assert len(set(components[:4])) == len(set(components[4:8])) == 1
+    assert len(set(components)) == 3

@@ -1,4 +1,4 @@
-"""Sittings whose landmarks are made up: points of a head seen exactly, with errors that the test chooses."""
+"""Synthetic landmark samples: exact projections of points of a head, with errors that the test chooses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mp2flame.data import N_LANDMARKS
 from mp2flame.geometry.camera import Camera
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.synthesis.landmark_samples import Sitting
+from mp2flame.landmark_model.correspondences import LandmarkSamples
 
 Float64 = NDArray[np.float64]
 
@@ -24,11 +24,11 @@ def cameras(n: int, target: Float64, rng: np.random.Generator) -> tuple[Camera, 
     )
 
 
-def seen_landmarks(points: Float64, camera: Camera, error: Float64) -> NDArray[np.float32]:
-    """(478, 3) normalised landmarks of points (478, 3) in the world, each missed by `error` (478, 3) metres."""
-    seen = camera.to_camera(points)
-    depth = -seen[:, 2]
-    moved = seen + error
+def project_landmarks(points: Float64, camera: Camera, error: Float64) -> NDArray[np.float32]:
+    """(478, 3) normalized landmarks of points (478, 3) in the world, with errors (478, 3) in metres."""
+    local = camera.to_camera(points)
+    depth = -local[:, 2]
+    moved = local + error
     width, height = camera.size
     x = 0.5 + camera.focal * moved[:, 0] / depth / width
     y = 0.5 - camera.focal * moved[:, 1] / depth / height
@@ -36,16 +36,16 @@ def seen_landmarks(points: Float64, camera: Camera, error: Float64) -> NDArray[n
     return np.stack([x, y, z], axis=1).astype(np.float32)
 
 
-def made_up_sitting(
+def synthetic_samples(
     heads: Sequence[FlameHead], embedding: LandmarkEmbedding, errors: Float64, rng: np.random.Generator
-) -> Sitting:
-    """One picture of each head at rest, missed by `errors` (N, 478, 3) metres; every fourth is somebody new."""
+) -> LandmarkSamples:
+    """One image of each neutral head, with errors (N, 478, 3) in metres."""
     target = heads[0].joints()[3:5].mean(axis=0).astype(np.float64) - [0, 0.03, 0]
     views = cameras(len(heads), target, rng)
     vertices = np.stack([head.neutral_vertices for head in heads])
     points = embedding.positions(vertices, heads[0].faces)
-    landmarks = [seen_landmarks(p, c, e) for p, c, e in zip(points, views, errors, strict=True)]
-    return Sitting(vertices, np.stack(landmarks), views, np.arange(len(heads)) // 4)
+    landmarks = [project_landmarks(p, c, e) for p, c, e in zip(points, views, errors, strict=True)]
+    return LandmarkSamples(vertices, np.stack(landmarks), views)
 
 
 def all_landmarks(faces: NDArray[np.int64], barycentric: Float64, head: FlameHead) -> LandmarkEmbedding:

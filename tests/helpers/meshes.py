@@ -1,4 +1,4 @@
-"""The built-in head with fewer vertices and without labels, as a FLAME file is: a subset of its vertices."""
+"""Meshes for tests: the built-in head with fewer vertices and without labels, as a FLAME file is; a wavy sheet."""
 
 from __future__ import annotations
 
@@ -58,3 +58,12 @@ def _regressor(vertices: NDArray[np.float64], joints: NDArray[np.float64]) -> ND
     goals = np.concatenate([joints.T, np.ones((1, len(joints)))])
     weights: NDArray[np.float32] = np.linalg.lstsq(system, goals, rcond=None)[0].T.astype(np.float32)
     return weights
+
+
+def wavy_sheet(n: int = 12) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """A wavy sheet, (n * n, 3), and its triangles."""
+    x, y = (grid.ravel() for grid in np.meshgrid(np.linspace(-1, 1, n), np.linspace(-1, 1, n)))
+    at = np.arange(n * n).reshape(n, n)
+    a, b, c, d = at[:-1, :-1].ravel(), at[:-1, 1:].ravel(), at[1:, :-1].ravel(), at[1:, 1:].ravel()
+    vertices = np.stack([x, y, 0.2 * np.sin(2 * x) + 0.1 * y], axis=1)
+    return vertices, np.concatenate([np.stack([a, b, c], 1), np.stack([b, d, c], 1)])

@@ -116,12 +116,17 @@ def _degrees(found: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
 
 def test_the_film_of_known_rotations_is_right_within_three_degrees(shared_data: Path, landmarker: Path) -> None:
     pytest.importorskip("mp2flame.render", reason="PyVista comes with the render extra")
-    straight = pytest.importorskip("mp2flame.synthesis.straight", reason="needs the track extra")
+    pytest.importorskip("mediapipe", reason="needs the track extra")
+    pytest.importorskip("pyvista", reason="needs the render extra")
+    from mp2flame.synthesis.appearance import SubjectColors
+    from mp2flame.synthesis.render import measure_frontal_rotation
+
     sources = pytest.importorskip("mp2flame.sources", reason="MediaPipe comes with the track extra")
     film = shared_data / "video" / "performance_a.mp4"
     if not film.is_file():
         pytest.skip(f"no film at {film}")
-    offset = straight.measure_straight(load_head(shared_data / "head" / "ict_head.npz"), landmarker, people=4)
+    head = load_head(shared_data / "head" / "ict_head.npz")
+    offset = measure_frontal_rotation(head, landmarker, SubjectColors(head), subjects=4)
     with sources.open_source(film, landmarker=landmarker) as source:
         observation = concatenate(source)
     truth = np.load(film.with_suffix(".npz"))["global_orient"]

@@ -16,10 +16,10 @@ from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.geometry.face_regions import head_regions
 from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.landmark_model.cache import find_landmarks
+from mp2flame.landmark_model.correspondences import find_landmarks
 from mp2flame.retargeting import Transfer, correspond, transfer_shapes
-from mp2flame.retargeting.correspondence import source_head, source_landmarks
-from mp2flame.synthesis.landmark_samples import Plan
+from mp2flame.retargeting.registration import source_head, source_landmarks
+from mp2flame.synthesis.render import RenderSettings
 from scripts.measure_transfer import compare, true_parameters
 from tests.helpers.meshes import cut_head
 
@@ -55,7 +55,7 @@ def test_the_builtin_head_gets_its_own_shapes(onto_itself: Transfer) -> None:
     errors = _errors(head, onto_itself.shapes, head.blendshapes())
     assert errors[:-1].max() < 0.05
     assert onto_itself.made == _MADE
-    assert onto_itself.not_made == ("tongueOut",)
+    assert onto_itself.omitted == ("tongueOut",)
     np.testing.assert_allclose(onto_itself.shapes.jaw_pose, head.blendshapes().jaw_pose, atol=0.02)
     np.testing.assert_array_equal(onto_itself.shapes.eye_pose, head.blendshapes().eye_pose)
 
@@ -74,7 +74,7 @@ def test_points_go_where_they_belong() -> None:
     match = correspond(head, source_landmarks())
     # Both heads have the same vertices, so each one's true counterpart is itself.
     skin = match.source.vertices
-    found = np.einsum("sc,scd->sd", match.nearest.barycentric, skin[match.source.triangles[match.nearest.triangle]])
+    found = np.einsum("sc,scd->sd", match.closest.barycentric, skin[match.source.triangles[match.closest.triangle]])
     away = np.where(match.attached, np.linalg.norm(found - skin, axis=1), 0.0)
     assert match.attached.mean() > 0.95
     assert np.median(away) < 0.0015
@@ -83,7 +83,7 @@ def test_points_go_where_they_belong() -> None:
     for name in ("lips", "lids", "brows"):
         assert away[head_regions(source_head())[name][match.source.rows]].max() < 0.005, name
     # Lips touch, and no vertex of one is taken for the other.
-    lip, other = match.target.lip, match.source.lip[match.source.triangles[match.nearest.triangle]].max(axis=1)
+    lip, other = match.target.lip, match.source.lip[match.source.triangles[match.closest.triangle]].max(axis=1)
     both = match.attached & (lip != 0) & (other != 0)
     assert both.sum() > 300
     np.testing.assert_array_equal(lip[both], other[both])
@@ -125,9 +125,9 @@ def test_a_poor_basis_makes_less_and_says_what_not() -> None:
     head = _with_components(source_head(), 3)
     got = transfer_shapes(head, _same_landmarks(head))
     assert "jawOpen" in got.made
-    assert {"noseSneerLeft", "browInnerUp", "tongueOut"} <= set(got.not_made)
-    assert set(got.made) | set(got.not_made) == set(ARKIT)
-    assert not got.shapes.to_rows()[[ARKIT.index(name) for name in got.not_made]].any()
+    assert {"noseSneerLeft", "browInnerUp", "tongueOut"} <= set(got.omitted)
+    assert set(got.made) | set(got.omitted) == set(ARKIT)
+    assert not got.shapes.to_rows()[[ARKIT.index(name) for name in got.omitted]].any()
     # No component is driven to absurd lengths to imitate what the basis has not.
     moved = np.linalg.norm(head(got.shapes) - head.neutral_vertices, axis=2).max(axis=1)
     own = np.linalg.norm(source_head()(source_head().blendshapes()) - source_head().neutral_vertices, axis=2)
@@ -172,8 +172,8 @@ def test_regions_hold_the_landmarks_of_their_name(onto_itself: Transfer) -> None
 
 def test_shapes_of_a_real_head_are_near_the_true_ones(shared_data: Path, landmarker: Path) -> None:
     head = mp2flame.load_head(shared_data / "head" / "ict_head.npz")
-    found = find_landmarks(head, landmarker, plan=Plan(people=10, pictures=3))
-    got = transfer_shapes(head, found.embedding)
+    found = find_landmarks(head, landmarker, settings=RenderSettings(subjects=10, images=3))
+    got = transfer_shapes(head, found)
     assert got.made == _MADE
     table = compare(head, got, true_parameters(shared_data / "head" / "ict_head_shapes.npz", head.n_expression))
     assert len(table) == 51

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from mp2flame import rotations
 from mp2flame.geometry.camera import Intrinsics
 from mp2flame.head import FlameHead
-from mp2flame.landmark_model.error_model import LandmarkErrorModel, LowRankCovariance
-from mp2flame.landmark_model.offsets import offsets
+from mp2flame.landmark_model.error_model import LandmarkErrorModel, LowRankCovariance, landmark_offsets
 from mp2flame.tracking.config import PriorConfig, TrackerConfig, TrackOptions
 from mp2flame.tracking.identity import IdentityProblem, IdentityView
 from mp2flame.tracking.model import Setup, TrackerModel
@@ -21,15 +20,13 @@ from mp2flame.tracking.state import StateLayout
 from mp2flame.tracking.terms.landmarks import (
     LandmarkTerm,
     PersonModel,
-    landmark_offsets,
-    landmark_slopes,
     upright_rotations,
     view_directions,
 )
 from mp2flame.tracking.terms.priors import EyePrior, FacePrior, TemporalPrior
 from tests.helpers.heads import load_arrays, random_arrays
 from tests.helpers.terms import check_term
-from tests.helpers.tracked_people import landmarks_of, random_embedding
+from tests.helpers.tracked_people import random_embedding
 
 Float64 = NDArray[np.float64]
 
@@ -187,11 +184,3 @@ def test_derivatives_of_the_identity_problem_are_those_of_finite_differences(hea
         step = np.eye(problem.width)[i] * _STEP
         finite = (problem.linearize(unknowns + step)[0] - problem.linearize(unknowns - step)[0]) / (2 * _STEP)
         np.testing.assert_allclose(analytic[:, i], finite, atol=2e-7)
-
-
-def test_offsets_are_those_that_the_error_model_is_learned_from() -> None:
-    rng = np.random.default_rng(5)
-    points = rng.normal(scale=0.05, size=(3, _K, 3)) - [0, 0, 0.8]
-    landmarks = landmarks_of(points + rng.normal(scale=1e-3, size=points.shape))
-    result = landmark_offsets(points, landmark_slopes(landmarks, Intrinsics(800.0, (640, 480))))
-    np.testing.assert_allclose(result, offsets(points, landmarks, focal=800.0, size=(640, 480)), atol=1e-12)

@@ -17,9 +17,8 @@ from mp2flame.data import FlameParams
 from mp2flame.demo_animation import KeyPose, animate, both_sides
 from mp2flame.errors import InputError
 from mp2flame.evaluation.metrics import compare
-from mp2flame.landmark_model.error_samples import Script
 from mp2flame.render import MeshRenderer
-from mp2flame.synthesis.landmark_samples import Plan
+from mp2flame.synthesis.render import RenderSettings
 from mp2flame.tracking.model import TrackerModel, fit_tracker_model
 from mp2flame.tracking.results import good_frames
 from mp2flame.tracking.track import TrackResult, track_videos
@@ -35,7 +34,7 @@ _SCRIPT = (
     KeyPose(1.2, both_sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
     KeyPose(1.4, both_sides(jawOpen=0.7), (0.0, 10.0, 0.0)),
 )
-_PLAN, _FEW = Plan(people=8, pictures=3), Script(people=14, pictures=3)
+_FEW, _SOME = RenderSettings(subjects=8, images=3), RenderSettings(subjects=14, images=3)
 _COVERED = slice(12, 15)
 
 
@@ -48,9 +47,11 @@ def model(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> Tracker
         nonlocal images
         images += 1
 
-    learned = fit_tracker_model(head, landmarker, plan=_PLAN, script=_FEW, folder=folder, on_image=count)
+    learned = fit_tracker_model(
+        head, landmarker, landmark_images=_FEW, error_images=_SOME, folder=folder, on_image=count
+    )
     assert images == 8 * 3 + 14 * 3
-    again = fit_tracker_model(head, landmarker, plan=_PLAN, script=_FEW, folder=folder, on_image=count)
+    again = fit_tracker_model(head, landmarker, landmark_images=_FEW, error_images=_SOME, folder=folder, on_image=count)
     assert images == 8 * 3 + 14 * 3, "what was learned was learned again"
     np.testing.assert_allclose(again.error_model.bias, learned.error_model.bias, atol=1e-6)
     return learned
@@ -128,7 +129,7 @@ def test_a_head_that_mediapipe_cannot_find_is_reported_with_an_image(landmarker:
     behind = head.template * np.array([-1, 1, -1], dtype=np.float32)
     turned = replace(head, arrays=replace(head.arrays, v_template=behind))
     with pytest.raises(InputError, match=r"expected a head that MediaPipe can see.*see .*\.unseen\.png"):
-        fit_tracker_model(turned, landmarker, plan=_PLAN, script=_FEW, folder=tmp_path)
+        fit_tracker_model(turned, landmarker, landmark_images=_FEW, error_images=_SOME, folder=tmp_path)
     assert len(list(tmp_path.glob("*.unseen.png"))) == 1
 
 

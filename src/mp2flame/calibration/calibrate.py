@@ -1,214 +1,233 @@
-"""A mapping for any head, from pictures of that head alone."""
+"""Mappings for any head, fitted to renders of that head alone."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.calibration.config import DEFAULT, Quality
-from mp2flame.calibration.detectability import check_seen, plain_colors, shapes_of
-from mp2flame.calibration.steering import wanted_shapes
+from mp2flame.calibration.config import DEFAULT, CalibrationConfig
 from mp2flame.dataset.store import Dataset
+from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
-from mp2flame.errors import InputError
 from mp2flame.evaluation.evaluate import Evaluation, evaluate, with_metrics
-from mp2flame.files import write_errors
+from mp2flame.files import check_outputs, check_writable, exclusive_lock, write_errors
 from mp2flame.head import FlameHead, load_head
+from mp2flame.head.landmarks import LandmarkEmbedding
+from mp2flame.landmark_model.cache import cache_key, cached_landmarks
 from mp2flame.mapping import StoredMapping
+from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.regression.fit import fit
-from mp2flame.synthesis.expressions import Drawer, live_coefficients
-from mp2flame.synthesis.photograph import Person
-from mp2flame.synthesis.shards import Session, read_person, take_people
-from mp2flame.synthesis.straight import measure_straight
+from mp2flame.retargeting import transfer_shapes
+from mp2flame.synthesis.appearance import SubjectColors
+from mp2flame.synthesis.expressions import ExpressionSampler
+from mp2flame.synthesis.render import check_detectable, measure_frontal_rotation, not_detectable
+from mp2flame.synthesis.subjects import RenderJob, SubjectSamples, load_samples, render_subjects
 
 if TYPE_CHECKING:
-    from mp2flame.regression.context import Kind
+    from mp2flame.data import FlameParams
+    from mp2flame.regression.gather import Kind
 
-__all__ = ["Calibration", "calibrate"]
+Input = Literal["scores", "landmarks"]
+"""What a mapping reads: scores alone, or landmarks and scores."""
 
-_EDITION: Final = 5
-"""Goes up when pictures would come out otherwise, so that kept ones are not mixed with new ones."""
-
-_KINDS: Final[dict[str, Kind]] = {"scores": "ridge", "landmarks": "landmarks"}
+_KINDS: Final[dict[Input, Kind]] = {"scores": "ridge", "landmarks": "landmarks"}
 
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """What a calibration made."""
+    """The result of a calibration."""
 
     mappings: dict[str, StoredMapping]
     """By what they read: `scores` alone, or `landmarks` and scores."""
     evaluation: Evaluation
-    """On people that nothing was fitted on."""
-
-
-@dataclass(frozen=True, eq=False)
-class _Studio:
-    """What was found out about the head before the first picture counts."""
-
-    head: FlameHead
-    session: Session
-    straight: NDArray[np.float64]
+    """On subjects on which nothing was fitted."""
 
 
 def calibrate(
     head_source: str | Path,
     landmarker: Path,
-    folder: Path,
+    outputs: Mapping[Input, Path],
+    work: Path,
     *,
-    kinds: Iterable[Literal["scores", "landmarks"]] = ("scores", "landmarks"),
-    quality: Quality = DEFAULT,
+    config: CalibrationConfig = DEFAULT,
     seed: int = 0,
     workers: int = 2,
     date: str = "",
-    keep: bool = False,
-    on_person: Callable[[], None] = lambda: None,
-    say: Callable[[str], None] = lambda _: None,
+    keep_work: bool = False,
+    on_subject: Callable[[], None] = lambda: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Calibration:
-    """Mappings for a head, from pictures of it as MediaPipe sees them: no data goes in.
+    """Fit mappings for a head to renders of it, evaluate them on held-out subjects, and write them.
 
-    The head is photographed as many people in the faces that its 52 ARKit shapes and its coefficients make. Pictures
-    are taken in rounds; shapes that a regression on the rounds before gets wrong come more often. Both kinds of `fit`
-    are fitted, and measured on people held out.
+    The head is rendered as many subjects with the expressions that its 52 ARKit shapes and its coefficients make, and
+    MediaPipe detects their faces. The same seed gives the same mappings, whatever the number of workers.
 
     Args:
         head_source: what `load_head` takes.
         landmarker: MediaPipe's face landmarker file.
-        folder: where pictures' figures are kept while it runs, so that a killed calibration goes on where it was when
-            called again with the same head and settings; removed at the end.
-        kinds: which mappings to fit.
-        quality: how many pictures.
-        seed: the same seed gives the same mappings, whatever the number of workers.
-        workers: processes that take pictures.
-        date: ISO 8601, for the mappings' metadata.
-        keep: leave the folder.
-        on_person: called after each of `quality.people + quality.held_out` people.
-        say: told in sentences what happens.
+        outputs: the `.safetensors` files to write, by what their mappings read.
+        work: a folder in which each subject is kept, so that an interrupted calibration continues where it was when it
+            is called again with the same head and settings. It is removed when the outputs are written.
+        config: the number of images.
+        seed: draws subjects, expressions and views.
+        workers: processes that render.
+        date: ISO 8601, for the metadata of the mappings.
+        keep_work: do not remove the folder.
+        on_subject: called after each of `config.subjects + config.held_out` subjects.
+        log: called with sentences on the progress.
 
     Raises:
-        InputError: the head has no expression components, or MediaPipe finds no face in pictures of it (the error
-            names a picture).
+        InputError: the head has no expression components, an output is an input, or MediaPipe finds no face in images
+            of the head (the error names an image).
+        SinkError: an output or the folder cannot be written, or another calibration works in the folder.
+        WorkerError: a process was killed; the other subjects are kept.
         MissingExtraError: PyVista, MediaPipe or PyArrow is not installed.
     """
-    head = load_head(head_source)
-    # What cannot work fails first.
-    live_coefficients(head)
-    chosen = [_KINDS[kind] for kind in kinds]
-    place = folder / _key(head, landmarker, quality, seed)
-    with write_errors(folder, "nothing was calibrated"):
-        place.mkdir(parents=True, exist_ok=True)
-    try:
-        studio = _prepared(str(head_source), head, landmarker, quality, seed=seed, place=place, say=say)
-    except InputError:
-        _remove_empty(place, folder)
-        raise
-    spans = quality.by_round()
-    wanted = None
-    for number, span in enumerate(spans):
-        # The held-out people's faces are drawn as usual, not as the rounds before wanted them.
-        last = number == len(spans) - 1
-        take_people(studio.session, span, workers=workers, wanted=None if last else wanted, on_person=on_person)
-        if number < len(spans) - 2:
-            wanted = wanted_shapes(head, _people(studio.session, range(span.stop)))
-    data = _data_sets(studio, place, spans)
-    say(f"fitting on {data[0].metadata['frames']} frames of {len(data[0].subjects)} people")
-    networks = quality.networks_for(head)
-    mappings = {
-        name: _described(fit(data[0], kind=kind, head=head, seed=seed, network=networks, log=say), studio, date)
-        for name, kind in _KINDS.items()
-        if kind in chosen
-    }
-    evaluation = evaluate(mappings, data[1], head)
-    if not keep:
-        shutil.rmtree(place, ignore_errors=True)
-        _remove_empty(folder)
-    return Calibration({name: with_metrics(m, evaluation, name) for name, m in mappings.items()}, evaluation)
+    # Minutes of work follow: what cannot be written fails now.
+    check_outputs(outputs.values(), [head_source, landmarker])
+    for path in outputs.values():
+        check_writable(path)
+    with write_errors(work, "nothing was calibrated"):
+        work.mkdir(parents=True, exist_ok=True)
+    lock = work / "lock"
+    busy = f"another calibration is running in {work}: wait for its end, or choose another folder with --work"
+    with exclusive_lock(lock, busy):
+        head = load_head(head_source)
+        place = work / cache_key(head, landmarker, config.subjects, config.held_out, config.images, seed)
+        try:
+            result = _calibrate(
+                str(head_source), head, landmarker, tuple(outputs), place,
+                config=config, seed=seed, workers=workers, date=date, on_subject=on_subject, log=log,
+            )  # fmt: skip
+            for kind, path in outputs.items():
+                result.mappings[kind].save(path)
+            if not keep_work:
+                shutil.rmtree(place, ignore_errors=True)
+        finally:
+            with suppress(OSError):  # It stays where something else is in it, such as the image of a missed face.
+                place.rmdir()
+            if {*work.iterdir()} == {lock}:
+                lock.unlink()
+                work.rmdir()
+    return result
 
 
-def _remove_empty(*folders: Path) -> None:
-    for folder in folders:
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
-
-
-def _key(head: FlameHead, landmarker: Path, quality: Quality, seed: int) -> str:
-    """A folder's name that is another for other pictures."""
-    pictures = {name: value for name, value in asdict(quality).items() if name != "networks"}
-    what = [_EDITION, head.hash, head.vertex_colors is not None, _sha256(landmarker), pictures, seed]
-    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:16]
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def _prepared(
+def _calibrate(
     source: str,
     head: FlameHead,
     landmarker: Path,
-    quality: Quality,
-    *,
-    seed: int,
+    kinds: Iterable[Input],
     place: Path,
-    say: Callable[[str], None],
-) -> _Studio:
-    """Shapes, colours and straight ahead of a head that MediaPipe sees."""
+    *,
+    config: CalibrationConfig,
+    seed: int,
+    workers: int,
+    date: str,
+    on_subject: Callable[[], None],
+    log: Callable[[str], None],
+) -> Calibration:
+    place.mkdir(exist_ok=True)
+    missed = place.with_name(f"missed-{head.hash[:12]}.png")
     if head.vertex_colors is not None:
-        check_seen(head, landmarker, None, place.parent)
-    shapes, embedding = shapes_of(head, landmarker, say=say)
-    colors = plain_colors(head, embedding)
-    if colors is not None:
-        check_seen(head, landmarker, colors, place.parent)
-    Drawer(head, shapes)
-    session = Session(source, landmarker, shapes, embedding, quality.frames, seed, place)
-    return _Studio(head, session, measure_straight(head, landmarker, colors=colors))
+        check_detectable(head, landmarker, SubjectColors(head), missed)
+    shapes, embedding = blendshapes_for(head, landmarker, log=log)
+    colors = SubjectColors(head, embedding)
+    if head.vertex_colors is None:
+        check_detectable(head, landmarker, colors, missed)
+    ExpressionSampler(head, shapes)  # Refuses what cannot be sampled before anything is rendered.
+    frontal = measure_frontal_rotation(head, landmarker, colors)
+    job = RenderJob(source, landmarker, shapes, embedding, config.images, seed, place)
+    numbers = range(config.subjects + config.held_out)
+    render_subjects(job, numbers, workers=workers, on_subject=on_subject)
+    data = _dataset(job, head, numbers[: config.subjects], place / "fitted")
+    held_out = _dataset(job, head, numbers[config.subjects :], place / "held-out")
+    log(f"fitting on {data.metadata['frames']} frames of {len(data.subjects)} subjects")
+    network = config.network_for(head)
+    mappings: dict[str, StoredMapping] = {
+        name: _with_metadata(
+            fit(data, kind=_KINDS[name], head=head, seed=seed, network=network, log=log), head, job, frontal, date
+        )
+        for name in kinds
+    }
+    evaluation = evaluate(mappings, held_out, head)
+    return Calibration({name: with_metrics(m, evaluation, name) for name, m in mappings.items()}, evaluation)
 
 
-def _people(session: Session, numbers: Iterable[int]) -> list[Person]:
-    people = [read_person(session.file(number)) for number in numbers]
-    return [person for person in people if person is not None]
+def blendshapes_for(
+    head: FlameHead, landmarker: Path, *, log: Callable[[str], None]
+) -> tuple[FlameParams, LandmarkEmbedding | None]:
+    """ARKit's 52 shapes on a head, its own or carried over from the built-in head; and its landmarks, where needed.
+
+    Raises:
+        InputError: MediaPipe finds no face in images of the head.
+    """
+    own = head.arrays.blendshapes is not None
+    if own and head.vertex_colors is not None:
+        return head.blendshapes(), None
+    log("finding MediaPipe's landmarks on the head (kept for next time)")
+    embedding = cached_landmarks(head, landmarker, log=log)
+    if own:
+        return head.blendshapes(), embedding
+    log("transferring the 52 shapes from the built-in head")
+    transfer = transfer_shapes(head, embedding)
+    if transfer.omitted:
+        log(f"this head cannot make {', '.join(transfer.omitted)}: they are left out")
+    return transfer.shapes, embedding
 
 
-def _data_sets(studio: _Studio, place: Path, spans: list[range]) -> tuple[Dataset, Dataset]:
-    """What to fit on and what to measure on."""
-    sets = []
-    for name, numbers in (("fitted", range(spans[-1].start)), ("held-out", spans[-1])):
-        people = _people(studio.session, numbers)
-        seen, taken = sum(len(person.values) for person in people), sum(person.taken - 1 for person in people)
-        if 2 * seen < taken or not seen:
-            raise InputError(
-                f"expected a head that MediaPipe can see ({studio.head.version}); it found the face in {seen} of "
-                f"{taken} pictures only"
-            )
-        target = place / name
-        shutil.rmtree(target, ignore_errors=True)
-        with DatasetWriter(target, head_version=studio.head.version, head_hash=studio.head.hash) as writer:
-            for person in people:
-                if len(person.values):
-                    writer.add(person.rows())
-            writer.finish({"sources": [f"renders of the {studio.head.version} head"]})
-        sets.append(Dataset(target))
-    return sets[0], sets[1]
+def frame_table(samples: SubjectSamples) -> FrameTable:
+    """A subject's images as rows of a data set, the neutral one first. Each image is a sequence of its own."""
+    n, e = len(samples.parameters) + 1, samples.parameters.shape[1] - N_ROTATIONS
+    truth = np.concatenate([np.zeros_like(samples.parameters[:1]), samples.parameters])
+    columns = {**samples.detected, "expression": truth[:, :e], "jaw": truth[:, e : e + 3], "eyes": truth[:, e + 3 :]}
+    # The camera moves; the head itself never turns.
+    columns |= {name: np.zeros((n, 3), dtype=np.float32) for name in ("neck", "global")}
+    return FrameTable(
+        subject=f"{samples.number:05d}",
+        sequence=np.array([f"render {i}" for i in range(n)], dtype=object),
+        frame=np.zeros(n, dtype=np.int64),
+        time=np.zeros(n),
+        found=np.ones(n, dtype=np.bool_),
+        neutral=np.arange(n) == 0,
+        columns=columns,
+        image_size=(512, 512),
+    )
 
 
-def _described(mapping: StoredMapping, studio: _Studio, date: str) -> StoredMapping:
-    """The mapping with its licence, where it came from, and what its head calls straight ahead."""
-    head = studio.head
+def _dataset(job: RenderJob, head: FlameHead, numbers: Iterable[int], path: Path) -> Dataset:
+    subjects = [samples for number in numbers if (samples := load_samples(job.path(number))) is not None]
+    found, rendered = sum(len(s.parameters) for s in subjects), sum(s.rendered for s in subjects)
+    if 2 * found < rendered or not found:
+        raise not_detectable(head, found, rendered)
+    shutil.rmtree(path, ignore_errors=True)
+    with DatasetWriter(path, head_version=head.version, head_hash=head.hash) as writer:
+        for samples in subjects:
+            if len(samples.parameters):
+                writer.add(frame_table(samples))
+        writer.finish({"sources": [f"renders of the {head.version} head"]})
+    return Dataset(path)
+
+
+def _with_metadata(
+    mapping: StoredMapping, head: FlameHead, job: RenderJob, frontal: NDArray[np.float64], date: str
+) -> StoredMapping:
+    """The mapping with licence, provenance, and the rotation that MediaPipe reports of its head from the front."""
     metadata = dict(mapping.metadata)
     metadata["licence"] = head.metadata.get("licence") or f"that of the head it is for ({head.version})"
     metadata["date"] = date
     metadata["provenance"] = (
         f"calibrated from renders of the {head.version} head alone (hash {head.hash}), as MediaPipe's face landmarker "
-        f"(sha256 {_sha256(studio.session.landmarker)}) sees them: nothing else went in; seed {studio.session.seed}; "
-        + metadata.get("provenance", "")
+        f"(sha256 {hashlib.sha256(job.landmarker.read_bytes()).hexdigest()}) sees them: nothing else went in; seed "
+        f"{job.seed}; {metadata.get('provenance', '')}"
     )
-    metadata["straight"] = json.dumps([round(float(angle), 5) for angle in studio.straight])
+    metadata["straight"] = json.dumps([round(float(angle), 5) for angle in frontal])
     return replace(mapping, metadata=metadata)  # type: ignore[type-var]

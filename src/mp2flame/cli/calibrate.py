@@ -74,26 +74,26 @@ class Calibrate(LandmarkerOption):
         from mp2flame.calibration.config import DEFAULT, QUICK
         from mp2flame.downloads import landmarker_path
 
-        quality = QUICK if self.quick else DEFAULT
-        pictures = quality.frames + 1
-        with progress("rendering", (quality.people + quality.held_out) * pictures) as bar:
+        config = QUICK if self.quick else DEFAULT
+        images = config.images + 1
+        with progress("rendering", (config.subjects + config.held_out) * images) as bar:
 
-            def person() -> None:
-                for _ in range(pictures):
+            def on_subject() -> None:
+                for _ in range(images):
                     bar.advance()
 
             return calibrate(
                 self.head,
                 landmarker_path(self.landmarker),
+                self._targets(),
                 self.work or self.output.with_name(f".{self.output.stem}.calibration"),
-                kinds=tuple(self._targets()),
-                quality=quality,
+                config=config,
                 seed=self.seed,
                 workers=self.processes,
                 date=dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
-                keep=self.keep_work,
-                on_person=person,
-                say=hint,
+                keep_work=self.keep_work,
+                on_subject=on_subject,
+                log=hint,
             )
 
     def _write(self, result: Calibration) -> None:
@@ -102,7 +102,6 @@ class Calibrate(LandmarkerOption):
         say(f"on {len(result.evaluation.subjects)} held-out people:")
         out.print(figures_table({name: m.figures() for name, m in result.evaluation.measures.items()}))
         for name, path in self._targets().items():
-            result.mappings[name].save(path)
             say(f"wrote {path}: {name}")
         for path in self.report:
             write_report(result.evaluation, path, log=hint)

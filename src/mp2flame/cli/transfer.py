@@ -48,8 +48,8 @@ class Transfer(LandmarkerOption):
         date = datetime.now(tz=timezone.utc).date().isoformat()
         arkit_mapping(head, transfer, date=date).save(self.output)
         say(f"wrote {self.output}: {len(transfer.made)} of ARKit's 52 shapes for {head.version}")
-        if transfer.not_made:
-            say(f"this head cannot make: {', '.join(transfer.not_made)}")
+        if transfer.omitted:
+            say(f"this head cannot make: {', '.join(transfer.omitted)}")
         if self.sheet is not None:
             from mp2flame.retargeting.contact_sheet import save_sheet
 
@@ -63,7 +63,7 @@ class Transfer(LandmarkerOption):
         if self.landmarks is not None:
             return load_embedding(self.landmarks)
         from mp2flame.downloads import landmarker_path
-        from mp2flame.landmark_model.cache import prepare_head
+        from mp2flame.landmark_model.cache import cached_landmarks
 
         with progress("finding landmarks on the head", None) as bar:
-            return prepare_head(head, landmarker_path(self.landmarker), on_picture=bar.advance).embedding
+            return cached_landmarks(head, landmarker_path(self.landmarker), on_image=bar.advance, log=hint)

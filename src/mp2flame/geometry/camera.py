@@ -1,4 +1,4 @@
-"""The camera that `MeshRenderer.look` places, as geometry: where a point falls in the picture, where a pixel looks."""
+"""The pinhole camera of `MeshRenderer.set_camera`: projection of points, and rays of pixels."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from numpy.typing import ArrayLike, NDArray
 
 if TYPE_CHECKING:
     from mp2flame.render import MeshRenderer
-
-__all__ = ["Camera", "Intrinsics"]
 
 Float64 = NDArray[np.float64]
 
@@ -46,22 +44,24 @@ class Intrinsics:
 
 @dataclass(frozen=True, eq=False)
 class Camera:
-    """A pinhole camera that looks at a point; its picture's up is the world's +Y.
+    """A pinhole camera that looks at a point; without roll, up in the image is the world's +Y.
 
-    Pixels are continuous, x right and y down from the picture's upper left corner. Camera coordinates are metres,
-    x right, y up, z towards the viewer, so what is seen has z < 0.
+    Pixels are continuous, x right and y down from the upper left corner of the image. Camera coordinates are metres,
+    x right, y up, z towards the viewer, so visible points have z < 0.
     """
 
     target: Float64
-    """(3,) metres, the point in the middle of the picture."""
+    """(3,) metres, the point in the middle of the image."""
     distance: float
     """Metres from the target."""
     yaw: float = 0.0
-    """Degrees that the camera goes round to the subject's left."""
+    """Degrees that the camera goes around to the subject's left."""
     pitch: float = 0.0
     """Degrees that the camera goes up."""
+    roll: float = 0.0
+    """Degrees by which the scene is tilted to the left of the image."""
     size: tuple[int, int] = (512, 512)
-    """Width and height of the picture, pixels."""
+    """Width and height of the image, pixels."""
     view_angle: float = 30.0
     """Vertical opening angle, degrees."""
 
@@ -73,36 +73,35 @@ class Camera:
     @property
     def axes(self) -> Float64:
         """(3, 3) the camera's right, up and backward directions in the world, as rows."""
-        turn, rise = np.radians([self.yaw, self.pitch])
-        back = np.array([np.sin(turn) * np.cos(rise), np.sin(rise), np.cos(turn) * np.cos(rise)])
-        right = np.array([np.cos(turn), 0.0, -np.sin(turn)])
-        return np.stack([right, np.cross(back, right), back])
+        yaw, pitch, roll = np.radians([self.yaw, self.pitch, self.roll])
+        back = np.array([np.sin(yaw) * np.cos(pitch), np.sin(pitch), np.cos(yaw) * np.cos(pitch)])
+        level = np.array([np.cos(yaw), 0.0, -np.sin(yaw)])
+        upright = np.cross(back, level)
+        right, up = np.cos(roll) * level - np.sin(roll) * upright, np.sin(roll) * level + np.cos(roll) * upright
+        return np.stack([right, up, back])
 
     @property
     def position(self) -> Float64:
         """(3,) metres."""
-        place: Float64 = self.target + self.distance * self.axes[2]
-        return place
+        position: Float64 = self.target + self.distance * self.axes[2]
+        return position
 
     def aim(self, renderer: MeshRenderer) -> None:
         """Make a renderer of this size and view angle look as this camera does."""
-        renderer.set_camera(self.target, distance=self.distance, yaw=self.yaw, pitch=self.pitch)
+        renderer.set_camera(self.target, distance=self.distance, yaw=self.yaw, pitch=self.pitch, roll=self.roll)
 
     def to_camera(self, points: ArrayLike) -> Float64:
         """World points (..., 3) in camera coordinates."""
-        moved: Float64 = (np.asarray(points, dtype=np.float64) - self.position) @ self.axes.T
-        return moved
+        local: Float64 = (np.asarray(points, dtype=np.float64) - self.position) @ self.axes.T
+        return local
 
     def project(self, points: ArrayLike) -> Float64:
         """Pixels (..., 2) of world points (..., 3) in front of the camera."""
-        seen = self.to_camera(points)
-        centred = self.focal * seen[..., :2] / -seen[..., 2:]
-        pixels: Float64 = centred * (1.0, -1.0) + np.array(self.size) / 2
-        return pixels
+        return Intrinsics(self.focal, self.size).project(self.to_camera(points))
 
     def rays(self, pixels: ArrayLike) -> Float64:
-        """(..., 3) unit directions in the world that pixels (..., 2) look along."""
-        centred = (np.asarray(pixels, dtype=np.float64) - np.array(self.size) / 2) * (1.0, -1.0)
-        seen = np.concatenate([centred, np.full((*centred.shape[:-1], 1), -self.focal)], axis=-1) @ self.axes
-        directions: Float64 = seen / np.linalg.norm(seen, axis=-1, keepdims=True)
+        """(..., 3) unit directions in the world of the rays through pixels (..., 2)."""
+        slopes = Intrinsics(self.focal, self.size).slopes(np.asarray(pixels, dtype=np.float64))
+        rays = np.concatenate([slopes, np.full((*slopes.shape[:-1], 1), -1.0)], axis=-1) @ self.axes
+        directions: Float64 = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
         return directions

@@ -32,6 +32,11 @@ _CELL = 0.0025
 _BEHIND = 0.006
 _FACE_DEPTH = 0.085  # of face skin behind the eyes, ears included
 _FACE_LABEL = 0
+_JAW_OPENING = 0.15
+"""Radians, to tell the lips apart."""
+_UPPER_LIP, _LOWER_LIP = 0.35, 0.65
+"""Fractions of the largest movement of a lip vertex: vertices below the first belong to the upper lip, those above the
+second to the lower one."""
 
 
 def _moved(head: FlameHead, column: int, size: float) -> Float64:
@@ -186,6 +191,18 @@ def head_regions(head: FlameHead) -> Regions:
     if empty:
         raise InputError(f"expected a head with a face; found no vertices for {', '.join(empty)}")
     return MappingProxyType(masks)
+
+
+def lip_labels(head: FlameHead) -> NDArray[np.int8]:
+    """(V,) 1 on the upper lip, 2 on the lower one, by whether the jaw moves a vertex along; 0 elsewhere."""
+    labels = np.zeros(head.n_vertices, dtype=np.int8)
+    lips = head_regions(head)["lips"]
+    moved = np.linalg.norm(_moved(head, 0, _JAW_OPENING) - head.neutral_vertices, axis=1)
+    most = float(moved[lips].max())
+    if most > 1e-4 * _JAW_OPENING:
+        labels[lips & (moved < _UPPER_LIP * most)] = 1
+        labels[lips & (moved > _LOWER_LIP * most)] = 2
+    return labels
 
 
 @dataclass(frozen=True)

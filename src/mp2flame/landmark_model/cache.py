@@ -1,143 +1,152 @@
-"""What has to be known of a head before faces can be tracked with it, found once and kept by the head's hash."""
+"""The landmark models of a head, computed once and kept in the cache folder.
+
+What was computed is found again under a key of the head, of MediaPipe's landmarker, of the settings and of the code
+that renders and fits, so that a change of any of them computes it anew.
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from importlib.resources import files
 from pathlib import Path
+from typing import Final, TypeVar
 
-import numpy as np
-from numpy.typing import NDArray
-
+import mp2flame
 from mp2flame.downloads import cache_folder
-from mp2flame.errors import FormatError, MissingFileError
+from mp2flame.errors import FormatError, MissingFileError, Mp2FlameError, plain
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding, load_embedding
-from mp2flame.landmark_model.correspondences import vote
-from mp2flame.landmark_model.offsets import ErrorModel, fit_errors, load_errors
-from mp2flame.synthesis.appearance import Painter, Palette, random_palette
-from mp2flame.synthesis.landmark_samples import Dress, Plan, Sitting, photograph
-from mp2flame.synthesis.studio import tinted
+from mp2flame.landmark_model import correspondences, error_model
+from mp2flame.landmark_model.correspondences import find_landmarks
+from mp2flame.landmark_model.error_model import (
+    LandmarkErrorModel,
+    fit_error_model,
+    load_error_model,
+    render_error_samples,
+)
+from mp2flame.synthesis.appearance import SubjectColors
+from mp2flame.synthesis.render import RenderSettings
 
-__all__ = ["Preparation", "find_landmarks", "prepare_head"]
+_Model = TypeVar("_Model", LandmarkEmbedding, LandmarkErrorModel)
 
-Picture = NDArray[np.uint8]
-
-_EDITION = 1
-"""Goes up when the method changes, so that what was found before is found again."""
-_FIRST_LOOK = 4
-"""Pictures of each person when the head is still unpainted, of a quarter of the people."""
-
-
-@dataclass(frozen=True, eq=False)
-class Preparation:
-    """One head, as MediaPipe sees it."""
-
-    embedding: LandmarkEmbedding
-    """Where all 478 landmarks lie."""
-    errors: ErrorModel
-    """How MediaPipe misses them."""
+_CODE: Final = ("mp2flame.geometry", "mp2flame.synthesis", "mp2flame.landmark_model")
 
 
-def find_landmarks(
-    head: FlameHead,
-    landmarker: Path,
-    *,
-    plan: Plan | None = None,
-    unseen_picture: Path | None = None,
-    on_picture: Callable[[], None] | None = None,
-) -> Preparation:
-    """Find MediaPipe's landmarks on a head and learn their errors, from renders alone.
-
-    A head without vertex colours is looked at twice: first with eyes and mouth alone to tell it from a statue, then
-    with lips, brows and lashes painted where the first look found them.
-
-    Args:
-        head: the head, of any identity; what is found holds for all of its identities.
-        landmarker: MediaPipe's face landmarker file.
-        plan: which pictures; None is the default one.
-        unseen_picture: where to save the picture if MediaPipe finds no face in it (PNG).
-        on_picture: called after each picture.
-
-    Raises:
-        InputError: MediaPipe finds no face in pictures of this head.
-        MissingExtraError: PyVista or MediaPipe is not installed.
-    """
-    plan = plan or Plan()
-
-    def explain(picture: Picture) -> str:
-        if unseen_picture is None:
-            return "look at it from the front"
-        from mp2flame.landmark_model.diagnostic_plot import save_picture
-
-        save_picture(picture, unseen_picture)
-        return f"see {unseen_picture}"
-
-    def look(dress: Dress, plan: Plan) -> Sitting:
-        return photograph(head, dress, landmarker, plan, on_picture=on_picture, on_unseen=explain)
-
-    colors = head.vertex_colors
-    if colors is not None:
-        sitting = look(lambda rng: colors if rng is None else tinted(colors, rng), plan)
-    else:
-        few = replace(plan, people=max(plan.people // 4, 4), pictures=_FIRST_LOOK)
-        first = vote(head, look(_painted(Painter(head)), few))
-        sitting = look(_painted(Painter(head, first)), plan)
-    embedding = vote(head, sitting)
-    return Preparation(embedding, fit_errors(sitting, embedding, head.faces))
+def code_digest(*packages: str) -> str:
+    """sha256 of the version of mp2flame and of the source files of packages, so far as these are at hand."""
+    digest = hashlib.sha256(mp2flame.__version__.encode())
+    for package in packages or _CODE:
+        for source in sorted(files(package).iterdir(), key=lambda entry: entry.name):
+            if source.name.endswith(".py"):
+                digest.update(source.name.encode() + b"\0" + source.read_bytes())
+    return digest.hexdigest()
 
 
-def _painted(painter: Painter) -> Dress:
-    return lambda rng: painter.paint(Palette() if rng is None else random_palette(rng))
-
-
-def prepare_head(
-    head: FlameHead,
-    landmarker: Path,
-    *,
-    plan: Plan | None = None,
-    folder: Path | None = None,
-    on_picture: Callable[[], None] | None = None,
-) -> Preparation:
-    """`find_landmarks`, kept in a folder with a picture to check by eye; found again only for another head or plan.
-
-    Args:
-        head: the head.
-        landmarker: MediaPipe's face landmarker file.
-        plan: which pictures; None is the default one.
-        folder: where to keep it; None is `heads` in mp2flame's cache folder.
-        on_picture: called after each picture; not called for what was found before.
-
-    Raises:
-        InputError: MediaPipe finds no face in pictures of this head; the error names a picture of it.
-        MissingExtraError: PyVista or MediaPipe is not installed.
-    """
-    plan = plan or Plan()
-    place = cache_folder() / "heads" if folder is None else folder
-    stem = place / _name(head, landmarker, plan)
-    embedding_file, errors_file = stem.with_suffix(".landmarks.npz"), stem.with_suffix(".errors.npz")
-    try:
-        return Preparation(load_embedding(embedding_file), load_errors(errors_file))
-    except (MissingFileError, FormatError):
-        # Not found yet, or damaged since: found now.
-        place.mkdir(parents=True, exist_ok=True)
-    unseen = stem.with_suffix(".unseen.png")
-    found = find_landmarks(head, landmarker, plan=plan, unseen_picture=unseen, on_picture=on_picture)
-    found.embedding.save(embedding_file)
-    found.errors.save(errors_file)
-    _keep_picture(head, found.embedding, stem.with_suffix(".png"))
-    return found
-
-
-def _name(head: FlameHead, landmarker: Path, plan: Plan) -> str:
+def cache_key(head: FlameHead, landmarker: Path, *settings: object) -> str:
+    """A key that differs between heads, landmarkers, settings and versions of the code; the start of a file's name."""
     model = hashlib.sha256(landmarker.read_bytes()).hexdigest()
-    what = f"{_EDITION} {head.hash} {head.vertex_colors is not None} {model} {plan}"
-    return f"{head.hash[:12]}-{hashlib.sha256(what.encode()).hexdigest()[:12]}"
+    parts = [code_digest(), head.hash, str(head.vertex_colors is not None), model, *map(repr, settings)]
+    return f"{head.hash[:12]}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:12]}"
 
 
-def _keep_picture(head: FlameHead, embedding: LandmarkEmbedding, path: Path) -> None:
-    from mp2flame.landmark_model.diagnostic_plot import landmark_picture, save_picture
+def cached_landmarks(
+    head: FlameHead,
+    landmarker: Path,
+    *,
+    settings: RenderSettings = correspondences.DEFAULT_IMAGES,
+    folder: Path | None = None,
+    on_image: Callable[[], None] = lambda: None,
+    log: Callable[[str], None] = lambda _: None,
+) -> LandmarkEmbedding:
+    """MediaPipe's landmarks on a head, from the cache or by `find_landmarks`, with an image to check by eye.
 
-    colors = Painter(head, embedding).paint(Palette()) if head.vertex_colors is None else None
-    save_picture(landmark_picture(head, embedding, colors), path)
+    Args:
+        head: the head, at any identity.
+        landmarker: MediaPipe's face landmarker file.
+        settings: the number of images to find the landmarks in.
+        folder: the cache; None is `heads` in mp2flame's cache folder.
+        on_image: called after each image; not called for what is in the cache.
+        log: called with a warning if the cache cannot be written.
+
+    Raises:
+        InputError: MediaPipe finds no face in images of this head; the error names one of them.
+        MissingExtraError: PyVista or MediaPipe is not installed.
+    """
+    folder = cache_folder() / "heads" if folder is None else folder
+    stem = folder / cache_key(head, landmarker, settings)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def compute() -> LandmarkEmbedding:
+        missed = stem.with_suffix(".missed.png")
+        return find_landmarks(head, landmarker, settings=settings, missed_image=missed, on_image=on_image)
+
+    def save(embedding: LandmarkEmbedding) -> None:
+        from mp2flame.landmark_model.diagnostic_plot import plot_landmarks
+        from mp2flame.render import save_image
+
+        embedding.save(stem.with_suffix(".landmarks.npz"))
+        image = plot_landmarks(head, embedding, SubjectColors(head, embedding)())
+        save_image(image, stem.with_suffix(".png"))
+
+    return _cached(stem.with_suffix(".landmarks.npz"), load_embedding, compute, save, log)
+
+
+def cached_error_model(
+    head: FlameHead,
+    landmarker: Path,
+    embedding: LandmarkEmbedding,
+    *,
+    settings: RenderSettings = error_model.DEFAULT_IMAGES,
+    folder: Path | None = None,
+    on_image: Callable[[], None] = lambda: None,
+    log: Callable[[str], None] = lambda _: None,
+) -> LandmarkErrorModel:
+    """The error model of MediaPipe's landmarks on a head, from the cache or fitted to renders.
+
+    Args:
+        head: the head, at any identity.
+        landmarker: MediaPipe's face landmarker file.
+        embedding: where the landmarks lie on the head.
+        settings: the number of images to fit to.
+        folder: the cache; None is `heads` in mp2flame's cache folder.
+        on_image: called after each image; not called for what is in the cache.
+        log: called with a warning if the cache cannot be written.
+
+    Raises:
+        InputError: MediaPipe finds the face in less than half of the images.
+        MissingExtraError: PyVista or MediaPipe is not installed.
+    """
+    folder = cache_folder() / "heads" if folder is None else folder
+    places = [embedding.landmark_index, embedding.face_index, embedding.barycentric]
+    key = cache_key(head, landmarker, settings, *(hashlib.sha256(array.tobytes()).hexdigest() for array in places))
+    path = folder / f"{key}.errors.safetensors"
+
+    def compute() -> LandmarkErrorModel:
+        return fit_error_model(render_error_samples(head, embedding, landmarker, settings, on_image=on_image))
+
+    return _cached(path, load_error_model, compute, lambda model: model.save(path), log)
+
+
+def _cached(
+    path: Path,
+    load: Callable[[Path], _Model],
+    compute: Callable[[], _Model],
+    save: Callable[[_Model], None],
+    log: Callable[[str], None],
+) -> _Model:
+    try:
+        return load(path)
+    except (MissingFileError, FormatError):
+        model = compute()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        save(model)
+    except (OSError, Mp2FlameError) as error:
+        log(
+            f"the cache folder {path.parent} cannot be written ({plain(error)}): what was found of this head is not "
+            "kept; set MP2FLAME_CACHE to a folder that can be written"
+        )
+    return model

@@ -1,6 +1,6 @@
-"""Parameters of a head that move its skin as wanted: damped least squares, by Gauss-Newton where the jaw turns.
+"""The parameters of a head that move its skin towards targets: damped least squares; Gauss-Newton for the jaw.
 
-Letters: V vertices, M shapes, E expression coefficients, P = E + 9 parameters.
+Letters: V vertices, R of them with a weight, M shapes, E expression coefficients.
 """
 
 from __future__ import annotations
@@ -15,70 +15,72 @@ from mp2flame.data import FlameParams
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 
-__all__ = ["Goal", "solve_parameters"]
-
 Float64 = NDArray[np.float64]
 
 _STEPS: Final = 4
 _RIDGE: Final = 0.9
-"""What a component pays for moving the face, as a share of what it moves and of what cannot be explained at all."""
-_LONGEST: Final = 2.0
-_LEAST_RIDGE: Final = 0.003
-_LEAST_SIZE: Final = 1e-3
-"""A component that moves less than this share of the largest one pays as if it moved so much: it is noise."""
+"""Tikhonov weight: this times the relative residual of a nearly unregularized fit, times the component's motion."""
+_MIN_RIDGE: Final = 0.003
+_MAX_LENGTHENING: Final = 2.0
+"""Damping shortens a step; it is lengthened again by up to this factor to fit the target best along its direction."""
+_MIN_SIZE: Final = 1e-3
+"""A component that moves the face by less than this fraction of the strongest one is damped as if it did not."""
 _JAW_MM: Final = (60.0, 4.0)
-"""Root mean square millimetres of the face that a radian of the jaw away from the source's turn costs: about an axis
-about which the source's jaw does not turn, and about one about which it does."""
+"""Penalty on the jaw's difference from the source's jaw, in root mean square millimetres of the face for each radian:
+about an axis about which the source's jaw does not turn, and about one about which it does."""
 _JAW_LIMIT: Final = (0.6, 0.3, 0.1)
 _EYE_LIMIT: Final = 0.7
-_EXCESS: Final = 3.0
-"""How many times as far as the whole shape a single component may move the face."""
+_MAX_REACH: Final = 3.0
+"""A single component moves no vertex farther than this times the largest movement of the whole shape."""
 _TURN: Final = 0.02
+"""Radians, of finite differences, and from which a jaw counts as turned."""
 
 
 @dataclass(frozen=True, eq=False)
-class Goal:
+class Targets:
     """What M shapes should do."""
 
     displacement: Float64
-    """(M, V, 3) metres, from rest."""
+    """(M, V, 3) metres, from the neutral face."""
     weight: Float64
-    """(V,) how much each vertex counts; zero where nothing is known."""
+    """(V,) weight of each vertex; zero where nothing is known."""
     jaw: Float64
     """(M, 3) axis-angle of the source's jaw."""
     eyes: Float64
     """(M, 6) axis-angle of the source's eyes, left first."""
     base: NDArray[np.int64]
-    """(M,) an earlier shape that is up as well, whose parameters are not part of this one's; -1 for none."""
+    """(M,) an earlier shape that is active as well, whose parameters are not part of this one's; -1 for none."""
 
 
-def solve_parameters(head: FlameHead, goal: Goal) -> Float64:
+def fit_coefficients(head: FlameHead, targets: Targets) -> Float64:
     """(M, E + 9) expression, jaw and eyes.
 
-    The eyeballs are rigid, so that their turn is carried over as it is; expression and jaw explain the skin.
+    Eyeballs are rigid, so their turn is taken over as it is; expression and jaw are fitted to the skin.
     """
-    rows = np.flatnonzero(goal.weight > 0)
-    share = np.sqrt(goal.weight[rows] / goal.weight.sum())[:, None]
+    rows = np.flatnonzero(targets.weight > 0)
+    weight = np.sqrt(targets.weight[rows] / targets.weight.sum())[:, None]
     e = head.n_expression
-    result = np.zeros((len(goal.jaw), e + N_ROTATIONS))
+    neutral = np.zeros(e + N_ROTATIONS)
     rest = head.neutral_vertices[rows].astype(np.float64)
-    still = _directions(head, np.zeros(e + N_ROTATIONS), rows)
-    for index, wanted in enumerate(goal.displacement[:, rows]):
-        below = result[goal.base[index]] if goal.base[index] >= 0 else np.zeros(e + N_ROTATIONS)
-        values = below.copy()
-        values[e + 3 :] = np.clip(goal.eyes[index], -_EYE_LIMIT, _EYE_LIMIT)
-        jaw = goal.jaw[index]
+    result = np.zeros((len(targets.jaw), e + N_ROTATIONS))
+    neutral_jacobian = _jacobian(head, neutral, rows)
+    for index, displacement in enumerate(targets.displacement[:, rows]):
+        base = result[targets.base[index]] if targets.base[index] >= 0 else neutral
+        values, jaw = base.copy(), targets.jaw[index]
+        values[e + 3 :] = np.clip(targets.eyes[index], -_EYE_LIMIT, _EYE_LIMIT)
         turning = bool(np.abs(jaw).max() > _TURN)
-        # The jaw first, alone: what it can do is not left to expressions that imitate it.
-        for _ in range(_STEPS if turning and goal.base[index] < 0 else 0):
-            directions = _directions(head, values, rows)[e:]
-            left = (rest + wanted - _posed(head, values, rows)) * share
-            turn = values[e : e + 3] + _jaw_step(directions * share, left, values[e : e + 3] - jaw, jaw)
+        # The jaw is fitted first and alone, so that expressions do not imitate it.
+        for _ in range(_STEPS if turning and targets.base[index] < 0 else 0):
+            jacobian = _jacobian(head, values, rows)[e:]
+            residual = (rest + displacement - _posed(head, values, rows)) * weight
+            turn = values[e : e + 3] + _jaw_step(jacobian * weight, residual, values[e : e + 3] - jaw, jaw)
             values[e : e + 3] = np.clip(turn, -np.array(_JAW_LIMIT), _JAW_LIMIT)
-        directions = _directions(head, values, rows) if turning else still
-        left = (rest + wanted - _posed(head, values, rows)) * share
-        values[:e] += _limited(_expression_step(directions[:e] * share, left), directions, wanted)
-        result[index] = values - below
+        jacobian = (_jacobian(head, values, rows) if turning else neutral_jacobian)[:e]
+        residual = (rest + displacement - _posed(head, values, rows)) * weight
+        reach = np.linalg.norm(jacobian, axis=2).max(axis=1)
+        limit = _MAX_REACH * np.linalg.norm(displacement, axis=1).max() / np.maximum(reach, 1e-9)
+        values[:e] += np.clip(_expression_step(jacobian * weight, residual), -limit, limit)
+        result[index] = values - base
     return result
 
 
@@ -87,7 +89,7 @@ def _posed(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64
     return vertices
 
 
-def _directions(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64:
+def _jacobian(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64:
     """(E + 3, R, 3) metres that vertices move for one unit of each coefficient and of the jaw, at these values."""
     e = head.n_expression
     result = np.zeros((e + 3, len(rows), 3))
@@ -100,36 +102,29 @@ def _directions(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Fl
     return result
 
 
-def _jaw_step(directions: Float64, left: Float64, away: Float64, jaw: Float64) -> Float64:
-    """(3,) the damped Gauss-Newton step of the jaw, which is `away` from the source's."""
-    flat = directions.reshape(3, -1) * 1000
+def _jaw_step(jacobian: Float64, residual: Float64, difference: Float64, jaw: Float64) -> Float64:
+    """(3,) the damped Gauss-Newton step of the jaw, whose `difference` from the source's is penalized."""
+    flat = jacobian.reshape(3, -1) * 1000
     penalty = np.where(np.abs(jaw) > _TURN, _JAW_MM[1], _JAW_MM[0]) ** 2
-    step: Float64 = np.linalg.solve(flat @ flat.T + np.diag(penalty), flat @ left.ravel() * 1000 - penalty * away)
+    right = flat @ residual.ravel() * 1000 - penalty * difference
+    step: Float64 = np.linalg.solve(flat @ flat.T + np.diag(penalty), right)
     return step
 
 
-def _expression_step(directions: Float64, left: Float64) -> Float64:
-    """(E,) the coefficients that explain what is left, by damped least squares; vertices are linear in them.
+def _expression_step(jacobian: Float64, residual: Float64) -> Float64:
+    """(E,) the coefficients that explain the residual, by damped least squares; vertices are linear in them.
 
-    What hardly any damping could not explain says how far the wanted shape is from anything that this head does, and
-    so how little to trust it: damping grows with it.
+    What a nearly undamped fit leaves unexplained shows how far the target is from anything that this head does, and so
+    how reliable it is: damping grows with it.
     """
-    flat, error = directions.reshape(len(directions), -1) * 1000, left.ravel() * 1000
+    flat, error = jacobian.reshape(len(jacobian), -1) * 1000, residual.ravel() * 1000
     size = np.sqrt((flat**2).sum(axis=1))
-    cost = np.maximum(size, _LEAST_SIZE * max(float(size.max(initial=0.0)), 1e-9)) ** 2
-    gram, pull = flat @ flat.T, flat @ error
-    free = np.linalg.solve(gram + _LEAST_RIDGE**2 * np.diag(cost), pull)
+    cost = np.maximum(size, _MIN_SIZE * max(float(size.max(initial=0.0)), 1e-9)) ** 2
+    gram, gradient = flat @ flat.T, flat @ error
+    free = np.linalg.solve(gram + _MIN_RIDGE**2 * np.diag(cost), gradient)
     unexplained = np.linalg.norm(error - free @ flat) / max(float(np.linalg.norm(error)), 1e-9)
-    ridge = max(_LEAST_RIDGE, _RIDGE * unexplained)
-    step = np.linalg.solve(gram + ridge**2 * np.diag(cost), pull)
-    # Damping chooses the direction; how far to go along it is for the shape to say.
-    far: Float64 = step * np.clip((pull @ step) / max(float(step @ gram @ step), 1e-12), 1.0, _LONGEST)
-    return far
-
-
-def _limited(expression: Float64, directions: Float64, wanted: Float64) -> Float64:
-    """Coefficients (E,) none of which moves a vertex much farther than the whole shape does."""
-    reach = np.linalg.norm(directions[: len(expression)], axis=2).max(axis=1)
-    limit = _EXCESS * np.linalg.norm(wanted, axis=1).max() / np.maximum(reach, 1e-9)
-    result: Float64 = np.clip(expression, -limit, limit)
+    ridge = max(_MIN_RIDGE, _RIDGE * unexplained)
+    step = np.linalg.solve(gram + ridge**2 * np.diag(cost), gradient)
+    lengthening = np.clip((gradient @ step) / max(float(step @ gram @ step), 1e-12), 1.0, _MAX_LENGTHENING)
+    result: Float64 = step * lengthening
     return result

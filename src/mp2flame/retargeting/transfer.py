@@ -1,6 +1,6 @@
 """The built-in head's 52 shapes, carried over to another head.
 
-Letters: V vertices of the head, S of its skin, M = 52 shapes.
+Letters: V vertices of the head, S of its face, M = 52 shapes.
 """
 
 from __future__ import annotations
@@ -15,28 +15,27 @@ from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.face_regions import Regions
+from mp2flame.geometry.mesh import triangle_areas_and_normals
 from mp2flame.geometry.symmetry import head_symmetry
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.mapping.linear import N_ROTATIONS
-from mp2flame.retargeting.coefficient_fit import Goal, solve_parameters
-from mp2flame.retargeting.correspondence import Correspondence, correspond, source_head
+from mp2flame.retargeting.coefficient_fit import Targets, fit_coefficients
 from mp2flame.retargeting.deformation_transfer import transfer_deformations
-from mp2flame.retargeting.face_surface import Skin
-
-__all__ = ["ON_TOP", "Transfer", "transfer_shapes"]
+from mp2flame.retargeting.registration import Correspondence, correspond, source_head
 
 Float64 = NDArray[np.float64]
 
-ON_TOP: Final = {"mouthClose": "jawOpen"}
-"""Shapes that are made for another's being up: lips close over an open jaw."""
+COMPOSED_ON: Final = {"mouthClose": "jawOpen"}
+"""Shapes that are defined on top of another one: lips close over an open jaw."""
 
 _EMPHASIS: Final = {"lips": 3.0, "lids": 3.0}
+"""Factors on the weights of vertices."""
 _BEYOND: Final = 0.2
-"""What a vertex past the registered surface counts: it should stay still."""
+"""Factor on the weight of a vertex past the registered surface, which should stay still."""
 _MIN_EXPLAINED: Final = 0.15
 _MIN_MOVE: Final = 2e-5
-"""Metres of the face's average movement below which a shape is none."""
+"""Metres of the face's average movement below which a shape counts as none."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,20 +43,20 @@ class Transfer:
     """ARKit's shapes on a head."""
 
     shapes: FlameParams
-    """One row for each ARKit name, in Apple's order, as `FlameHead.blendshapes` has them; zero where not made."""
+    """One row for each ARKit name, in Apple's order, as `FlameHead.blendshapes` has them; zero where omitted."""
     made: tuple[str, ...]
     """The shapes that the head can make, in Apple's order."""
     explained: Float64
-    """(52,) the share of each shape's movement that the parameters make: 1 - residual / movement."""
-    wanted: Float64
+    """(52,) the fraction of each shape's movement that the parameters make: 1 - residual / movement."""
+    target: Float64
     """(52, V, 3) metres: the movement that geometry asks for; zero where nothing is known."""
     weight: Float64
-    """(V,) how much each vertex counted; zero for what is not skin of the face."""
+    """(V,) weight of each vertex; zero for what is not skin of the face."""
     regions: Regions
     """(V,) the built-in head's region masks, carried over."""
 
     @property
-    def not_made(self) -> tuple[str, ...]:
+    def omitted(self) -> tuple[str, ...]:
         """The shapes that the head cannot make."""
         return tuple(name for name in ARKIT if name not in self.made)
 
@@ -65,13 +64,13 @@ class Transfer:
 def transfer_shapes(head: FlameHead, embedding: LandmarkEmbedding) -> Transfer:
     """The parameters that make each of ARKit's 52 shapes on a head, by its geometry alone.
 
-    The built-in head's skin is registered to the head's, its shapes are carried over by deformation transfer, and
-    expression, jaw and eyes are solved for. A shape of which the head can make next to nothing is left at zero;
-    `tongueOut` always is, for the tongue is not skin.
+    The built-in head's face is registered to the head's, its shapes are carried over by deformation transfer, and
+    expression, jaw and eyes are fitted. A shape of which the head can make next to nothing is omitted; `tongueOut`
+    always is, because the tongue is not skin.
 
     Args:
-        head: any head; the identity that is baked in is the one that is registered.
-        embedding: where MediaPipe's landmarks lie on it, see `prepare_head`.
+        head: any head, at the identity that is baked in.
+        embedding: where MediaPipe's landmarks lie on it, see `find_landmarks`.
 
     Raises:
         HeadMismatchError: the landmarks are another head's.
@@ -83,60 +82,50 @@ def transfer_shapes(head: FlameHead, embedding: LandmarkEmbedding) -> Transfer:
             "could make ARKit's shapes"
         )
     match = correspond(head, embedding)
-    goal = _goal(head, match)
-    values = _symmetric(solve_parameters(head, goal), head)
-    return _judged(head, goal, values, match)
+    targets = _targets(head, match)
+    values = fit_coefficients(head, targets)
+    symmetry = head_symmetry(head)
+    if symmetry is not None:
+        # The mean of each shape and its mirrored counterpart.
+        values = (values + (values @ symmetry.matrix)[mirror_permutation(ARKIT)]) / 2
+    return _evaluated(head, targets, values, match)
 
 
-def _goal(head: FlameHead, match: Correspondence) -> Goal:
+def _targets(head: FlameHead, match: Correspondence) -> Targets:
     """What the built-in head's shapes ask of the other head."""
-    source, skin = source_head(), match.target
+    source, face = source_head(), match.target
     base = np.full(len(ARKIT), -1)
-    joined = source.blendshapes().to_rows().astype(np.float64)
-    for name, below in ON_TOP.items():
+    for name, below in COMPOSED_ON.items():
         base[ARKIT.index(name)] = ARKIT.index(below)
-    raised = joined + np.where(base[:, None] >= 0, joined[base], 0.0)
-    moved = source(FlameParams.from_rows(raised))[:, match.source.rows].astype(np.float64)
+    rows = source.blendshapes().to_rows().astype(np.float64)
+    rows += np.where(base[:, None] >= 0, rows[base], 0.0)
+    moved = source(FlameParams.from_rows(rows))[:, match.source.rows].astype(np.float64)
     carried = transfer_deformations(match.source.vertices, moved, match.source.triangles, match.registered)
-    wanted = np.zeros((len(ARKIT), head.n_vertices, 3))
-    wanted[:, skin.rows] = match.follow(carried)
+    displacement = np.zeros((len(ARKIT), head.n_vertices, 3))
+    displacement[:, face.rows] = match.carry(carried)
+    area = triangle_areas_and_normals(face.vertices[face.triangles])[0] / 3
+    vertex_area = np.bincount(face.triangles.ravel(), np.repeat(area, 3), minlength=len(face.vertices))
     weight = np.zeros(head.n_vertices)
-    weight[skin.rows] = _area(skin) * np.where(match.attached, 1.0, _BEYOND * match.beyond)
+    weight[face.rows] = vertex_area * np.where(match.attached, 1.0, _BEYOND * match.beyond)
     regions = match.regions(head)
     for name, emphasis in _EMPHASIS.items():
         weight[regions[name]] *= emphasis
-    return Goal(wanted, weight, raised[:, -N_ROTATIONS:-6], raised[:, -6:], base)
+    return Targets(displacement, weight, rows[:, -N_ROTATIONS:-6], rows[:, -6:], base)
 
 
-def _area(skin: Skin) -> Float64:
-    corners = skin.vertices[skin.triangles]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1) / 6
-    total = np.bincount(skin.triangles.ravel(), np.repeat(area, 3), minlength=len(skin.vertices))
-    return total.astype(np.float64)
-
-
-def _symmetric(values: Float64, head: FlameHead) -> Float64:
-    """The mean of each shape and its mirrored counterpart, where the head is symmetric."""
-    symmetry = head_symmetry(head)
-    if symmetry is None:
-        return values
-    mean: Float64 = (values + (values @ symmetry.matrix)[mirror_permutation(ARKIT)]) / 2
-    return mean
-
-
-def _judged(head: FlameHead, goal: Goal, values: Float64, match: Correspondence) -> Transfer:
-    """Shapes of which the head can make next to nothing are dropped."""
-    below = np.where(goal.base[:, None] >= 0, values[goal.base], 0.0)
-    on_top = goal.base >= 0
-    wanted = goal.displacement.copy()
-    wanted[on_top] -= goal.displacement[goal.base[on_top]]
-    pairs = (head(FlameParams.from_rows(pair)) for pair in np.stack([below, below + values], axis=1))
-    done = np.stack([after - before for before, after in pairs])
-    share = np.sqrt(goal.weight / goal.weight.sum())[:, None]
-    size = np.linalg.norm(wanted * share, axis=(1, 2))
-    residual = np.linalg.norm((wanted - done) * share, axis=(1, 2))
+def _evaluated(head: FlameHead, targets: Targets, values: Float64, match: Correspondence) -> Transfer:
+    """The shapes without those of which the head can make next to nothing."""
+    base = np.where(targets.base[:, None] >= 0, values[targets.base], 0.0)
+    composed = targets.base >= 0
+    target = targets.displacement.copy()
+    target[composed] -= targets.displacement[targets.base[composed]]
+    pairs = (head(FlameParams.from_rows(pair)) for pair in np.stack([base, base + values], axis=1))
+    movement = np.stack([after - before for before, after in pairs])
+    weight = np.sqrt(targets.weight / targets.weight.sum())[:, None]
+    size = np.linalg.norm(target * weight, axis=(1, 2))
+    residual = np.linalg.norm((target - movement) * weight, axis=(1, 2))
     explained = np.where(size > _MIN_MOVE, 1 - residual / np.maximum(size, _MIN_MOVE), 0.0)
     kept = explained >= _MIN_EXPLAINED
-    values = np.where(kept[:, None], values, 0.0)
+    shapes = FlameParams.from_rows(np.where(kept[:, None], values, 0.0))
     made = tuple(name for name, good in zip(ARKIT, kept, strict=True) if good)
-    return Transfer(FlameParams.from_rows(values), made, explained, wanted, goal.weight, match.regions(head))
+    return Transfer(shapes, made, explained, target, targets.weight, match.regions(head))

@@ -1,7 +1,8 @@
-"""Plausible colours for a head that brings none, such as a FLAME file: MediaPipe reads brows and lips by their colour.
+"""Vertex colors of synthetic subjects.
 
-Eyes and the inside of the mouth come from the head's own geometry; lips, brows and lashes from where MediaPipe's
-landmarks lie, once they are known.
+A head with colors of its own keeps them, times a random gain. A head without colors, such as a FLAME file, gets
+procedural ones, because MediaPipe detects brows and lips by their color: eyes and mouth cavity are found by the head's
+geometry; lips, brows and lashes by MediaPipe's landmarks, once their places on the head are known.
 
 Letters: V vertices.
 """
@@ -21,8 +22,6 @@ from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centers, mouth_cent
 from mp2flame.geometry.mesh import connected_components
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
-
-__all__ = ["Painter", "Palette", "random_palette"]
 
 Float64 = NDArray[np.float64]
 Colors = NDArray[np.uint8]
@@ -45,9 +44,9 @@ _LIP_EDGE: Final = 0.002
 _BROW_EDGE: Final = 0.002
 _LASH_EDGE: Final = 0.0022
 _DEPTH: Final = 0.25
-"""What a distance to the front counts: lips and brows swell between their edges."""
+"""Weight of distances along z: lips and brows bulge between their edges."""
 _CAVITY: Final = (0.042, 0.034, 0.11)
-"""Half axes of the ellipsoid round the mouth in which what cannot be seen from outside is the inside of the mouth."""
+"""Half axes of an ellipsoid around the mouth; vertices inside it that are hidden from outside are the mouth cavity."""
 
 
 @dataclass(frozen=True)
@@ -64,10 +63,10 @@ class Palette:
 
 
 def random_palette(rng: np.random.Generator) -> Palette:
-    """Somebody's colours: skin from light to dark, lips redder than it, hair from fair to black."""
-    depth = rng.uniform()
-    skin = (1 - depth) * np.array([222, 180, 160]) + depth * np.array([104, 70, 54]) + rng.normal(scale=4, size=3)
-    hair = rng.beta(1.2, 2.5) * (1 - depth) * np.array([150, 116, 82]) + np.array([30, 24, 22])
+    """Random colors: skin from light to dark, lips redder than the skin, hair from fair to black."""
+    darkness = rng.uniform()
+    skin = (1 - darkness) * np.array([222, 180, 160]) + darkness * np.array([104, 70, 54]) + rng.normal(scale=4, size=3)
+    hair = rng.beta(1.2, 2.5) * (1 - darkness) * np.array([150, 116, 82]) + np.array([30, 24, 22])
     iris = np.array([(74, 52, 40), (96, 112, 122), (88, 100, 72)][rng.integers(3)]) + rng.normal(scale=6, size=3)
     return Palette(
         skin=_rgb(skin),
@@ -78,18 +77,51 @@ def random_palette(rng: np.random.Generator) -> Palette:
     )
 
 
+def random_albedo_gain(colors: Colors, rng: np.random.Generator) -> Colors:
+    """The colors (V, 3) with a random gain: lighter or darker, warmer or cooler."""
+    brightness = rng.uniform(0.45, 1.08)
+    warmth = rng.normal(scale=0.03)
+    gain = brightness * np.array([1 + warmth, 1.0, 1 - warmth])
+    return np.clip(colors * gain, 0, 255).astype(np.uint8)
+
+
 def _rgb(values: Float64) -> Rgb:
     red, green, blue = np.clip(values, 0, 255).tolist()
     return red, green, blue
 
 
-class Painter:
-    """Knows which vertex of a head is what, and paints them.
+class SubjectColors:
+    """Vertex colors of a head's subjects.
 
     Args:
-        head: the head, at whatever identity.
-        embedding: where the landmarks lie, at least those round lips, brows and lids, which FLAME's own file has; None
-            paints eyes and the inside of the mouth alone.
+        head: the head.
+        embedding: where the landmarks lie on it, for a head without colors; None paints eyes and mouth cavity alone.
+
+    Raises:
+        InputError: the embedding lacks landmarks of lips, brows or lids.
+    """
+
+    def __init__(self, head: FlameHead, embedding: LandmarkEmbedding | None = None) -> None:
+        self._albedo = ProceduralAlbedo(head, embedding) if head.vertex_colors is None else None
+        self._neutral = head.vertex_colors if self._albedo is None else self._albedo.paint(Palette())
+
+    def __call__(self, rng: np.random.Generator | None = None) -> Colors:
+        """(V, 3) RGB of a random subject; without `rng`, the head's own or the standard colors."""
+        assert self._neutral is not None
+        if rng is None:
+            return self._neutral
+        if self._albedo is None:
+            return random_albedo_gain(self._neutral, rng)
+        return self._albedo.paint(random_palette(rng))
+
+
+class ProceduralAlbedo:
+    """Paints the parts of a face: skin, lips, brows, lashes, eyes and mouth cavity.
+
+    Args:
+        head: the head, at any identity.
+        embedding: where the landmarks lie, at least those around lips, brows and lids, which FLAME's own file has; None
+            paints eyes and mouth cavity alone.
 
     Raises:
         InputError: the embedding lacks landmarks of lips, brows or lids.
@@ -98,35 +130,38 @@ class Painter:
     def __init__(self, head: FlameHead, embedding: LandmarkEmbedding | None = None) -> None:
         vertices = head.template.astype(np.float64)
         self._layers: list[tuple[str, Float64]] = []
-        carried = head.arrays.weights[:, 3:5].max(axis=1) > 0.5
+        eyeballs = head.arrays.weights[:, 3:5].max(axis=1) > 0.5
         joints = head.joints()[3:5].astype(np.float64)
         scale = float(np.linalg.norm(joints[0] - joints[1])) / EYE_DISTANCE
-        if carried.any():
-            self._inside(head, vertices, scale)
+        mean = head.with_shape(np.zeros(0))
+        if eyeballs.any():
+            self._add_cavity(mean, vertices, scale)
         if embedding is not None:
-            self._features(_needed(embedding, embedding.positions(vertices, head.faces)), vertices, scale)
-        if carried.any():
-            self._eyes(head, vertices, carried, scale)
+            landmarks = _painted_landmarks(embedding, embedding.positions(vertices, head.faces))
+            self._add_features(landmarks, vertices, scale)
+        if eyeballs.any():
+            self._add_eyes(mean, vertices, eyeballs, scale)
         self._n = len(vertices)
 
     def paint(self, palette: Palette) -> Colors:
         """(V, 3) uint8 RGB."""
         colors = np.tile(np.array(palette.skin, dtype=np.float64), (self._n, 1))
-        for name, share in self._layers:
-            tone = np.zeros(3) if name == "pupil" else np.array(getattr(palette, name))
-            colors += share[:, None] * (tone - colors)
+        for name, opacity in self._layers:
+            color = np.zeros(3) if name == "pupil" else np.array(getattr(palette, name))
+            colors += opacity[:, None] * (color - colors)
         return np.clip(np.round(colors), 0, 255).astype(np.uint8)
 
-    def _inside(self, head: FlameHead, vertices: Float64, scale: float) -> None:
+    def _add_cavity(self, head: FlameHead, vertices: Float64, scale: float) -> None:
         skin = visible_vertices(vertices, head.faces, scale)
-        mouth = mouth_center(head.with_shape(np.zeros(0)), skin, eye_centers(head.with_shape(np.zeros(0))))
+        mouth = mouth_center(head, skin, eye_centers(head))
         near = np.linalg.norm((vertices - mouth) / np.array(_CAVITY) / scale, axis=1) < 1
-        piece = connected_components(head.faces, len(vertices))
-        # A piece that hides and is mostly in there is inside as a whole: gums show between the lips, throats are deep.
-        inside = np.minimum(np.bincount(piece, ~skin), np.bincount(piece, near)) > 0.5 * np.bincount(piece)
-        self._layers.append(("cavity", ((near & ~skin) | inside[piece]).astype(np.float64)))
+        part = connected_components(head.faces, len(vertices))
+        # A component that is mostly hidden and mostly near the mouth belongs to the cavity as a whole: gums show
+        # between the lips, throats are deep.
+        inside = np.minimum(np.bincount(part, ~skin), np.bincount(part, near)) > 0.5 * np.bincount(part)
+        self._layers.append(("cavity", ((near & ~skin) | inside[part]).astype(np.float64)))
 
-    def _features(self, landmarks: Float64, vertices: Float64, scale: float) -> None:
+    def _add_features(self, landmarks: Float64, vertices: Float64, scale: float) -> None:
         for name, patches, edge in (("lips", _LIPS, _LIP_EDGE), ("brows", _BROWS, _BROW_EDGE)):
             points = np.concatenate([_patch(landmarks[list(a)], landmarks[list(b)]) for a, b in patches])
             self._layers.append((name, _near(points, vertices, edge * scale)))
@@ -134,26 +169,25 @@ class Painter:
             points = np.concatenate([_patch(landmarks[list(line)], landmarks[list(line)]) for line in lines])
             self._layers.append(("lashes", strength * _near(points, vertices, _LASH_EDGE * scale)))
 
-    def _eyes(self, head: FlameHead, vertices: Float64, carried: NDArray[np.bool_], scale: float) -> None:
-        centres = eye_centers(head.with_shape(np.zeros(0)))
-        nearest = np.linalg.norm(vertices[:, None] - centres, axis=2).argmin(axis=1)
-        off = vertices - centres[nearest]
-        aside = np.where(off[:, 2] > 0, np.hypot(off[:, 0], off[:, 1]), np.inf) / scale
+    def _add_eyes(self, head: FlameHead, vertices: Float64, eyeballs: NDArray[np.bool_], scale: float) -> None:
+        centers = eye_centers(head)
+        nearest = np.linalg.norm(vertices[:, None] - centers, axis=2).argmin(axis=1)
+        offset = vertices - centers[nearest]
+        radial = np.where(offset[:, 2] > 0, np.hypot(offset[:, 0], offset[:, 1]), np.inf) / scale
         for name, radius in (("white", np.inf), ("iris", _IRIS_RADIUS), ("pupil", _PUPIL_RADIUS)):
-            inside = aside <= radius if np.isfinite(radius) else np.ones(len(vertices), dtype=np.bool_)
-            self._layers.append((name, (carried & inside).astype(np.float64)))
+            self._layers.append((name, (eyeballs & (radial <= radius)).astype(np.float64)))
 
 
-def _needed(embedding: LandmarkEmbedding, positions: Float64) -> Float64:
-    """(478, 3) positions by MediaPipe's index, NaN where nothing that is painted needs them."""
+def _painted_landmarks(embedding: LandmarkEmbedding, positions: Float64) -> Float64:
+    """(478, 3) positions by MediaPipe's index, NaN where they are not known and nothing is painted by them."""
     landmarks = np.full((N_LANDMARKS, 3), np.nan)
     landmarks[embedding.landmark_index] = positions
     lines = [*(line for pair in (*_LIPS, *_BROWS) for line in pair), *_UPPER_LASHES, *_LOWER_LASHES]
     lacking = [k for line in lines for k in line if not np.isfinite(landmarks[k]).all()]
     if lacking:
         raise InputError(
-            f"expected landmarks round lips, brows and lids to paint by; {len(set(lacking))} of them are missing "
-            f"(MediaPipe's {lacking[0]}, for one): find them with find_landmarks"
+            f"expected landmarks around lips, brows and lids to paint by; {len(set(lacking))} of them are missing, "
+            f"such as MediaPipe's {lacking[0]}: give an embedding of all 478 landmarks"
         )
     return landmarks
 
@@ -162,8 +196,8 @@ def _patch(first: Float64, second: Float64) -> Float64:
     """Points (P, 3) spread densely between two edges (M, 3) whose ends lie across from each other."""
     along = np.linspace(0, len(first) - 1, 8 * len(first))
     left = along.astype(int).clip(max=len(first) - 2)
-    share = (along - left)[:, None]
-    edges = [(1 - share) * edge[left] + share * edge[left + 1] for edge in (first, second)]
+    fraction = (along - left)[:, None]
+    edges = [(1 - fraction) * edge[left] + fraction * edge[left + 1] for edge in (first, second)]
     across = np.linspace(0, 1, 8)[:, None, None]
     points: Float64 = ((1 - across) * edges[0] + across * edges[1]).reshape(-1, 3)
     return points

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from mp2flame import rotations
 from mp2flame.geometry.camera import Intrinsics
-from mp2flame.landmark_model.error_model import Information
+from mp2flame.landmark_model.error_model import Information, landmark_offsets, landmark_slopes
 from mp2flame.tracking.model import Setup
 from mp2flame.tracking.objective import Objective
 from mp2flame.tracking.solver import Trajectory, frame_terms, initial_states, solve_trajectory
@@ -34,8 +34,6 @@ from mp2flame.tracking.state import LEFT_EYE, RIGHT_EYE
 from mp2flame.tracking.terms.landmarks import (
     LandmarkTerm,
     PersonModel,
-    landmark_offsets,
-    landmark_slopes,
     offset_derivatives,
     upright_rotations,
     view_directions,

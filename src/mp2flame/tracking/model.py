@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,18 +13,17 @@ from tempfile import TemporaryDirectory
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame import __version__
 from mp2flame.downloads import cache_folder
-from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameError
+from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.files import check_writable
 from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns, n_active_expression
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.landmark_model.cache import prepare_head
-from mp2flame.landmark_model.error_model import LandmarkErrorModel, fit_error_model, load_error_model
-from mp2flame.landmark_model.error_samples import Script, rehearse
-from mp2flame.synthesis.landmark_samples import Plan
+from mp2flame.landmark_model import correspondences, error_model
+from mp2flame.landmark_model.cache import cached_error_model, cached_landmarks
+from mp2flame.landmark_model.error_model import LandmarkErrorModel
+from mp2flame.synthesis.render import RenderSettings
 from mp2flame.tracking.config import TrackerConfig, TrackOptions
 from mp2flame.tracking.solver import initial_states
 from mp2flame.tracking.state import StateLayout
@@ -82,8 +80,8 @@ def fit_tracker_model(
     head: FlameHead,
     landmarker: Path,
     *,
-    plan: Plan | None = None,
-    script: Script | None = None,
+    landmark_images: RenderSettings = correspondences.DEFAULT_IMAGES,
+    error_images: RenderSettings = error_model.DEFAULT_IMAGES,
     folder: Path | None = None,
     on_image: Callable[[], None] | None = None,
 ) -> TrackerModel:
@@ -92,8 +90,8 @@ def fit_tracker_model(
     Args:
         head: the head; the identity that it carries is not used.
         landmarker: MediaPipe's face landmarker file.
-        plan: images to find the landmarks in; None is the default.
-        script: images to learn their errors from; None is the default.
+        landmark_images: the number of images to find the landmarks in.
+        error_images: the number of images to learn their errors from.
         folder: where to store it; None is `heads` in mp2flame's cache folder.
         on_image: called after each image; not called for what was learned before.
 
@@ -102,31 +100,16 @@ def fit_tracker_model(
         MissingExtraError: PyVista or MediaPipe is not installed.
         SinkError: the folder cannot be written; see `stored_model`.
     """
-    head, script = head.with_shape(np.zeros(0)), script or Script()
+    head = head.with_shape(np.zeros(0))
     if not n_active_expression(head):
         raise InputError(
             f"expected a head with expression components; {head.version} has none that move it, so there is nothing to "
             "track but jaw and eyes: load the head with its expression (a FLAME file has 50 or 100 components)"
         )
-    place = _default_folder() if folder is None else folder
-    prepared = prepare_head(head, landmarker, plan=plan, folder=place, on_picture=on_image)
-    file = place / f"{head.hash[:12]}-{_fingerprint(head, landmarker, script, plan)}.response.npz"
-    try:
-        return TrackerModel(head, prepared.embedding, load_error_model(file))
-    except (MissingFileError, FormatError):
-        # Not learned yet, or damaged since: learned now.
-        place.mkdir(parents=True, exist_ok=True)
-    samples = rehearse(head, prepared.embedding, landmarker, script, on_picture=on_image)
-    error_model = fit_error_model(samples)
-    error_model.save(file)
-    return TrackerModel(head, prepared.embedding, error_model)
-
-
-def _fingerprint(head: FlameHead, landmarker: Path, script: Script, plan: Plan | None) -> str:
-    """Of everything that the error model depends on."""
-    network = hashlib.sha256(landmarker.read_bytes()).hexdigest()
-    what = f"{__version__} {head.hash} {head.vertex_colors is not None} {network} {script} {plan or Plan()}"
-    return hashlib.sha256(what.encode()).hexdigest()[:12]
+    place, count = _default_folder() if folder is None else folder, on_image or (lambda: None)
+    embedding = cached_landmarks(head, landmarker, settings=landmark_images, folder=place, on_image=count)
+    errors = cached_error_model(head, landmarker, embedding, settings=error_images, folder=place, on_image=count)
+    return TrackerModel(head, embedding, errors)
 
 
 @contextmanager

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from mp2flame import rotations
 from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints
+from mp2flame.landmark_model.error_model import landmark_slopes
 from mp2flame.tracking.objective import Objective, Term
 from mp2flame.tracking.state import StateLayout, chunks
-from mp2flame.tracking.terms.landmarks import LandmarkTerm, PersonModel, landmark_slopes
+from mp2flame.tracking.terms.landmarks import LandmarkTerm, PersonModel
 from mp2flame.tracking.terms.point_tracks import PointTrackTerm
 from mp2flame.tracking.terms.priors import EyePrior, FacePrior, TemporalPrior
 

@@ -22,7 +22,7 @@ from typing_extensions import override
 from mp2flame import rotations
 from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints
-from mp2flame.landmark_model.error_model import Information, LandmarkErrorModel
+from mp2flame.landmark_model.error_model import Information, LandmarkErrorModel, landmark_offsets, landmark_slopes
 from mp2flame.parallel import in_threads
 from mp2flame.tracking.config import TrackerConfig
 from mp2flame.tracking.objective import NormalEquations, Term
@@ -47,24 +47,6 @@ class PersonModel:
     """(F,) metres: the mean offset of this person's landmarks that the error model does not predict."""
     camera: Intrinsics
     config: TrackerConfig
-
-
-def landmark_slopes(landmarks: NDArray[np.floating], camera: Intrinsics) -> Float64:
-    """(N, K, 3) metres right, up and towards the viewer for each metre of depth, of normalised landmarks (N, K, 3)."""
-    width, height = camera.size
-    scale = np.array([width, -height, -width]) / camera.focal
-    slopes: Float64 = (np.asarray(landmarks, dtype=np.float64) - (0.5, 0.5, 0.0)) * scale
-    return slopes
-
-
-def landmark_offsets(points: Float64, slopes: Float64) -> Float64:
-    """(N, K, 3) metres in camera axes: landmarks that were detected at these slopes, minus points (N, K, 3)."""
-    depth = -points[..., 2]
-    offsets = slopes * depth[..., None]
-    offsets[..., 2] = slopes[..., 2] * depth.mean(axis=1, keepdims=True)
-    offsets -= points
-    offsets[..., 2] -= offsets[..., 2].mean(axis=1, keepdims=True)
-    return offsets
 
 
 def offset_derivatives(jacobian: Float64, slopes: Float64) -> Float64:
