@@ -34,7 +34,7 @@ from mp2flame.synthesis.subjects import RenderJob, SubjectSamples, load_samples,
 
 if TYPE_CHECKING:
     from mp2flame.data import FlameParams
-    from mp2flame.regression.gather import Kind
+    from mp2flame.regression.context import Kind
 
 Input = Literal["scores", "landmarks"]
 """What a mapping reads: scores alone, or landmarks and scores."""
@@ -185,7 +185,7 @@ def blendshapes_for(
 
 
 def frame_table(samples: SubjectSamples) -> FrameTable:
-    """A subject's images as rows of a data set, the neutral one first. Each image is a sequence of its own."""
+    """A subject's images as rows of a data set, the neutral one first; they are no video."""
     n, e = len(samples.parameters) + 1, samples.parameters.shape[1] - N_ROTATIONS
     truth = np.concatenate([np.zeros_like(samples.parameters[:1]), samples.parameters])
     columns = {**samples.detected, "expression": truth[:, :e], "jaw": truth[:, e : e + 3], "eyes": truth[:, e + 3 :]}
@@ -193,13 +193,14 @@ def frame_table(samples: SubjectSamples) -> FrameTable:
     columns |= {name: np.zeros((n, 3), dtype=np.float32) for name in ("neck", "global")}
     return FrameTable(
         subject=f"{samples.number:05d}",
-        sequence=np.array([f"render {i}" for i in range(n)], dtype=object),
-        frame=np.zeros(n, dtype=np.int64),
+        sequence=np.full(n, "renders", dtype=object),
+        frame=np.arange(n),
         time=np.zeros(n),
         found=np.ones(n, dtype=np.bool_),
         neutral=np.arange(n) == 0,
         columns=columns,
         image_size=(512, 512),
+        video=False,
     )
 
 
