@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 
@@ -11,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import Observation
-from mp2flame.errors import SourceError
+from mp2flame.errors import MissingExtraError, SourceError
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -33,25 +34,28 @@ _LARGEST_GAP: Final = 3600.0
 
 
 class StreamInfo:
-    """Optional metadata of a stream of observations or images. Subclasses override what they know."""
+    """Optional metadata of a stream of observations or images; subclasses override what they know."""
 
     live: bool = False
     """Frames arrive at their own pace and are lost if not taken; False for files."""
 
+    _origin: StreamInfo | None = None
+    """The stream that this one is made from, which knows the metadata."""
+
     @property
     def n_frames(self) -> int | None:
         """Expected number of frames, or None; for progress only."""
-        return None
+        return None if self._origin is None or self.live else self._origin.n_frames
 
     @property
     def fps(self) -> float | None:
         """Average frames per second, or None; never used to make up times."""
-        return None
+        return None if self._origin is None else self._origin.fps
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a user should know about the frames read so far, such as a truncated end."""
-        return ()
+        return () if self._origin is None else self._origin.warnings
 
 
 class Source(StreamInfo, ABC):
@@ -84,6 +88,28 @@ class Source(StreamInfo, ABC):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+@contextmanager
+def require(package: str, purpose: str) -> Iterator[None]:
+    """Translate the errors of importing a package of the extra `track`.
+
+    Args:
+        package: name as imported.
+        purpose: what it is needed for, as the end of "... is needed to".
+
+    Raises:
+        MissingExtraError: the package, or one that it needs, is not installed.
+        SourceError: it is installed, but a library of the system is missing.
+    """
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(error.name or package, "track", purpose) from error
+    except (ImportError, OSError) as error:
+        raise SourceError(
+            f"{package} is installed but cannot be loaded ({error}); `mp2flame doctor` names the missing library"
+        ) from error
 
 
 def closed_error() -> SourceError:

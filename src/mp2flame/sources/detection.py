@@ -46,7 +46,7 @@ class DetectedSource(Source):
     """
 
     def __init__(self, reader: FrameReader, detector: Detector, *, mirror: bool = False) -> None:
-        self.reader = reader
+        self.reader = self._origin = reader
         self.detector = detector
         self.mirror = mirror
         self.live = reader.live
@@ -54,21 +54,6 @@ class DetectedSource(Source):
         # Weak: a source and its iteration that held each other would be freed by the garbage collector, at any
         # moment and in any thread, and not when the last name for them is gone.
         self._iteration: weakref.ref[Generator[Observation, None, None]] | None = None
-
-    @property
-    @override
-    def n_frames(self) -> int | None:
-        return self.reader.n_frames
-
-    @property
-    @override
-    def fps(self) -> float | None:
-        return self.reader.fps
-
-    @property
-    @override
-    def warnings(self) -> tuple[str, ...]:
-        return self.reader.warnings
 
     @override
     def __iter__(self) -> Generator[Observation, None, None]:

@@ -23,10 +23,9 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import N_LANDMARKS, N_SCORES, Observation
 from mp2flame.errors import FormatError, MissingFileError, SourceError, plain
 from mp2flame.files import check_regular
-from mp2flame.sources.base import Image
+from mp2flame.sources.base import Image, require
 from mp2flame.sources.face_selection import Box, FaceSelector
 from mp2flame.sources.images import to_rgb
-from mp2flame.sources.optional import require
 from mp2flame.sources.stderr_filter import mediapipe_stderr
 
 _PURPOSE: Final = "detect faces"

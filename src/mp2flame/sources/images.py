@@ -18,8 +18,7 @@ from typing_extensions import override
 
 from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError, plain
 from mp2flame.files import check_regular
-from mp2flame.sources.base import FrameReader, Image, TimedImage
-from mp2flame.sources.optional import require
+from mp2flame.sources.base import FrameReader, Image, TimedImage, require
 from mp2flame.validation import check_number
 
 IMAGE_SUFFIXES: Final = frozenset(
@@ -141,7 +140,7 @@ def read_image(path: Path) -> Image:
         SourceError: the file may not be read.
     """
     cv2 = _opencv()
-    check_regular(path, "image", limit=_MAX_BYTES)
+    check_regular(path, "still image", limit=_MAX_BYTES)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -167,8 +166,8 @@ def _check_header(data: bytes, path: Path) -> None:
         try:
             with Pillow.open(io.BytesIO(data)) as header:
                 width, height = header.size
-        except Pillow.DecompressionBombError:
-            width = height = MAX_PIXELS
+        except Pillow.DecompressionBombError as error:
+            raise FormatError(f"expected at most {MAX_PIXELS} pixels; {plain(path)} has many more") from error
         except Exception as error:  # Pillow's plugins raise whatever a damaged header makes them raise.
             raise FormatError(
                 f"{plain(path)} is no image that can be decoded: it is empty, cut off or of another format"
@@ -208,7 +207,7 @@ class ImagesReader(FrameReader):
         if not self._paths:
             raise InputError("expected at least one image; got none")
         for path in self._paths:
-            check_regular(path, "image")
+            check_regular(path, "still image")
 
     @property
     @override

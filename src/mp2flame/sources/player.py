@@ -12,7 +12,7 @@ import numpy as np
 from typing_extensions import override
 
 from mp2flame.data import Observation, replace_unchecked
-from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, StreamInfo, TimedImage, closed_error
+from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Source, TimedImage, closed_error
 from mp2flame.sources.detection import DetectedSource
 
 _DEFAULT_STEP: Final = 1 / 30
@@ -186,26 +186,7 @@ class Player:
             return None
 
 
-class _Played(StreamInfo):
-    """Metadata of a file that is played."""
-
-    live = True
-
-    def __init__(self, file: StreamInfo) -> None:
-        self._file = file
-
-    @property
-    @override
-    def fps(self) -> float | None:
-        return self._file.fps
-
-    @property
-    @override
-    def warnings(self) -> tuple[str, ...]:
-        return self._file.warnings
-
-
-class ReaderPlayer(_Played, FrameReader):
+class ReaderPlayer(FrameReader):
     """The images of a file as a camera would deliver them.
 
     Args:
@@ -213,9 +194,10 @@ class ReaderPlayer(_Played, FrameReader):
         player: its controls.
     """
 
+    live = True
+
     def __init__(self, reader: FrameReader, player: Player) -> None:
-        super().__init__(reader)
-        self._reader = reader
+        self._reader = self._origin = reader
         self._player = player
         self.mode = reader.mode
 
@@ -229,7 +211,7 @@ class ReaderPlayer(_Played, FrameReader):
         self._reader.close()
 
 
-class SourcePlayer(_Played, Source):
+class SourcePlayer(Source):
     """A file without images, such as a recording, in real time.
 
     Args:
@@ -237,9 +219,10 @@ class SourcePlayer(_Played, Source):
         player: its controls.
     """
 
+    live = True
+
     def __init__(self, source: Source, player: Player) -> None:
-        super().__init__(source)
-        self._source = source
+        self._source = self._origin = source
         self._player = player
         self._closed = False
 

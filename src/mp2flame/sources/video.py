@@ -13,9 +13,8 @@ from typing_extensions import override
 
 from mp2flame.errors import FormatError, MissingFileError, SourceError, plain
 from mp2flame.files import check_regular
-from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Image, RisingTimes, TimedImage
+from mp2flame.sources.base import TIME_TOLERANCE, FrameReader, Image, RisingTimes, TimedImage, require
 from mp2flame.sources.images import check_image_size
-from mp2flame.sources.optional import require
 
 with require("av", "read video files"):
     import av

@@ -10,9 +10,8 @@ from typing import Any, Final, Protocol
 from typing_extensions import override
 
 from mp2flame.errors import SourceError
-from mp2flame.sources.base import FrameReader, Image, TimedImage
+from mp2flame.sources.base import FrameReader, Image, TimedImage, require
 from mp2flame.sources.images import to_rgb
-from mp2flame.sources.optional import require
 
 with require("cv2", "read a webcam"):
     import cv2
