@@ -66,7 +66,7 @@ class Report:
 class Pipeline:
     """A source, a mapping, filters, a head and sinks, ready to run.
 
-    `mapping`, `filters` and `head` may be replaced while it runs, from any thread: the next frame uses the new ones.
+    `mapping`, `filters`, `head` and `on_frame` may be replaced while it runs, from any thread, from the next frame on.
 
     Args:
         source: where observations come from; closed by the caller.
@@ -103,7 +103,7 @@ class Pipeline:
         self.head = head
         self.stopwatch = Stopwatch()
         self._take_neutral = neutral == "auto"
-        self._on_frame = on_frame
+        self.on_frame = on_frame
         self._stopping = threading.Event()
         self._workers: list[InlineSink] = []
         self._lock = threading.Lock()
@@ -193,9 +193,11 @@ class Pipeline:
         except KeyboardInterrupt:
             interrupted = True
         finally:
+            # Only a source that has ended by itself must have had a frame.
+            failed = not completed or self._stopping.is_set() or self._read_error is not None
             self._stopping.set()
             self._queue.end(discard=True)
-            workers = self._finish(reader, failed=not completed or self._read_error is not None)
+            workers = self._finish(reader, failed=failed)
         self._raise_first_error(workers, interrupted=interrupted)
         return Report(
             frames=self._frames,
@@ -257,8 +259,8 @@ class Pipeline:
                 self._drop_failed(worker)
             elif not worker.early:
                 worker.put(frame)
-        if self._on_frame is not None:
-            self._on_frame(frame)
+        if self.on_frame is not None:
+            self.on_frame(frame)
 
     def _step(self, batch: list[TimedObservation]) -> Iterator[Frame]:
         """The frames of a batch through mapping, filters and head; together, or one by one if that fails for one."""
@@ -398,6 +400,10 @@ def drive(
         HeadMismatchError: the mapping was made for another head.
         SourceError, FormatError, SinkError: as `Pipeline.run` does.
     """
+    if isinstance(outputs, BlendshapeMapping):
+        raise InputError(
+            "expected file names or addresses as outputs; got a mapping: give mapping, head, sinks by name"
+        )
     outputs = [outputs] if isinstance(outputs, str | Path) else list(outputs)
     with ExitStack() as stack:
         undo = stack.enter_context(ExitStack())

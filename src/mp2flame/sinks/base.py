@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from typing_extensions import override
 
 from mp2flame.data import FlameParams, Frame, Observation
-from mp2flame.errors import SinkError
+from mp2flame.errors import InputError, SinkError
 from mp2flame.files import write_errors
 
 if TYPE_CHECKING:
@@ -87,6 +87,8 @@ class FileSink(Sink):
 
     @override
     def write(self, frame: Frame) -> None:
+        if len(frame.observation) != 1:
+            raise InputError(f"a sink takes single frames; got {len(frame.observation)}: write them one by one")
         with self._adding(1):
             self._write(frame)
 
