@@ -13,7 +13,9 @@ from mp2flame import load_params
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError, MissingFileError, SinkError
-from mp2flame.formats import open_writer, save_params
+from mp2flame.formats import save_params
+from mp2flame.formats.csv_table import CsvSink
+from mp2flame.formats.vhap import NpzSink
 from tests.helpers.heads import small_head
 from tests.helpers.params import assert_same, made_up
 
@@ -89,7 +91,7 @@ def test_offsets_are_small_on_disk_and_left_out_for_other_heads(tmp_path: Path) 
 
 
 def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
-    writer = open_writer(tmp_path / "long.npz")
+    writer = NpzSink(tmp_path / "long.npz")
     frame = FlameParams.neutral(1, n_expression=100)
     tracemalloc.start()
     for _ in range(3000):
@@ -105,7 +107,7 @@ def test_memory_does_not_grow_with_the_length(tmp_path: Path) -> None:
 def test_csv_has_scores_under_their_names(tmp_path: Path) -> None:
     params = made_up(3, lost=(1,))
     scores = np.random.default_rng(0).uniform(size=(3, 52)).astype(np.float32)
-    writer = open_writer(tmp_path / "motion.csv")
+    writer = CsvSink(tmp_path / "motion.csv")
     for row in range(3):
         writer.append(params[row], np.where(params.found[row], scores[row : row + 1], np.nan))
     writer.close()
@@ -165,15 +167,15 @@ def test_saving_says_what_it_cannot_do(tmp_path: Path) -> None:
     (tmp_path / "folder.npz").mkdir()
     with pytest.raises(InputError, match="it is a folder"):
         params.save(tmp_path / "folder.npz")
-    writer = open_writer(tmp_path / "motion.npz")
+    writer = NpzSink(tmp_path / "motion.npz")
     with pytest.raises(SinkError, match="there was no frame to write"):
         writer.close()
     assert not (tmp_path / "motion.npz").exists()
 
 
 def test_coefficients_may_not_change_in_number(tmp_path: Path) -> None:
-    for name in ("a.npz", "a.csv"):
-        writer = open_writer(tmp_path / name)
+    for name, kind in (("a.npz", NpzSink), ("a.csv", CsvSink)):
+        writer = kind(tmp_path / name)
         writer.append(made_up(2, n_expression=50))
         with pytest.raises(InputError, match="expected 50 expression coefficients; got 100"):
             writer.append(made_up(2, n_expression=100))
@@ -189,7 +191,7 @@ def test_a_frame_rate_is_above_zero(tmp_path: Path) -> None:
 def test_an_older_file_stays_until_the_new_one_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "motion.csv"
     made_up(2).save(path)
-    writer = open_writer(path)
+    writer = CsvSink(path)
     writer.append(made_up(5, n_shape=None))
     assert len(load_params(path)) == 2
     writer.abort()

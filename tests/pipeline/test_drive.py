@@ -15,7 +15,7 @@ import mp2flame
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
 from mp2flame.cli import main
 from mp2flame.data import Frame, Observation
-from mp2flame.demo_animation import SCRIPT, weights_at
+from mp2flame.demo_animation import SCRIPT, sample_weights
 from mp2flame.errors import FormatError, HeadMismatchError, InputError, SinkError, SourceError
 from mp2flame.filters import default_filters
 from mp2flame.formats import load_params
@@ -31,7 +31,7 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("drive") / "take.jsonl"
     times = np.arange(60) / 30
     assert times[-1] < SCRIPT[-1].time
-    scores = reorder(weights_at(times)[0], ARKIT, MEDIAPIPE)
+    scores = reorder(sample_weights(times)[0], ARKIT, MEDIAPIPE)
     sink = RecordingSink(path)
     for time, row in zip(times, scores, strict=True):
         seen = Observation(

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Frame, HeadLike, Observation, concatenate
 from mp2flame.errors import InputError, MissingFileError, SinkError
@@ -237,9 +238,10 @@ def test_finished_parameters_go_to_several_sinks_and_are_posed_only_if_needed(tm
 
     asked: list[FlameParams] = []
 
-    def head(params: FlameParams) -> np.ndarray:
+    def head(params: FlameParams) -> NDArray[np.float32]:
         asked.append(params)
-        return _HEAD.neutral_vertices[None] + params.expression[0, 0]
+        posed: NDArray[np.float32] = _HEAD.neutral_vertices[None] + params.expression[0, 0]
+        return posed
 
     files = open_sinks([tmp_path / "a.npz", tmp_path / "a.jsonl"], head=_HEAD)
     singles = [(frame.observation, frame.params) for frame in (_frame(index, files[0]) for index in range(3))]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import time
@@ -12,7 +11,7 @@ import numpy as np
 import pytest
 
 from mp2flame.data import Frame
-from mp2flame.errors import InputError, SinkError
+from mp2flame.errors import InputError
 from mp2flame.formats import load_params
 from mp2flame.formats.recording import RecordingSource, read_recording
 from mp2flame.sinks import Sink, open_sink
@@ -112,29 +111,9 @@ def test_a_full_disk(name: str, tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", [kind for kind in _KINDS if kind != "flame_param"])
-def test_a_pipe_or_device_is_not_replaced(name: str, tmp_path: Path) -> None:
-    _skip_without_films(name)
-    os.mkfifo(tmp_path / name)
-    with pytest.raises(InputError, match="it is a pipe, device or socket; expected the name of a file"):
-        open_sink(tmp_path / name, head=_HEAD)
-    assert (tmp_path / name).is_fifo()
-    assert len(list(tmp_path.iterdir())) == 1
-
-
 def _fill(sink: Sink, n: int = 4) -> None:
     for index in range(n):
         sink.write(Frame(*frame(index), _HEAD.neutral_vertices))
-
-
-@pytest.mark.parametrize("name", _KINDS)
-def test_no_frame_is_no_file(name: str, tmp_path: Path) -> None:
-    _skip_without_films(name)
-    sink = open_sink(tmp_path / name, head=_HEAD)
-    with pytest.raises(SinkError, match="was not made: there was no frame to"):
-        sink.close()
-    sink.close()
-    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_recording_names_the_head(tmp_path: Path) -> None:

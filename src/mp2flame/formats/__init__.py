@@ -1,6 +1,6 @@
 """FLAME parameters and recordings, to and from files: one module a format."""
 
 from mp2flame.formats.base import ParamsSink
-from mp2flame.formats.registry import load_params, open_writer, save_params
+from mp2flame.formats.registry import load_params, save_params
 
-__all__ = ["ParamsSink", "load_params", "open_writer", "save_params"]
+__all__ = ["ParamsSink", "load_params", "save_params"]

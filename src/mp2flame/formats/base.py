@@ -29,6 +29,7 @@ class ParamsSink(FileSink):
 
     def __init__(self, path: str | Path, *, head: HeadLike | None = None) -> None:  # noqa: ARG002 - not every format
         super().__init__(path)
+        self._n_expression: int | None = None
 
     def append(self, params: FlameParams, scores: Float32 | None = None) -> None:
         """Add N frames in rising time.
@@ -42,21 +43,18 @@ class ParamsSink(FileSink):
             InputError: the number of expression coefficients changed.
         """
         with self._adding(len(params)):
-            self._append(params, scores)
+            self._add(params, scores)
 
     @override
     def _write(self, frame: Frame) -> None:
-        self._append(frame.params, frame.observation.scores)
+        self._add(frame.params, frame.observation.scores)
+
+    def _add(self, params: FlameParams, scores: Float32 | None) -> None:
+        expected = self._n_expression or params.n_expression
+        if params.n_expression != expected:
+            raise InputError(f"expected {expected} expression coefficients; got {params.n_expression}")
+        self._append(params, scores)
+        self._n_expression = expected
 
     @abstractmethod
     def _append(self, params: FlameParams, scores: Float32 | None) -> None: ...
-
-
-def check_width(params: FlameParams, n_expression: int) -> None:
-    """Refuse parameters with another number of coefficients than those before.
-
-    Raises:
-        InputError: the numbers differ.
-    """
-    if params.n_expression != n_expression:
-        raise InputError(f"expected {n_expression} expression coefficients; got {params.n_expression}")

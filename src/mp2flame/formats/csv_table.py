@@ -22,7 +22,7 @@ from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import FlameParams, Float32, HeadLike
 from mp2flame.errors import FormatError, InputError, plain
 from mp2flame.files import AtomicFile, write_errors
-from mp2flame.formats.base import FILE_VECTORS, ParamsSink, check_width
+from mp2flame.formats.base import FILE_VECTORS, ParamsSink
 
 
 def _columns(name: str, width: int) -> list[str]:
@@ -42,16 +42,13 @@ class CsvSink(ParamsSink):
         with write_errors(self.path, "nothing was written"):
             self._text = self._file.temporary.open("w", encoding="utf-8", newline="")
         self._rows = csv.writer(self._text, lineterminator="\n")
-        self._n_expression: int | None = None
         self._with_scores = False
         self._shape: list[str] = []
 
     @override
     def _append(self, params: FlameParams, scores: Float32 | None) -> None:
-        if self._n_expression is None:
-            self._n_expression = params.n_expression
+        if self.n_frames == 0:
             self._write_header(params, with_scores=scores is not None)
-        check_width(params, self._n_expression)
         values = params.to_rows(FILE_VECTORS)
         for row in range(len(params)):
             cells = _cells(values[row]) + self._shape

@@ -87,38 +87,27 @@ def _epoch(path: Path) -> int:
     return int(match[1]) if match else -1
 
 
-def open_writer(path: str | Path, *, head: HeadLike | None = None) -> ParamsSink:
-    """A writer for the format that the suffix names: `.npz`, `.csv`, or a folder called `flame_param`.
+def save_params(params: FlameParams, path: str | Path, *, head: HeadLike | None = None) -> None:
+    """Write parameters in the format that the suffix names: `.npz`, `.csv`, or a folder called `flame_param`.
 
     Args:
+        params: the parameters.
         path: the final name.
-        head: the head that is driven; None for FLAME. GaussianAvatars needs offsets for each of FLAME's 5023 vertices,
-            which are written as zeros unless the head has another number of them.
+        head: the head that they are for; None for FLAME. GaussianAvatars needs offsets for each of FLAME's 5023
+            vertices, which are written as zeros unless the head has another number of them.
 
     Raises:
-        InputError: no format has this suffix.
+        InputError: no format of parameters has this suffix.
         MissingFileError: the folder around it does not exist.
-        SinkError: the folder cannot be written to.
+        SinkError: it cannot be written; nothing is left under that name.
     """
     path = Path(path)
     # Sinks of videos are not imported only to be refused.
-    writer_class = None if path.suffix.lower() in (".mp4", ".gif") else file_sink_class(path)
-    if writer_class is None or not issubclass(writer_class, ParamsSink):
+    sink_class = None if path.suffix.lower() in (".mp4", ".gif") else file_sink_class(path)
+    if sink_class is None or not issubclass(sink_class, ParamsSink):
         raise InputError(
             f"expected a parameter file .npz or .csv, or a folder named {FRAME_FOLDER}; got {path.name}"
             + (" (a recording holds observations too: use a sink)" if path.suffix.lower() == ".jsonl" else "")
         )
-    writer: ParamsSink = writer_class(path, head=head)
-    return writer
-
-
-def save_params(params: FlameParams, path: str | Path, *, head: HeadLike | None = None) -> None:
-    """Write parameters in the format that the suffix names; arguments as for `open_writer`.
-
-    Raises:
-        InputError: no format has this suffix.
-        MissingFileError: the folder around it does not exist.
-        SinkError: it cannot be written; nothing is left under that name.
-    """
-    with open_writer(path, head=head) as writer:
-        writer.append(params)
+    with sink_class(path, head=head) as sink:
+        sink.append(params)

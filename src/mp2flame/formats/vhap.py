@@ -23,7 +23,7 @@ from typing_extensions import override
 from mp2flame.data import VECTORS, FlameParams, Float32, HeadLike
 from mp2flame.errors import SinkError
 from mp2flame.files import AtomicFile, AtomicFolder
-from mp2flame.formats.base import ParamsSink, check_width
+from mp2flame.formats.base import ParamsSink
 from mp2flame.formats.npz import Layout
 
 LAYOUT: Final = Layout(
@@ -69,7 +69,6 @@ class NpzSink(ParamsSink):
     @override
     def _append(self, params: FlameParams, scores: Float32 | None) -> None:
         self._first = self._first or params
-        check_width(params, self._first.n_expression)
         self._rows.append((params.time, params.found, params.to_rows(VECTORS)))
 
     @override

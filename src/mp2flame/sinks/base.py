@@ -88,7 +88,7 @@ class FileSink(Sink):
     @override
     def write(self, frame: Frame) -> None:
         if len(frame.observation) != 1:
-            raise InputError(f"a sink takes single frames; got {len(frame.observation)}: write them one by one")
+            raise InputError(f"expected a single frame; got {len(frame.observation)}: write them one by one")
         with self._adding(1):
             self._write(frame)
 
