@@ -21,7 +21,7 @@ from mp2flame.dataset.cluster import cluster, run_on_cluster
 from mp2flame.dataset.store import Dataset
 from mp2flame.errors import FormatError, InputError
 from mp2flame.head import FlameHead, load_head
-from mp2flame.mapping import LinearMapping, load_mapping
+from mp2flame.mapping import LinearMapping, read_mapping
 from mp2flame.regression.context import pass_over
 from mp2flame.regression.fit import fit
 from tests.helpers.faces import person, write_people
@@ -140,7 +140,7 @@ def test_the_command_line_fits_on_a_running_cluster(people: Dataset, two_workers
     done = subprocess.run([*command, "--cluster", address], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "12 subjects" in done.stdout
-    spread, alone = load_mapping(tmp_path / "m.safetensors"), fit(people, kind="pinv")
+    spread, alone = read_mapping(tmp_path / "m.safetensors"), fit(people, kind="pinv")
     assert isinstance(spread, LinearMapping)
     assert isinstance(alone, LinearMapping)
     np.testing.assert_allclose(spread.matrix, alone.matrix, rtol=1e-4, atol=1e-4)

@@ -70,8 +70,8 @@ def run_on_cluster(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
     The same as `mp2flame.parallel.run_jobs` on this machine. Files that the work reads and writes must be where every
     machine can reach them.
     """
-    remote = ray.remote(max_retries=_RETRIES)(work)
-    running = {remote.remote(item): item for item in items}
+    remote = ray.remote(max_retries=_RETRIES)(_do)
+    running = {remote.remote(work, item): item for item in items}
     while running:
         (done, *_), _ = ray.wait(list(running))
         try:
@@ -81,3 +81,7 @@ def run_on_cluster(work: Callable[[_Item], _Result], items: Sequence[_Item]) -> 
                 raise error.cause from error
             raise
         yield running.pop(done), result
+
+
+def _do(work: Callable[[_Item], _Result], item: _Item) -> _Result:
+    return work(item)
