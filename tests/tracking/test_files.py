@@ -22,13 +22,12 @@ import mp2flame
 from mp2flame.cli import main
 from mp2flame.dataset.build import build
 from mp2flame.dataset.readers.detect_format import read_input
-from mp2flame.errors import InputError, MissingFileError, SinkError
+from mp2flame.errors import InputError, MissingFileError
 from mp2flame.formats.recording import read_recording
 from mp2flame.formats.tracked_person import PERSON_FILE
-from mp2flame.head import FlameHead
 from mp2flame.tracking.batch import BatchOptions, jobs_of, track_people
 from mp2flame.tracking.config import TrackOptions
-from mp2flame.tracking.model import TrackerModel, stored_model
+from mp2flame.tracking.model import TrackerModel, fit_tracker_model
 from mp2flame.tracking.results import check_targets, save_files, save_person
 from mp2flame.tracking.track import TrackResult, track_person, track_videos
 from mp2flame.tracking.video import VideoDetections
@@ -156,7 +155,6 @@ def detected(model: TrackerModel, video: VideoDetections, monkeypatch: pytest.Mo
         return video
 
     monkeypatch.setattr("mp2flame.tracking.track.detect_file", detect)
-    monkeypatch.setattr("mp2flame.tracking.batch.fit_tracker_model", lambda *_, **__: model)
     monkeypatch.setattr("mp2flame.tracking.model.fit_tracker_model", lambda *_, **__: model)
     monkeypatch.setattr("mp2flame.tracking.track.landmarker_path", lambda path: path)
     monkeypatch.setattr("mp2flame.downloads.landmarker_path", lambda path: Path("none"))
@@ -169,40 +167,42 @@ def _videos(folder: Path, *names: str) -> list[Path]:
     return [folder / name for name in names]
 
 
-_OPTIONS = BatchOptions("builtin", Path("none"), Path("none"), track=TrackOptions(focal=FOCAL))
+_OPTIONS = BatchOptions("builtin", None, Path("none"), track=TrackOptions(focal=FOCAL))
 
 
-def test_a_finished_person_is_not_tracked_again(detected: list[str], tmp_path: Path) -> None:
+def test_a_finished_person_is_not_tracked_again(model: TrackerModel, detected: list[str], tmp_path: Path) -> None:
     videos = _videos(tmp_path, "anna.mp4", "bert.mp4")
     out = tmp_path / "out"
     out.mkdir()
     # A kill left the beginnings of bert.
     (out / ".bert.123-abc.part").mkdir()
-    first = dict(track_people(jobs_of(videos[:1]), out, _OPTIONS))
+    first = dict(track_people(model, jobs_of(videos[:1]), out, _OPTIONS))
     assert [result.error for result in first.values()] == [""]
-    again = [result for _, result in track_people(jobs_of(videos), out, _OPTIONS)]
+    again = [result for _, result in track_people(model, jobs_of(videos), out, _OPTIONS)]
     assert detected == ["anna.mp4", "bert.mp4"]
     assert again[0].summary == "finished before, left as it is"
     assert json.loads((out / "bert" / PERSON_FILE).read_text())["videos"]["bert"]["focal"] == FOCAL
     by_neck = replace(_OPTIONS, track=replace(_OPTIONS.track, head_pose="neck_pose"))
-    other = [result for _, result in track_people(jobs_of(videos[:1]), out, by_neck)]
+    other = [result for _, result in track_people(model, jobs_of(videos[:1]), out, by_neck)]
     assert "from other videos or options" in other[0].error
 
 
-def test_a_damaged_person_file_is_reported(detected: list[str], tmp_path: Path) -> None:
+def test_a_damaged_person_file_is_reported(model: TrackerModel, detected: list[str], tmp_path: Path) -> None:
     videos = _videos(tmp_path, "anna.mp4")
     (tmp_path / "anna").mkdir()
     for content in (b"", b"[]", b"{", b"[" * 100_000):
         (tmp_path / "anna" / PERSON_FILE).write_bytes(content)
-        ((_, result),) = track_people(jobs_of(videos), tmp_path, _OPTIONS)
+        ((_, result),) = track_people(model, jobs_of(videos), tmp_path, _OPTIONS)
         assert "is damaged" in result.error
         assert detected == []
 
 
-def test_a_process_that_dies_loses_its_own_person_only(detected: list[str], tmp_path: Path) -> None:
+def test_a_process_that_dies_loses_its_own_person_only(
+    model: TrackerModel, detected: list[str], tmp_path: Path
+) -> None:
     videos = _videos(tmp_path, "anna.mp4", "bert.mp4")
     jobs = jobs_of(videos)
-    assert len(list(track_people(jobs, tmp_path, _OPTIONS))) == 2
+    assert len(list(track_people(model, jobs, tmp_path, _OPTIONS))) == 2
 
     def kill() -> None:
         deadline = time.monotonic() + 60
@@ -215,7 +215,7 @@ def test_a_process_that_dies_loses_its_own_person_only(detected: list[str], tmp_
 
     killer = Thread(target=kill)
     killer.start()
-    results = {job.person: result for job, result in track_people(jobs, tmp_path, _OPTIONS, processes=2)}
+    results = {job.person: result for job, result in track_people(model, jobs, tmp_path, _OPTIONS, processes=2)}
     killer.join()
     errors = {person: result.error for person, result in results.items() if result.error}
     assert set(results) == {"anna", "bert"}
@@ -226,14 +226,14 @@ def test_a_process_that_dies_loses_its_own_person_only(detected: list[str], tmp_
 
 
 def test_an_interrupted_run_leaves_no_half_person(
-    detected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: TrackerModel, detected: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mp2flame.tracking.results.write_atomic", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        list(track_people(jobs_of(_videos(tmp_path, "anna.mp4")), tmp_path, _OPTIONS))
+        list(track_people(model, jobs_of(_videos(tmp_path, "anna.mp4")), tmp_path, _OPTIONS))
     assert not (tmp_path / "anna").exists()
 
 
@@ -272,7 +272,7 @@ def videos_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["-o", "x.npz"], "expected a video; got none"),
+        (["-o", "x.npz"], "expected at least one video"),
         (["a.mp4", "b.mp4", "-o", "x.npz"], "expected a folder to write to for more than one video"),
         (["missing.mp4", "-o", "x.npz"], "no video missing.mp4"),
         (["a.mp4", "-o", "x.obj"], "expected an output"),
@@ -310,39 +310,22 @@ def test_targets_that_cannot_be_written_are_refused_before_any_work(
     assert detected == []
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning(
+def test_a_cache_that_cannot_be_written_is_one_warning(
     model: TrackerModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folders: list[Path] = []
-
-    def fit(head: FlameHead, landmarker: Path, *, folder: Path, on_image: Any) -> TrackerModel:
-        folders.append(folder)
-        folder.mkdir(exist_ok=True)
-        if not (folder / "learned").exists():
-            (folder / "learned").touch()
-            on_image()
-        return model
-
-    monkeypatch.setattr("mp2flame.tracking.model.fit_tracker_model", fit)
     cache = tmp_path / "cache"
     cache.write_bytes(b"a file")
     monkeypatch.setenv("MP2FLAME_CACHE", str(cache))
-    with stored_model(model.head, Path("none")) as (_, folder, (warning,)):
-        assert folder.is_dir()
-    assert "MP2FLAME_CACHE" in warning
-    assert str(cache) in warning
-    assert not folder.exists()
-
-    # A folder that is complete is read wherever it cannot be written.
-    def refuse(path: Path, **_: Any) -> None:
-        raise SinkError(f"cannot write {path}")
-
-    cache.unlink()
-    (cache / "heads").mkdir(parents=True)
-    (cache / "heads" / "learned").touch()
-    monkeypatch.setattr("mp2flame.tracking.model.check_writable", refuse)
-    with stored_model(model.head, Path("none")) as (_, _, warnings):
-        assert warnings == ()
+    monkeypatch.setattr("mp2flame.landmark_model.cache.cache_key", lambda *_: "key")
+    monkeypatch.setattr("mp2flame.landmark_model.cache.find_landmarks", lambda *_, **__: model.embedding)
+    monkeypatch.setattr("mp2flame.landmark_model.cache.render_error_samples", lambda *_, **__: None)
+    monkeypatch.setattr("mp2flame.landmark_model.cache.fit_error_model", lambda _: model.error_model)
+    messages: list[str] = []
+    fitted = fit_tracker_model(model.head, Path("none"), log=messages.append)
+    np.testing.assert_array_equal(fitted.embedding.barycentric, model.embedding.barycentric)
+    (message,) = messages
+    assert "MP2FLAME_CACHE" in message
+    assert str(cache) in message
 
 
 def test_people_are_named_after_their_videos(tmp_path: Path) -> None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -86,19 +84,14 @@ class Track(ImageOptions, ShapeOption, HeadOption):
         ipd = None if self.ipd is None else self.ipd / 1000
         return TrackOptions(head_pose=self.head_pose, focal=self.focal, ipd=ipd, mirror=self.mirror)
 
-    @contextmanager
-    def _model(self, landmarker: Path) -> Iterator[tuple[TrackerModel, Path]]:
-        """The head's model, fitted now, with a progress bar, if it is new; every process finds it stored."""
+    def _model(self, landmarker: Path) -> TrackerModel:
+        """The head's model, fitted now, with a progress bar, if it is new."""
         from mp2flame.head import load_head
-        from mp2flame.tracking.model import stored_model
+        from mp2flame.tracking.model import fit_tracker_model
 
         head = load_head(self.head, n_shape=self.n_shape)
-        with ExitStack() as stack:
-            with progress(f"fitting the landmark model of {head.version} (once)", None) as bar:
-                model, folder, warnings = stack.enter_context(stored_model(head, landmarker, on_image=bar.advance))
-            for warning in warnings:
-                warn(warning)
-            yield model, folder
+        with progress(f"fitting the landmark model of {head.version} (once)", None) as bar:
+            return fit_tracker_model(head, landmarker, on_image=bar.advance, log=warn)
 
     def _to_files(self, video: Path) -> int:
         from mp2flame.downloads import landmarker_path
@@ -107,7 +100,8 @@ class Track(ImageOptions, ShapeOption, HeadOption):
         from mp2flame.tracking.video import read_images
 
         path = landmarker_path(self.landmarker)
-        with self._model(path) as (model, _), progress("detecting, then solving", None) as bar:
+        model = self._model(path)
+        with progress("detecting, then solving", None) as bar:
             (result,) = track_videos([video], model, self._options, landmarker=path, on_frame=bar.advance)
         save_files(result, model.head, self.output, lambda: read_images(video, path, mirror=self.mirror))
         for warning in result.warnings:
@@ -127,11 +121,12 @@ class Track(ImageOptions, ShapeOption, HeadOption):
                 f"--ipd belongs to one person, and these are {len(jobs)}: track them one by one, or add --same-person"
             )
         path = landmarker_path(self.landmarker)
-        with self._model(path) as (_, cache), progress("tracking people", len(jobs)) as bar:
-            folder.mkdir(exist_ok=True)
-            suffixes = tuple(".overlay.mp4" if name == "overlay" else f".{name}" for name in self.formats)
-            options = BatchOptions(self.head, path, cache, self.n_shape, suffixes, self._options)
-            for job, result in track_people(jobs, folder, options, processes=self.processes or os.cpu_count() or 1):
+        model, processes = self._model(path), self.processes or os.cpu_count() or 1
+        suffixes = tuple(".overlay.mp4" if name == "overlay" else f".{name}" for name in self.formats)
+        options = BatchOptions(self.head, self.n_shape, path, suffixes, self._options)
+        folder.mkdir(exist_ok=True)
+        with progress("tracking people", len(jobs)) as bar:
+            for job, result in track_people(model, jobs, folder, options, processes=processes):
                 bar.advance()
                 failed += bool(result.error)
                 if result.error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,10 @@ from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, InputError, Mp2FlameError
 from mp2flame.formats.tracked_person import PERSON_FILE, read_made_from
-from mp2flame.head import load_head
 from mp2flame.parallel import run_jobs
 from mp2flame.sources.registry import VIDEO_SUFFIXES
 from mp2flame.tracking.config import TrackOptions
-from mp2flame.tracking.model import TrackerModel, fit_tracker_model
+from mp2flame.tracking.model import TrackerModel
 from mp2flame.tracking.results import save_person
 from mp2flame.tracking.track import track_videos
 from mp2flame.tracking.video import read_images
@@ -29,12 +28,9 @@ class BatchOptions:
     """What all people of a run share."""
 
     head: str
-    """What `load_head` takes: each process loads the head for itself."""
+    """The head as the user names it, and its identity width: by them a later run recognises what is finished."""
+    n_shape: int | None
     landmarker: Path
-    model_folder: Path
-    """Where `fit_tracker_model` has stored the head's model."""
-    n_shape: int | None = None
-    """For `load_head`."""
     suffixes: tuple[str, ...] = ()
     """Of the files for each video, besides recording and residuals."""
     track: TrackOptions = field(default_factory=TrackOptions)
@@ -87,7 +83,7 @@ def _in_folder(path: Path) -> tuple[Path, ...]:
 
 
 def track_people(
-    jobs: Sequence[Job], folder: Path, options: BatchOptions, *, processes: int = 1
+    model: TrackerModel, jobs: Sequence[Job], folder: Path, options: BatchOptions, *, processes: int = 1
 ) -> Iterator[tuple[Job, JobResult]]:
     """Track people and write their folders into `folder`; yields each as it is finished.
 
@@ -95,7 +91,7 @@ def track_people(
     or whose process dies, does not keep the others from it.
     """
     yield from run_jobs(
-        partial(_track_job, folder, options),
+        partial(_track_job, model, folder, options),
         jobs,
         processes=processes,
         label=lambda job: job.person,
@@ -104,23 +100,19 @@ def track_people(
     )
 
 
-def _track_job(folder: Path, options: BatchOptions, job: Job) -> JobResult:
+def _track_job(model: TrackerModel, folder: Path, options: BatchOptions, job: Job) -> JobResult:
     place, made_from = folder / job.person, _made_from(job, options)
     try:
         if (place / PERSON_FILE).is_file():
             return _check_finished(place, made_from)
-        return _track_and_save(place, made_from, options, job)
+        return _track_and_save(model, place, made_from, options, job)
     except Mp2FlameError as error:
         return JobResult(error=str(error))
 
 
-@lru_cache(maxsize=1)
-def _model(head: str, n_shape: int | None, landmarker: Path, folder: Path) -> TrackerModel:
-    return fit_tracker_model(load_head(head, n_shape=n_shape), landmarker, folder=folder)
-
-
-def _track_and_save(place: Path, made_from: dict[str, Any], options: BatchOptions, job: Job) -> JobResult:
-    model = _model(options.head, options.n_shape, options.landmarker, options.model_folder)
+def _track_and_save(
+    model: TrackerModel, place: Path, made_from: dict[str, Any], options: BatchOptions, job: Job
+) -> JobResult:
     results = track_videos(job.videos, model, options.track, landmarker=options.landmarker)
     stems = [video.stem for video in job.videos]
     names = [stem if stems.count(stem) == 1 else f"{stem}-{number}" for number, stem in enumerate(stems)]

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mp2flame.downloads import cache_folder
-from mp2flame.errors import InputError, Mp2FlameError
-from mp2flame.files import check_writable
+from mp2flame.errors import InputError
 from mp2flame.geometry.camera import Intrinsics
 from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns, n_active_expression
 from mp2flame.head import FlameHead
@@ -83,7 +79,8 @@ def fit_tracker_model(
     landmark_images: RenderSettings = correspondences.DEFAULT_IMAGES,
     error_images: RenderSettings = error_model.DEFAULT_IMAGES,
     folder: Path | None = None,
-    on_image: Callable[[], None] | None = None,
+    on_image: Callable[[], None] = lambda: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> TrackerModel:
     """Find a head's landmarks and learn their errors; what was learned before is read from the folder.
 
@@ -94,11 +91,11 @@ def fit_tracker_model(
         error_images: the number of images to learn their errors from.
         folder: where to store it; None is `heads` in mp2flame's cache folder.
         on_image: called after each image; not called for what was learned before.
+        log: called with a warning if the folder cannot be written.
 
     Raises:
         InputError: the head has no expression, or MediaPipe does not see its face; that error names an image of it.
         MissingExtraError: PyVista or MediaPipe is not installed.
-        SinkError: the folder cannot be written; see `stored_model`.
     """
     head = head.with_shape(np.zeros(0))
     if not n_active_expression(head):
@@ -106,50 +103,10 @@ def fit_tracker_model(
             f"expected a head with expression components; {head.version} has none that move it, so there is nothing to "
             "track but jaw and eyes: load the head with its expression (a FLAME file has 50 or 100 components)"
         )
-    place, count = _default_folder() if folder is None else folder, on_image or (lambda: None)
-    embedding = cached_landmarks(head, landmarker, settings=landmark_images, folder=place, on_image=count)
-    errors = cached_error_model(head, landmarker, embedding, settings=error_images, folder=place, on_image=count)
+    messages: list[str] = []
+    calls: Any = {"folder": folder, "on_image": on_image, "log": messages.append}
+    embedding = cached_landmarks(head, landmarker, settings=landmark_images, **calls)
+    errors = cached_error_model(head, landmarker, embedding, settings=error_images, **calls)
+    for message in dict.fromkeys(messages):
+        log(message)
     return TrackerModel(head, embedding, errors)
-
-
-@contextmanager
-def stored_model(
-    head: FlameHead, landmarker: Path, *, on_image: Callable[[], None] | None = None
-) -> Iterator[tuple[TrackerModel, Path, tuple[str, ...]]]:
-    """Fit a head's model in the cache folder, or in a temporary copy of it for the block where it cannot be written.
-
-    Arguments and errors are those of `fit_tracker_model`.
-
-    Yields:
-        The model; the folder, for `fit_tracker_model` in other processes; and warnings that the model is not kept.
-    """
-    place, n_images = _default_folder(), 0
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        check_writable(place / "model")
-    except (OSError, Mp2FlameError) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-    else:
-        yield fit_tracker_model(head, landmarker, folder=place, on_image=on_image), place, ()
-        return
-
-    def count() -> None:
-        nonlocal n_images
-        n_images += 1
-        if on_image is not None:
-            on_image()
-
-    with TemporaryDirectory(prefix="mp2flame-") as temporary:
-        copy = Path(temporary) / "heads"
-        if place.is_dir():
-            shutil.copytree(place, copy)
-        model = fit_tracker_model(head, landmarker, folder=copy, on_image=count)
-        warning = (
-            f"what was learned of the head is not kept and will be learned again: cannot write {place} ({reason}); set "
-            "MP2FLAME_CACHE to a folder that can be written"
-        )
-        yield model, copy, (warning,) if n_images else ()
-
-
-def _default_folder() -> Path:
-    return cache_folder() / "heads"

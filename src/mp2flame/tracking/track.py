@@ -22,7 +22,7 @@ from mp2flame.head import FlameHead, load_head
 from mp2flame.parallel import one_blas_thread
 from mp2flame.tracking.config import HeadPose, TrackerConfig, TrackOptions
 from mp2flame.tracking.identity import IdentityEstimator
-from mp2flame.tracking.model import Setup, TrackerModel, stored_model
+from mp2flame.tracking.model import Setup, TrackerModel, fit_tracker_model
 from mp2flame.tracking.neutral import NeutralVerifier
 from mp2flame.tracking.solver import Trajectory, initial_states, solve_trajectory
 from mp2flame.tracking.terms.point_tracks import PointTrackTerm
@@ -126,10 +126,9 @@ def track_videos(
     if isinstance(head, str | Path):
         head = load_head(head)
     detections = [detect_file(path, bundle, mirror=options.mirror, on_frame=on_frame) for path in videos]
-    if isinstance(head, TrackerModel):
-        return track_person(head, detections, options, config=config, on_frame=on_frame)
-    with stored_model(head, bundle) as (model, _, not_kept):
-        detections[0] = replace(detections[0], warnings=(*not_kept, *detections[0].warnings))
+    messages: list[str] = []
+    model = head if isinstance(head, TrackerModel) else fit_tracker_model(head, bundle, log=messages.append)
+    detections[0] = replace(detections[0], warnings=(*messages, *detections[0].warnings))
     return track_person(model, detections, options, config=config, on_frame=on_frame)
 
 
