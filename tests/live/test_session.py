@@ -147,10 +147,13 @@ def test_a_kept_neutral_that_is_damaged_is_said_and_not_used(tmp_path: Path) -> 
 def test_a_stored_neutral_is_used_unless_the_average_one_is_chosen(tmp_path: Path) -> None:
     with running(settings(tmp_path)) as live:
         live.take_neutral()
-    for neutral, is_own in (("auto", True), (None, False)):
-        with running(settings(tmp_path, neutral=neutral)) as live:
-            wait_for(lambda: live.state.neutral != "")
-            assert live.state.has_own_neutral == is_own
+    with running(settings(tmp_path)) as live:
+        wait_for(lambda: "from an earlier session" in live.state.neutral)
+        assert live.state.has_own_neutral
+    with running(settings(tmp_path, neutral=None)) as live:
+        wait_for(lambda: live.state.face is not None)
+        assert "Using the average neutral" in live.state.neutral
+        assert not live.state.has_own_neutral
 
 
 def test_neutral_without_a_face_says_what_to_do(tmp_path: Path) -> None:
