@@ -25,7 +25,7 @@ from mp2flame.dataset.readers.flame_head_tracker import read_head_tracker_folder
 from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
-from mp2flame.mapping import FEATURES
+from mp2flame.mapping.linear import FEATURES
 from mp2flame.regression.context import pass_over
 from mp2flame.regression.ridge import pinv_matrix
 from mp2flame.regression.sufficient_statistics import SufficientStatistics

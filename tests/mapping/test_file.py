@@ -18,7 +18,9 @@ from safetensors import safe_open
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.errors import FormatError, InputError, MissingFileError, SinkError
-from mp2flame.mapping import FEATURES, METADATA_KEYS, LinearMapping, WithHeadPose, read_mapping, read_mapping_file
+from mp2flame.mapping import LinearMapping, WithHeadPose, read_mapping
+from mp2flame.mapping.base import METADATA_KEYS
+from mp2flame.mapping.linear import FEATURES
 
 _ROWS: NDArray[np.float32] = np.arange(156, dtype=np.float32)[:, None]
 _NAN = np.full(59, np.nan, dtype=np.float32)
@@ -71,7 +73,7 @@ def test_it_travels_to_other_processes() -> None:
 def test_what_is_not_known_stays_unknown(tmp_path: Path) -> None:
     path = tmp_path / "a.safetensors"
     LinearMapping(matrix=_ROWS[:52] * np.ones(59, dtype=np.float32)).save(path)
-    got = read_mapping_file(path)
+    got = read_mapping(path)
     assert isinstance(got, LinearMapping)
     assert [got.intercept, got.default_neutral, got.neutral, got.info.head_hash, got.info.head_version] == [None] * 5
     assert got.info.frontal_rotation is None
@@ -180,7 +182,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "other features": (_with_metadata(features='["scores"]'), r"matrix must have shape \(52, E"),
     "strange uses_rest": (_with_metadata(uses_rest="yes"), "expected uses_rest true or false; got 'yes'"),
     "another n_expression": (_with_metadata(n_expression="100"), "says n_expression 100, its arrays 50"),
-    "strange straight": (_with_metadata(straight="ahead"), "expected straight as a JSON list of 3 numbers"),
+    "strange straight": (_with_metadata(straight="ahead"), "expected straight as a JSON list of 3 finite numbers"),
     "short straight": (_with_metadata(straight="[1, 2]"), "expected straight as a JSON list of 3 finite numbers"),
     "no matrix": (_with_arrays(matrix=None), "missing: matrix"),
     "an unknown array": (_with_arrays(bias=_NAN), "unknown: bias"),

@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import HeadMismatchError, InputError
-from mp2flame.mapping import FEATURES, LinearMapping, check_compatible, expand_features, median_scores
+from mp2flame.mapping import LinearMapping, check_compatible
+from mp2flame.mapping.linear import FEATURES, expand_features
+from mp2flame.mapping.neutral import median_scores
 
 _E = 50
 _RNG = np.random.default_rng(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,8 @@ import pytest
 
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.mapping import LinearMapping, load_npy_folder, read_mapping, save_npy_folder
+from mp2flame.mapping import LinearMapping, read_mapping, save_npy_folder
+from mp2flame.mapping.npy_folder import load_npy_folder
 
 
 def _folder(path: Path, *, layout: str = "jaw", n: int = 100, dtype: type = np.float64, **files: Any) -> Path:
@@ -142,3 +144,23 @@ def test_truncated_and_foreign_files_are_refused(tmp_path: Path) -> None:
         path.write_bytes(piece)
         with pytest.raises(FormatError, match=r"bs2exp\.npy is truncated or no \.npy file"):
             read_mapping(folder)
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "m")
+    (folder / "bs2exp.npy").unlink()
+    os.mkfifo(folder / "bs2exp.npy")
+    with pytest.raises(FormatError, match=r"bs2exp\.npy"):
+        load_npy_folder(folder)
+    (folder / "bs2exp.npy").unlink()
+    (folder / "bs2exp.npy").symlink_to("/dev/zero")
+    with pytest.raises(FormatError, match=r"bs2exp\.npy"):
+        load_npy_folder(folder)
+
+
+def test_a_matrix_that_is_larger_than_it_can_be_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    folder = _folder(tmp_path / "m")
+    with (folder / "bs2exp.npy").open("r+b") as file:
+        file.truncate(1 << 40)
+    with pytest.raises(FormatError, match=r"bs2exp\.npy.*at most"):
+        load_npy_folder(folder)

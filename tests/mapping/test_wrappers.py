@@ -20,9 +20,9 @@ from mp2flame.mapping import (
     LinearMapping,
     WithGains,
     WithHeadPose,
-    estimate_frontal_rotation,
     load_mapping,
 )
+from mp2flame.mapping.wrappers import estimate_frontal_rotation
 from tests.helpers.fakes import FirstScores, observation
 from tests.helpers.live import blendshape_mapping
 

@@ -8,7 +8,8 @@ import numpy as np
 
 from mp2flame.data import Observation
 from mp2flame.errors import InputError
-from mp2flame.mapping import Person, neutral_candidates, select_neutral
+from mp2flame.mapping.neutral import neutral_candidates, select_neutral
+from mp2flame.mapping.person import Person
 
 _MOST_FRAMES: Final = 24
 

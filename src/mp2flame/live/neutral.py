@@ -17,7 +17,7 @@ from mp2flame.data import Frame, HeadLike, Observation, concatenate
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.formats.recording import RecordingSink, read_recording
 from mp2flame.live.stats import NEUTRAL
-from mp2flame.mapping import find_neutral_frames
+from mp2flame.mapping.neutral import find_neutral_frames
 from mp2flame.pipeline import Pipeline
 from mp2flame.sinks.base import Sink
 

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from typing_extensions import Self, override
 
 from mp2flame.data import FlameParams, Observation
-from mp2flame.errors import FormatError, InputError
+from mp2flame.errors import FormatError, InputError, plain
 from mp2flame.files import Arrays, encode_safetensors, write_atomic
 from mp2flame.mapping.person import NAMES, Person
 from mp2flame.validation import check_array
@@ -35,7 +35,7 @@ class MappingInfo:
     frontal_rotation: NDArray[np.float64] | None = None
     """(3,) axis-angle, radians, that MediaPipe reports when this head faces the camera; None if unknown."""
     metadata: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    """All metadata of the mapping file, by the keys of `mp2flame.mapping.METADATA_KEYS`."""
+    """All metadata of the mapping file, by the keys of `mp2flame.mapping.base.METADATA_KEYS`."""
 
 
 class BlendshapeMapping(ABC):
@@ -156,7 +156,8 @@ class StoredMapping(BlendshapeMapping):
         return {field: arrays[name] for field, name in cls.array_names.items() if name in arrays}
 
     @cached_property
-    def _info(self) -> MappingInfo:
+    @override
+    def info(self) -> MappingInfo:
         straight = self.metadata.get("straight")
         return MappingInfo(
             n_expression=self.n_expression,
@@ -165,11 +166,6 @@ class StoredMapping(BlendshapeMapping):
             frontal_rotation=None if straight is None else _rotation(straight),
             metadata=self.metadata,
         )
-
-    @property
-    @override
-    def info(self) -> MappingInfo:
-        return self._info
 
     def __reduce__(self) -> tuple[Any, ...]:
         # Mappings go to other processes, and a read-only view of a dict cannot be pickled.
@@ -208,12 +204,11 @@ def read_only_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
     Raises:
         InputError: a key is unknown, a value is no string, or `straight` is not a rotation.
     """
-    unknown = sorted(set(metadata) - set(METADATA_KEYS))
-    if unknown:
-        raise InputError(f"expected metadata keys among {', '.join(METADATA_KEYS)}; got {', '.join(unknown)}")
-    wrong = sorted(key for key, value in metadata.items() if not isinstance(value, str))
-    if wrong:
-        raise InputError(f"expected metadata values to be strings; {', '.join(wrong)} is not")
+    for key, value in metadata.items():
+        if key not in METADATA_KEYS:
+            raise InputError(f"expected metadata keys among {', '.join(METADATA_KEYS)}; got {key}")
+        if not isinstance(value, str):
+            raise InputError(f"expected metadata values to be strings; {key} is not")
     if metadata.get("straight"):
         _rotation(metadata["straight"])
     return MappingProxyType({key: metadata[key] for key in METADATA_KEYS if metadata.get(key)})
@@ -221,12 +216,9 @@ def read_only_metadata(metadata: Mapping[str, str]) -> Mapping[str, str]:
 
 def _rotation(text: str) -> NDArray[np.float64]:
     try:
-        vector = np.array(json.loads(text), dtype=np.float64)
-    except (ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise InputError(f"expected straight as a JSON list of 3 numbers; got {text[:60]!r}") from error
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise InputError(f"expected straight as a JSON list of 3 finite numbers; got {text[:60]!r}")
-    return vector
+        return check_array("straight", json.loads(text), (3,), np.float64, finite=True)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"expected straight as a JSON list of 3 finite numbers; got {plain(text, 60)}") from error
 
 
 def check_keys(what: str, names: set[str], required: set[str], optional: set[str] | None = None) -> None:

@@ -85,7 +85,7 @@ def read_mapping(source: str | Path) -> StoredMapping:
     """
     if isinstance(source, str) and source in _BUILTIN:
         with as_file(files("mp2flame.mapping") / "assets" / f"{_BUILTIN[source]}.safetensors") as path:
-            return read_mapping_file(path)
+            return _read_file(path)
     if isinstance(source, str) and source in downloads.PUBLISHED:
         published = downloads.PUBLISHED[source]
         metadata = {
@@ -97,24 +97,19 @@ def read_mapping(source: str | Path) -> StoredMapping:
     path = Path(source)
     if path.is_dir():
         return load_npy_folder(path)
-    if not path.exists():
-        raise MissingFileError(
-            f"expected a mapping: a .safetensors file, a folder with bs2exp.npy, or one of "
-            f"{', '.join([*_BUILTIN, *downloads.PUBLISHED])}; there is nothing at {path}"
-        )
     if path.suffix == ".npy":
         raise FormatError(f"{path} is one part of a mapping: name its folder, {path.parent}")
-    return read_mapping_file(path)
+    try:
+        return _read_file(path)
+    except MissingFileError as error:
+        names = ", ".join([*_BUILTIN, *downloads.PUBLISHED])
+        raise MissingFileError(
+            f"expected a mapping: a .safetensors file, a folder with bs2exp.npy, or one of {names}; there is nothing "
+            f"at {path}"
+        ) from error
 
 
-def read_mapping_file(path: str | Path) -> StoredMapping:
-    """The mapping in a mapping file, of whichever kind it is.
-
-    Raises:
-        MissingFileError: there is no such file.
-        FormatError: the file is truncated, foreign, newer than this version, or inconsistent.
-    """
-    source = Path(path)
+def _read_file(source: Path) -> StoredMapping:
     arrays, metadata = read_safetensors(source, "mapping file", limit=_MAX_BYTES, advice=_ADVICE)
     check_header(metadata, expected=FORMAT, newest=FORMAT_VERSION, source=source)
     try:

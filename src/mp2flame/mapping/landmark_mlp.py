@@ -105,7 +105,7 @@ class LandmarkMapping(StoredMapping):
     neutral_scores: Float32 | None = None
     """(52,) the person's own neutral scores; set by `for_person`."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What is known about the mapping, by the keys of `mp2flame.mapping.METADATA_KEYS`; read-only."""
+    """What is known about the mapping, by the keys of `mp2flame.mapping.base.METADATA_KEYS`; read-only."""
 
     def __post_init__(self) -> None:
         fixed: dict[str, tuple[int, ...]] = {

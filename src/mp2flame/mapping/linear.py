@@ -75,7 +75,7 @@ class LinearMapping(StoredMapping):
     neutral: Float32 | None = None
     """(52,) the person's own neutral scores; set by `for_person`."""
     metadata: Mapping[str, str] = field(default_factory=dict)
-    """What is known about the mapping, by the keys of `mp2flame.mapping.METADATA_KEYS`; read-only."""
+    """What is known about the mapping, by the keys of `mp2flame.mapping.base.METADATA_KEYS`; read-only."""
 
     _base: Float32 | None = field(init=False, repr=False, default=None)
     _offset: Float32 | None = field(init=False, repr=False, default=None)

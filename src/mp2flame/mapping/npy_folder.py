@@ -22,19 +22,20 @@ from numpy.typing import NDArray
 
 from mp2flame.data import N_SCORES
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.files import AtomicFolder, write_atomic
+from mp2flame.files import AtomicFolder, read_bounded, write_atomic
 from mp2flame.mapping.linear import LinearMapping
 
+_MAX_BYTES: Final = 1 << 20
 _WIDTHS: Final = {"bs2exp": (50, 100), "bs2jaw": (3,), "bs2pose": (6,), "bs2eye": (6,)}
 
 
 def _read_matrix(path: Path) -> NDArray[Any]:
-    if not path.is_file():
+    if not path.exists():
         raise MissingFileError(f"a mapping folder needs {path.name}; there is none in {path.parent}")
+    content = read_bounded(path, "matrix of a mapping folder", limit=_MAX_BYTES)
     try:
-        with path.open("rb") as file:
-            matrix = np.lib.format.read_array(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        matrix = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, TypeError, OverflowError, EOFError, SyntaxError, MemoryError) as error:
         raise FormatError(f"{path} is truncated or no .npy file ({error}); copy or download it again") from error
     widths = _WIDTHS[path.stem]
     shapes = " or ".join(f"({N_SCORES}, {width})" for width in widths)

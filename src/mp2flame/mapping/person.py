@@ -12,7 +12,7 @@ import numpy as np
 
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation
-from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.errors import FormatError, InputError, plain
 from mp2flame.files import Arrays, encode_safetensors, read_safetensors, write_atomic
 from mp2flame.mapping.neutral import require_face
 from mp2flame.validation import check_header
@@ -92,10 +92,7 @@ def load_person(path: str | Path) -> Person:
         FormatError: the file is truncated, foreign, newer than this version, or inconsistent.
     """
     source = Path(path)
-    if not source.is_file():
-        raise MissingFileError(f"no person file {source}: make one with mp2flame enroll VIDEO -o {source}")
-    advice = "make it again with mp2flame enroll VIDEO"
-    arrays, metadata = read_safetensors(source, "person file", limit=_MAX_BYTES, advice=advice)
+    arrays, metadata = read_safetensors(source, "person file", limit=_MAX_BYTES, advice="make one with mp2flame enroll")
     check_header(metadata, expected=FORMAT, newest=FORMAT_VERSION, source=source)
     try:
         return _person(arrays, metadata)
@@ -111,18 +108,8 @@ def _person(arrays: Arrays, metadata: Mapping[str, str]) -> Person:
         raise FormatError("expected the blendshapes in MediaPipe's order, _neutral first; `names` has another")
     frames: dict[str, Any] = {name: arrays[name] for name in _OBSERVED if name in arrays}
     found = np.ones(np.shape(arrays["time"]), dtype=np.bool_)
-    size = _image_size(metadata["image_size"])
-    return Person(neutral=Observation(time=arrays["time"], found=found, image_size=size, **frames))
-
-
-def _image_size(text: str) -> Any:
-    if not text:
-        return None
     try:
-        width, height = json.loads(text)
-        sound = all(isinstance(side, int) and 0 < side < 2**31 for side in (width, height))
-    except (ValueError, TypeError, RecursionError) as error:
-        raise FormatError(f"expected image_size as a JSON list of two numbers; got {text[:60]!r}") from error
-    if not sound:
-        raise FormatError(f"expected image_size as two positive whole numbers; got {text[:60]!r}")
-    return np.array([width, height])
+        size = json.loads(metadata["image_size"] or "null")
+    except (ValueError, RecursionError) as error:
+        raise FormatError(f"expected image_size as a JSON list; got {plain(metadata['image_size'], 60)}") from error
+    return Person(neutral=Observation(time=arrays["time"], found=found, image_size=size, **frames))

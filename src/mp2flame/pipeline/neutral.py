@@ -9,7 +9,9 @@ from typing import Literal, TypeAlias
 
 from mp2flame.data import Observation, concatenate
 from mp2flame.errors import InputError, MissingFileError
-from mp2flame.mapping import NEUTRAL_SECONDS, Person, find_neutral_frames, is_person_file, load_person
+from mp2flame.mapping import Person, load_person
+from mp2flame.mapping.neutral import NEUTRAL_SECONDS, find_neutral_frames
+from mp2flame.mapping.person import is_person_file
 from mp2flame.sources import open_source
 
 TimedObservation: TypeAlias = tuple[float, Observation]

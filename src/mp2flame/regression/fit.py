@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
 from mp2flame.errors import InputError
-from mp2flame.mapping import FEATURES, LinearMapping, StoredMapping
+from mp2flame.mapping import LinearMapping, StoredMapping
 from mp2flame.mapping.landmark_mlp import LandmarkMapping, upright
+from mp2flame.mapping.linear import FEATURES
 from mp2flame.regression.context import KINDS, FitContext, Kind, pass_over
 from mp2flame.regression.head_pose_offset import straight_metadata
 from mp2flame.regression.mlp import LandmarkSamples, NetworkConfig, fit_landmarks

@@ -9,7 +9,7 @@ import numpy as np
 
 from mp2flame import rotations
 from mp2flame.dataset.store import Dataset
-from mp2flame.mapping import estimate_frontal_rotation
+from mp2flame.mapping.wrappers import estimate_frontal_rotation
 
 __all__ = ["straight_metadata"]
 

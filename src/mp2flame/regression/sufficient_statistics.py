@@ -31,7 +31,7 @@ class SufficientStatistics:
     """Sums over frames that are all a linear fit needs; those of several sets of frames add up."""
 
     features: tuple[str, ...]
-    """Element-wise features of the scores, see `mp2flame.mapping.FEATURES`."""
+    """Element-wise features of the scores, see `mp2flame.mapping.linear.FEATURES`."""
     count: int
     """Frames."""
     products: Float64

@@ -17,7 +17,7 @@ from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.geometry.camera import Camera
 from mp2flame.head import FlameHead
-from mp2flame.mapping import estimate_frontal_rotation
+from mp2flame.mapping.wrappers import estimate_frontal_rotation
 from mp2flame.synthesis.appearance import SubjectColors
 from mp2flame.synthesis.views import FRONTAL, IDENTITY_STD, View, random_view
 
