@@ -10,6 +10,7 @@ import socket
 import threading
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -82,15 +83,14 @@ def _npy(width: int) -> bytes:
 
 
 @pytest.fixture
-def published(monkeypatch: pytest.MonkeyPatch) -> PublishedMapping:
+def published(monkeypatch: pytest.MonkeyPatch, server: Server) -> PublishedMapping:
     """A published mapping whose files a test can serve."""
     files = {"bs2exp.npy": _npy(100), "bs2jaw.npy": _npy(3), "bs2eye.npy": _npy(6)}
     mapping = PublishedMapping(
         name="somebody-flame2020",
-        head_version="FLAME 2020",
-        n_expression=100,
         repository="https://github.com/somebody/mapping",
         commit="ab" * 20,
+        server=f"http://127.0.0.1:{server.server_port}",
         hashes={name: _sha256(content) for name, content in files.items()},
     )
     monkeypatch.setattr(downloads, "PUBLISHED", {mapping.name: mapping})
@@ -107,21 +107,19 @@ def _bundle(*, without: str | None = None) -> bytes:
 
 
 @pytest.fixture
-def bundle(monkeypatch: pytest.MonkeyPatch) -> bytes:
-    """A small landmarker whose hash is the expected one."""
+def bundle(monkeypatch: pytest.MonkeyPatch, server: Server) -> bytes:
+    """A small landmarker whose hash is the expected one, at the server's address."""
     content = _bundle()
-    monkeypatch.setattr(
-        downloads, "LANDMARKER", RemoteFile(LANDMARKER.name, "http://127.0.0.1:1/models/", _sha256(content))
-    )
+    monkeypatch.setattr(downloads, "LANDMARKER", RemoteFile(LANDMARKER.name, server.base_url, _sha256(content)))
     return content
 
 
 def test_the_landmarker_is_downloaded_once(server: Server, cache: Path, bundle: bytes) -> None:
     server.files[LANDMARKER.name] = bundle
-    path = downloads.fetch_landmarker(base_url=server.base_url)
+    path = downloads.fetch_landmarker()
     assert path == cache / LANDMARKER.name
     assert path.read_bytes() == bundle
-    assert downloads.fetch_landmarker(base_url=server.base_url) == path
+    assert downloads.fetch_landmarker() == path
     assert downloads.landmarker_path() == path
     assert server.asked == [LANDMARKER.name]
 
@@ -130,12 +128,12 @@ def test_a_damaged_file_in_the_cache_is_downloaded_again(server: Server, cache: 
     server.files[LANDMARKER.name] = bundle
     cache.mkdir()
     (cache / LANDMARKER.name).write_bytes(bundle[:-1])
-    assert downloads.fetch_landmarker(base_url=server.base_url).read_bytes() == bundle
+    assert downloads.fetch_landmarker().read_bytes() == bundle
 
 
 @pytest.mark.parametrize("trouble", ["wrong", "absent", "cut", "refused"])
 def test_a_failed_download_says_which_file_to_put_where(
-    server: Server, cache: Path, bundle: bytes, trouble: str
+    server: Server, cache: Path, bundle: bytes, trouble: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     base_url = server.base_url
     reasons = {
@@ -152,8 +150,9 @@ def test_a_failed_download_says_which_file_to_put_where(
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
             base_url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+        monkeypatch.setattr(downloads, "LANDMARKER", replace(downloads.LANDMARKER, base_url=base_url))
     with pytest.raises(FetchError, match=reasons[trouble]) as caught:
-        downloads.fetch_landmarker(base_url=base_url)
+        downloads.fetch_landmarker()
     for part in (base_url + LANDMARKER.name, downloads.LANDMARKER.sha256, f"put it into {cache}"):
         assert part in str(caught.value)
     assert not cache.exists() or not list(cache.iterdir())
@@ -205,7 +204,7 @@ def test_a_published_mapping_is_fetched_and_loads(server: Server, cache: Path, p
     server.files = {"bs2exp.npy": _npy(100), "bs2jaw.npy": _npy(3), "bs2eye.npy": _npy(6)}
     with pytest.raises(MissingFileError, match=f"mp2flame fetch mapping {published.name} gets it"):
         load_mapping(published.name)
-    folder = downloads.fetch_mapping(published.name, accept_licence=True, base_url=server.base_url)
+    folder = downloads.fetch_mapping(published.name, accept_licence=True)
     assert folder == downloads.published_folder(published.name) == cache / "mappings" / published.name
     mapping = load_mapping(published.name)
     info = mapping.info
@@ -219,14 +218,14 @@ def test_a_published_mapping_is_fetched_and_loads(server: Server, cache: Path, p
 
 def test_nothing_is_asked_for_before_the_licence_is_accepted(server: Server, published: PublishedMapping) -> None:
     with pytest.raises(InputError, match=r"research and education only.*accept its terms first \(--accept-licence\)"):
-        downloads.fetch_mapping(published.name, accept_licence=False, base_url=server.base_url)
+        downloads.fetch_mapping(published.name, accept_licence=False)
     assert server.asked == []
 
 
 def test_a_mapping_with_one_wrong_file_is_not_whole(server: Server, published: PublishedMapping) -> None:
     server.files = {"bs2exp.npy": _npy(100), "bs2jaw.npy": _npy(6), "bs2eye.npy": _npy(6)}
     with pytest.raises(FetchError, match=r"bs2jaw\.npy \(checksum mismatch\)"):
-        downloads.fetch_mapping(published.name, accept_licence=True, base_url=server.base_url)
+        downloads.fetch_mapping(published.name, accept_licence=True)
     with pytest.raises(MissingFileError, match="is not"):
         downloads.published_folder(published.name)
 
@@ -241,7 +240,7 @@ def test_unknown_names_are_refused() -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_the_published_mappings_are_pinned_to_a_commit_and_say_their_terms(name: str) -> None:
     mapping = PUBLISHED[name]
-    for remote in mapping.files():
+    for remote in mapping.files:
         assert re.fullmatch(r"[0-9a-f]{64}", remote.sha256)
         assert remote.url == (
             "https://raw.githubusercontent.com/PeizhiYan/mediapipe-blendshapes-to-flame/"

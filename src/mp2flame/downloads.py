@@ -54,15 +54,14 @@ class PublishedMapping:
     """A mapping that somebody else published under a licence of its own; it is downloaded and not shipped."""
 
     name: str
-    head_version: str
-    """The head that it was made for."""
-    n_expression: int
-    repository: str
-    """Address for people."""
     commit: str
     hashes: Mapping[str, str]
     """sha256 by file name."""
+    head_version: str = "FLAME 2020"
+    """The head that it was made for."""
+    repository: str = "https://github.com/PeizhiYan/mediapipe-blendshapes-to-flame"
     licence: str = "research and education only, not for commercial use"
+    server: str = "https://raw.githubusercontent.com"
 
     @property
     def licence_text(self) -> str:
@@ -75,46 +74,40 @@ class PublishedMapping:
             "the repository's README, under Disclaimer. It is not part of mp2flame and not under its licence."
         )
 
-    def files(self, base_url: str | None = None) -> tuple[RemoteFile, ...]:
-        """The files to download, from `base_url` or else from the original repository."""
-        path = self.repository.removeprefix("https://github.com/")
-        base = base_url or f"https://raw.githubusercontent.com/{path}/{self.commit}/mappings/"
+    @property
+    def files(self) -> tuple[RemoteFile, ...]:
+        """The files to download."""
+        base = f"{self.server}/{self.repository.removeprefix('https://github.com/')}/{self.commit}/mappings/"
         return tuple(RemoteFile(name, base, sha256) for name, sha256 in self.hashes.items())
 
+    @property
+    def folder(self) -> Path:
+        """Where the files are in the cache."""
+        return cache_folder() / "mappings" / self.name
 
-_PEIZHI_YAN = "https://github.com/PeizhiYan/mediapipe-blendshapes-to-flame"
 
-PUBLISHED: Final[Mapping[str, PublishedMapping]] = MappingProxyType(
-    {
-        mapping.name: mapping
-        for mapping in (
-            PublishedMapping(
-                name="peizhiyan-2025-flame2020",
-                head_version="FLAME 2020",
-                n_expression=100,
-                repository=_PEIZHI_YAN,
-                commit="bb3d2beb2d1818d5658726a4d0d069a70a3171b0",
-                hashes={
-                    "bs2exp.npy": "5ab129a700b541d4dcc18929ee1c2ca7d029f9544668afb39d2a7fc96440bf05",
-                    "bs2eye.npy": "a9628a62541691a12c9853e705a64a04662a4c58cb691aa5e8a9b856d044aec7",
-                    "bs2jaw.npy": "271d184bc968c2ca292e0f26ae30ad39ddd6d92bc24531192214855bfbbbf8fa",
-                },
-            ),
-            PublishedMapping(
-                name="peizhiyan-2024-flame2020",
-                head_version="FLAME 2020",
-                n_expression=50,
-                repository=_PEIZHI_YAN,
-                commit="62e4ba2eabafefecbe35bdc3c6c5f91d5dc7305d",
-                hashes={
-                    "bs2exp.npy": "8ba38b6e509316bdb03a9235fca6d7b4bb7f6c48f71f8722babcf93f742f295e",
-                    "bs2eye.npy": "f5a570a513802b19defeaeb4f1137e8c8450714cd356b1d4af2eaef156b60f52",
-                    "bs2pose.npy": "716f01aa4a32d9539d48e8db80b611c1a37a0a2bbad004174ab15d97314b3253",
-                },
-            ),
-        )
-    }
+_PEIZHI_YAN = (
+    PublishedMapping(
+        name="peizhiyan-2025-flame2020",
+        commit="bb3d2beb2d1818d5658726a4d0d069a70a3171b0",
+        hashes={
+            "bs2exp.npy": "5ab129a700b541d4dcc18929ee1c2ca7d029f9544668afb39d2a7fc96440bf05",
+            "bs2eye.npy": "a9628a62541691a12c9853e705a64a04662a4c58cb691aa5e8a9b856d044aec7",
+            "bs2jaw.npy": "271d184bc968c2ca292e0f26ae30ad39ddd6d92bc24531192214855bfbbbf8fa",
+        },
+    ),
+    PublishedMapping(
+        name="peizhiyan-2024-flame2020",
+        commit="62e4ba2eabafefecbe35bdc3c6c5f91d5dc7305d",
+        hashes={
+            "bs2exp.npy": "8ba38b6e509316bdb03a9235fca6d7b4bb7f6c48f71f8722babcf93f742f295e",
+            "bs2eye.npy": "f5a570a513802b19defeaeb4f1137e8c8450714cd356b1d4af2eaef156b60f52",
+            "bs2pose.npy": "716f01aa4a32d9539d48e8db80b611c1a37a0a2bbad004174ab15d97314b3253",
+        },
+    ),
 )
+
+PUBLISHED: Final[Mapping[str, PublishedMapping]] = MappingProxyType({mapping.name: mapping for mapping in _PEIZHI_YAN})
 """By name. All of them are for research and education only."""
 
 
@@ -166,17 +159,13 @@ def _reason(error: Exception) -> str:
     return "the host cannot be reached" if kind in ("ConnectionError", "ConnectTimeout") else f"{kind}: {plain(error)}"
 
 
-def fetch_landmarker(*, base_url: str | None = None) -> Path:
+def fetch_landmarker() -> Path:
     """MediaPipe's landmarker from the cache, downloaded if need be.
-
-    Args:
-        base_url: address of another folder with the same file, ending in a slash.
 
     Raises:
         FetchError: it cannot be downloaded or has the wrong hash; says which file to put where.
     """
-    remote = LANDMARKER if base_url is None else RemoteFile(LANDMARKER.name, base_url, LANDMARKER.sha256)
-    return _fetch(remote, cache_folder())
+    return _fetch(LANDMARKER, cache_folder())
 
 
 def landmarker_path(explicit: str | Path | None = None) -> Path:
@@ -229,24 +218,23 @@ def _checked_bundle(path: Path, origin: str) -> Path:
     return path
 
 
-def fetch_mapping(name: str, *, accept_licence: bool, base_url: str | None = None) -> Path:
+def fetch_mapping(name: str, *, accept_licence: bool) -> Path:
     """The folder of a published mapping in the cache, downloaded if need be.
 
     Args:
         name: one of `PUBLISHED`.
         accept_licence: the user has read `PUBLISHED[name].licence_text` and agrees.
-        base_url: address of another folder with the same files, ending in a slash.
 
     Raises:
         InputError: no mapping of that name, or the licence is not accepted; nothing is downloaded then.
         FetchError: a file cannot be downloaded or has the wrong hash; says which file to put where.
     """
-    mapping, folder = _find_published(name)
+    mapping = _published(name)
     if not accept_licence:
         raise InputError(f"{name} is for {mapping.licence}: accept its terms first (--accept-licence)")
-    for remote in mapping.files(base_url):
-        _fetch(remote, folder)
-    return folder
+    for remote in mapping.files:
+        _fetch(remote, mapping.folder)
+    return mapping.folder
 
 
 def published_folder(name: str) -> Path:
@@ -256,17 +244,17 @@ def published_folder(name: str) -> Path:
         InputError: no mapping of that name.
         MissingFileError: it was not fetched yet, or a file in the cache is damaged.
     """
-    mapping, folder = _find_published(name)
-    for remote in mapping.files():
-        if not _has_hash(folder / remote.name, remote.sha256):
+    mapping = _published(name)
+    for remote in mapping.files:
+        if not _has_hash(mapping.folder / remote.name, remote.sha256):
             raise MissingFileError(
-                f"{name} is not (or not whole) in {folder}: {remote.name} is missing or damaged; "
+                f"{name} is not (or not whole) in {mapping.folder}: {remote.name} is missing or damaged; "
                 f"mp2flame fetch mapping {name} gets it"
             )
-    return folder
+    return mapping.folder
 
 
-def _find_published(name: str) -> tuple[PublishedMapping, Path]:
+def _published(name: str) -> PublishedMapping:
     if name not in PUBLISHED:
         raise InputError(f"expected the name of a published mapping ({', '.join(PUBLISHED)}); got {name!r}")
-    return PUBLISHED[name], cache_folder() / "mappings" / name
+    return PUBLISHED[name]
