@@ -94,15 +94,9 @@ def matrix_from_euler(x: float, y: float, z: float) -> NDArray[np.float64]:
 
 
 def head_from_angles(yaw: float, pitch: float, roll: float, unit: float) -> NDArray[np.float64]:
-    """(4, 4) of Live Link's head angles.
+    """(4, 4) of Live Link's head angles, each in `unit` radians.
 
     Yaw > 0 turns to the subject's left, pitch > 0 looks up, roll > 0 tilts to the subject's right (the left ear rises).
-
-    Args:
-        yaw: in units.
-        pitch: in units.
-        roll: in units.
-        unit: radians in one unit; see `ANGLE_UNITS`.
 
     Raises:
         FormatError: an angle is not finite or far out of range.

@@ -90,11 +90,7 @@ def _expand(pattern: Path, n_folders: Iterator[int]) -> Iterator[Path]:
 
 
 def check_image_size(width: int, height: int, what: object, error: type[FormatError | InputError]) -> None:
-    """Refuse an image that would take all memory.
-
-    Raises:
-        FormatError: (or InputError) it has more than `MAX_PIXELS`.
-    """
+    """Raise `error` for an image that would take all memory."""
     if width * height > MAX_PIXELS:
         raise error(f"expected at most {MAX_PIXELS} pixels; {plain(what)} has {width} x {height}: scale it down first")
 

@@ -64,26 +64,22 @@ class Player:
         self.skipped = 0
         """Frames left out because they came too late."""
         self._tolerance = tolerance
-        self._playing = True
+        self.playing = True
+        """Whether it plays; changed by `play` and `pause`."""
         self._target: float | None = None
         self._closed = False
         self._changed = threading.Condition()
 
-    @property
-    def playing(self) -> bool:
-        """Whether it plays; False while it is paused."""
-        return self._playing
-
     def play(self) -> None:
         """Continue from the current position; at the end of a file that does not loop, from its beginning."""
         with self._changed:
-            self._playing = True
+            self.playing = True
             self._changed.notify_all()
 
     def pause(self) -> None:
         """Stay at the frame that is shown."""
         with self._changed:
-            self._playing = False
+            self.playing = False
             self._changed.notify_all()
 
     def seek(self, seconds: float) -> None:
@@ -174,7 +170,7 @@ class Player:
         paused = 0.0
         with self._changed:
             while not self._closed and self._target is None:
-                if not self._playing:
+                if not self.playing:
                     began = time.monotonic()
                     self._changed.wait()
                     paused += time.monotonic() - began

@@ -29,9 +29,7 @@ _lock = threading.RLock()
 class StderrFilter:
     """Holds back what MediaPipe logs while a block runs.
 
-    Args:
-        images: for how many images of a process lines are expected; LiteRT logs one as a rule for the first image, but
-            now and then for a later one.
+    LiteRT logs a line as a rule for the first image of a process, now and then for a later one of the first `images`.
     """
 
     def __init__(self, images: int = 100) -> None:
@@ -60,32 +58,27 @@ class StderrFilter:
                     # The process has no stderr.
                     yield
                     return
-                _flush()
-                os.dup2(held.fileno(), _STDERR)
+                _exchange(held.fileno())
                 self._active = True
                 try:
                     yield
                 finally:
                     self._active = False
-                    _flush()
-                    os.dup2(kept, _STDERR)
+                    _exchange(kept)
                     os.close(kept)
                     held.seek(0)
-                    _pass_on(held.read())
+                    # Unbuffered, as C++ writes.
+                    with suppress(OSError), open(_STDERR, "wb", buffering=0, closefd=False) as stderr:
+                        stderr.writelines(line for line in held if not _LOG_LINE.match(line))
 
 
 mediapipe_stderr: Final = StderrFilter()
 """The filter of this process."""
 
 
-def _flush() -> None:
+def _exchange(descriptor: int) -> None:
+    """Let file descriptor 2 be a copy of another."""
     # Under some launchers sys.stderr is None or closed.
     with suppress(AttributeError, ValueError, OSError):
         sys.stderr.flush()
-
-
-def _pass_on(text: bytes) -> None:
-    passed = b"".join(line for line in text.splitlines(keepends=True) if not _LOG_LINE.match(line))
-    with suppress(OSError):
-        while passed:
-            passed = passed[os.write(_STDERR, passed) :]
+    os.dup2(descriptor, _STDERR)

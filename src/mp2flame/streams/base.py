@@ -120,11 +120,7 @@ def parse_address(
 
 
 class DropCounter:
-    """Counts dropped packets and logs a warning for the first.
-
-    Args:
-        url: the stream's address, for the messages.
-    """
+    """Counts dropped packets of a stream and logs a warning for the first."""
 
     def __init__(self, url: str) -> None:
         self._url = plain(url)
@@ -146,10 +142,7 @@ class DropCounter:
 class PacketClock:
     """Seconds since the first packet: by the sender's stamps where they are plausible, else by the time of receipt.
 
-    Stamps of a sender may stand still, jump or run backwards; the result rises strictly.
-
-    Args:
-        now: our own clock; returns seconds that only rise.
+    Stamps of a sender may stand still, jump or run backwards; the result rises strictly. `now` returns our own seconds.
     """
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
@@ -166,11 +159,7 @@ class PacketClock:
         return self._start is not None
 
     def stamp(self, sent: float | None) -> float | None:
-        """The time of a packet that arrives now; None if it is older than the last one and should be dropped.
-
-        Args:
-            sent: the sender's stamp in seconds, or None if the packet has none.
-        """
+        """The time of a packet that arrives now with this stamp; None if it is older than the last and is dropped."""
         elapsed = self._elapsed()
         if sent is None or not self._trusted:
             return self._advance(elapsed)
@@ -203,9 +192,6 @@ class PacketSource(Source):
     """Frames from packets, each from the newest that has come; nothing is queued but by the system's own buffer.
 
     Before the first packet there are no frames. While packets stay away there are frames without a face.
-
-    Args:
-        url: the stream's address, for messages.
     """
 
     live = True

@@ -100,12 +100,7 @@ class Broadcaster:
         return len(self._clients)
 
     def publish(self, hello: str, message: str | bytes) -> None:
-        """Put a message in every mailbox, in place of one that was not yet sent.
-
-        Args:
-            hello: sent to a client before the message, unless it was the last hello of that client.
-            message: the frame.
-        """
+        """Put a frame in every mailbox, in place of one not yet sent; a client first gets a hello that is new to it."""
         self._latest = (hello, message)
         # One call at a time waits in the loop; it takes what is the latest by then.
         if not self._scheduled:

@@ -34,31 +34,11 @@ _ENCODER: Final = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 
 
 def hello(n_expression: int, head: HeadLike, *, encoding: str) -> str:
-    """The first message to a WebSocket client.
-
-    Args:
-        n_expression: E of the frames that follow.
-        head: the head that is driven.
-        encoding: `binary` or `json`.
-    """
-    about = {
-        "version": head.version,
-        "hash": head.hash,
-        "n_vertices": len(head.neutral_vertices),
-        "n_faces": len(head.faces),
-    }
-    return json.dumps(
-        {
-            "type": "hello",
-            "format": FORMAT,
-            "version": VERSION,
-            "encoding": encoding,
-            "names": ARKIT,
-            "poses": VECTORS,
-            "n_expression": n_expression,
-            "head": about,
-        }
-    )
+    """The first message to a WebSocket client: what its frames, in `binary` or `json`, and the head are."""
+    about: dict[str, object] = {"version": head.version, "hash": head.hash}
+    about |= {"n_vertices": len(head.neutral_vertices), "n_faces": len(head.faces)}
+    start = {"type": "hello", "format": FORMAT, "version": VERSION, "encoding": encoding}
+    return json.dumps(start | {"names": ARKIT, "poses": VECTORS, "n_expression": n_expression, "head": about})
 
 
 def json_frame(frame: Frame, sequence: int) -> str:

@@ -209,9 +209,6 @@ class VmcSource(DatagramSource):
     """Frames of a performer that sends ARKit's blendshapes ("Perfect Sync"); VRM's own presets are not read.
 
     Its address is `vmc://[HOST]:[PORT]`, by default port 39539.
-
-    Args:
-        address: where to listen.
     """
 
     max_bytes = 16384
