@@ -44,6 +44,19 @@ def _array_bytes(shape: str) -> bytes:
     return b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + b"\0" * 400
 
 
+def _flagged(data: bytes, flag: int, *, method: int | None = None) -> bytes:
+    """An archive whose members have this flag and method, in the local headers and in the directory."""
+    changed = bytearray(data)
+    for mark, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = changed.find(mark)
+        while start >= 0:
+            changed[start + flags] |= flag
+            if method is not None:
+                changed[start + flags + 2 : start + flags + 4] = method.to_bytes(2, "little")
+            start = changed.find(mark, start + 4)
+    return bytes(changed)
+
+
 def _with_nan(width: int) -> np.ndarray:
     array = np.zeros((_N, width), dtype="f4")
     array[3, 1] = np.nan
@@ -84,6 +97,13 @@ BAD: dict[str, tuple[bytes, str]] = {
     "found is no flag": (_npz(found=np.full(_N, 0.5)), "found must be an array of bool"),
     "width": (_npz(n_expression=np.array(101)), "n_expression must be a whole number up to 100"),
     "width is text": (_npz(n_expression=np.array("a")), "n_expression must be a finite number"),
+    "a shape of truth": (_member(_array_bytes("(True, 3)")), "damaged"),
+    "a shape below zero": (_member(_array_bytes("(-1, 3)")), "damaged"),
+    "a header cut off": (_member(_array_bytes("(1, 3)")[:40]), "damaged"),
+    "a nested header": (_member(_array_bytes("(" * 60)), "damaged"),
+    "encrypted": (_flagged(_npz(), 0x1), "damaged"),
+    "packed by an unknown method": (_flagged(_npz(), 0, method=99), "damaged"),
+    "damaged LZMA": (_flagged(_npz(), 0, method=14), "damaged"),
     "claims a terabyte": (_member(_array_bytes("(1000000000000,)")), "damaged"),
     "claims more than there is": (_member(_array_bytes("(1000, 100)")), "damaged"),
     "json of something else": (b'{"a": 1}', "expected IMAvatar's flame_params.json"),

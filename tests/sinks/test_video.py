@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
@@ -233,3 +235,49 @@ def test_what_a_film_refuses(tmp_path: Path) -> None:
     with pytest.raises(SinkError, match="it is closed"):
         sink.write(Frame(*_seen(0.0), _VERTICES))
     assert list(tmp_path.iterdir()) == []
+
+
+_ENCODE_ON = """
+import sys
+from pathlib import Path
+import numpy as np
+from mp2flame.sinks.encoders import Mp4Encoder
+
+encoder = Mp4Encoder(Path(sys.argv[1]), (64, 48), full_color=True, fragmented=True)
+for index in range(100_000):
+    encoder.add(np.full((48, 64, 3), index % 200, dtype=np.uint8), index / 30)
+    print(index + 1, flush=True)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no kill that cannot be caught")
+def test_a_fragmented_video_is_readable_after_a_kill(tmp_path: Path) -> None:
+    path = tmp_path / "images.mp4"
+    command = [sys.executable, "-c", _ENCODE_ON, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        done = 0
+        while done < 150:
+            done = int(process.stdout.readline())
+        process.kill()
+    images, times = _read(path)
+    assert len(images) >= done - 60
+    np.testing.assert_allclose([float(time) for time in times], np.arange(len(images)) / 30, atol=1e-4)
+    assert abs(int(images[90][0, 0, 0]) - 90) <= 3
+
+
+def test_a_fragmented_video_that_is_closed_is_whole(tmp_path: Path) -> None:
+    encoder = Mp4Encoder(tmp_path / "images.mp4", (64, 48), fragmented=True)
+    for index in range(45):
+        encoder.add(np.full((48, 64, 3), index, dtype=np.uint8), index / 30)
+    encoder.close()
+    assert len(_read(tmp_path / "images.mp4")[0]) == 45
+
+
+@pytest.mark.parametrize(("suffix", "longest"), [(".mp4", 23_861), (".gif", 655)])
+def test_a_gap_that_a_format_cannot_hold_is_refused(tmp_path: Path, suffix: str, longest: int) -> None:
+    with pytest.raises(SinkError, match=f"jumps 1000000 s .* lasts at most {longest} s"):
+        _film(tmp_path / f"long{suffix}", [0.0, 0.04, 1e6, 1e6 + 0.04], height=32)
+    assert list(tmp_path.iterdir()) == []
+    _, times = _read(_film(tmp_path / f"short{suffix}", [0.0, 0.1, 600.0, 600.1], height=32))
+    np.testing.assert_allclose([float(time) for time in times], [0.0, 0.1, 600.0, 600.1], atol=0.011)
