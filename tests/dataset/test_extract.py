@@ -8,6 +8,8 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +19,15 @@ pytest.importorskip("pyarrow", reason="data sets need the extra train")
 pytest.importorskip("mediapipe", reason="pictures need the extra track")
 
 from mp2flame.dataset.build import build
+from mp2flame.dataset.extract import Extraction, tasks_of
+from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.dataset.store import Dataset
+from mp2flame.errors import InputError, SinkError
 from mp2flame.sources.detector import FaceDetector
 from mp2flame.sources.images import read_image
 from mp2flame.sources.video import VideoReader
+from tests.helpers.tracker_files import blank_pictures, tool_truth
+from tests.helpers.video import quarters, write_film
 
 _N = 70
 
@@ -126,5 +133,98 @@ def test_a_film_gives_the_frames_that_are_wanted(shared_data: Path, landmarker: 
     assert report.frames == n
     assert report.left_out == {}
     (rows,) = data.batches(["scores", "jaw"])
+    assert rows.video
+    np.testing.assert_allclose(rows.time, [time for time, _ in VideoReader(film)], atol=1e-9)
     jaw_open = rows.columns["scores"][:, 25]
     assert np.corrcoef(jaw_open, rows.columns["jaw"][:, 0])[0, 1] > 0.7
+
+
+def test_a_video_gives_its_own_times(landmarker: Path, tmp_path: Path) -> None:
+    ticks = [0, 1, 2, 5, 6]
+    film = write_film(tmp_path / "gap.mp4", [quarters(64, 64)] * 5, ticks=ticks, time_base=Fraction(1, 10))
+    np.savez(tmp_path / "track.npz", **tool_truth(n=5))
+    data, report = build([f"{tmp_path / 'track.npz'}={film}"], tmp_path / "data", landmarker=landmarker, processes=1)
+    assert report.frames == 5
+    (rows,) = data.batches(["jaw"])
+    np.testing.assert_allclose(rows.time, np.array(ticks) / 10, atol=1e-6)
+
+
+def test_nothing_is_left_where_no_frame_can_be_used(landmarker: Path, tmp_path: Path) -> None:
+    blank_pictures(tmp_path / "images", ["0.png", "1.png"])
+    truth = tool_truth(n=2)
+    np.savez(tmp_path / "track.npz", **truth)
+    sequence = next(iter(read_input(f"{tmp_path / 'track.npz'}={tmp_path / 'images'}")))
+    lost = replace(sequence, params=replace(sequence.params, found=np.zeros(2, dtype=np.bool_)))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("mp2flame.dataset.build.read_input", lambda *_, **__: iter([lost]))
+        with pytest.raises(InputError, match="no frame can be used"):
+            build(["any"], tmp_path / "data", landmarker=landmarker, processes=1)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "track.npz"]
+
+
+def test_another_landmarker_detects_anew(tmp_path: Path) -> None:
+    blank_pictures(tmp_path / "images", ["0.png"])
+    np.savez(tmp_path / "track.npz", **tool_truth(n=1))
+    (sequence,) = read_input(f"{tmp_path / 'track.npz'}={tmp_path / 'images'}")
+    keys = []
+    for content in (b"one", b"other", b"one"):
+        (tmp_path / "bundle.task").write_bytes(content)
+        keys += [task.key for task in tasks_of(sequence, tmp_path / "bundle.task")]
+    assert keys[0] == keys[2] != keys[1]
+
+
+def test_two_builds_of_one_output_do_not_disturb_each_other(landmarker: Path, tmp_path: Path) -> None:
+    blank_pictures(tmp_path / "images", ["0.png"])
+    np.savez(tmp_path / "track.npz", **tool_truth(n=1))
+    spec = f"{tmp_path / 'track.npz'}={tmp_path / 'images'}"
+    extraction = Extraction(tmp_path / ".data.seen")
+    with extraction.locked(tmp_path / "data"), pytest.raises(SinkError, match="another process builds"):
+        build([spec], tmp_path / "data", landmarker=landmarker)
+    build([spec], tmp_path / "data", landmarker=landmarker)
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="finds the worker processes in /proc")
+def test_a_killed_worker_ends_the_command_with_a_sentence_and_keeps_the_rest(
+    tracked: Path, landmarker: Path, tmp_path: Path
+) -> None:
+    command = [
+        *(sys.executable, "-c", "from mp2flame.cli.main import main; raise SystemExit(main())"),
+        *("dataset", "build", str(tracked), "-o", str(tmp_path / "data")),
+        *("--landmarker", str(landmarker), "--processes", "2"),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    workers: list[int] = []
+    while not workers and process.poll() is None and time.monotonic() < deadline:
+        workers = _workers(process.pid)
+        time.sleep(0.02)
+    os.kill(workers[0], signal.SIGKILL)
+    _, errors = process.communicate(timeout=200)
+    assert process.returncode == 1
+    assert "was killed, perhaps because memory ran out; what is finished is kept in" in " ".join(errors.split())
+    assert "Traceback" not in errors
+    # One of the two parts of the images is finished, and the other alone is done when the command is repeated.
+    progress: list[int] = []
+    build(
+        [tracked],
+        tmp_path / "data",
+        landmarker=landmarker,
+        processes=1,
+        progress=lambda done, _: progress.append(done),
+    )
+    assert progress[0] in (64, _N - 64)
+
+
+def _workers(parent: int) -> list[int]:
+    """The processes that a process started by multiprocessing to work."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal():
+            try:
+                fields = (entry / "stat").read_text().rpartition(")")[2].split()
+                words = (entry / "cmdline").read_bytes()
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if int(fields[1]) == parent and b"spawn_main" in words:
+                found.append(int(entry.name))
+    return found

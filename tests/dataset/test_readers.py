@@ -19,9 +19,11 @@ from typing import Any
 from scipy.spatial.transform import Rotation
 
 from mp2flame.blendshapes import MEDIAPIPE
+from mp2flame.data import FlameParams, Observation
 from mp2flame.dataset.build import build
 from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.errors import FormatError, MissingFileError, UnsafePickleError
+from mp2flame.formats.recording import RecordingSink
 from tests.helpers.tracker_files import N_FRAMES, blank_pictures, head_tracker_folder, tool_scores, tool_truth
 from tests.helpers.video import quarters, write_film
 
@@ -169,3 +171,88 @@ def test_speech_is_joined_by_time(tmp_path: Path) -> None:
         np.testing.assert_allclose(sequence.observed["scores"][:, 1:], scores[::2, 1:], atol=1e-6)
         np.testing.assert_allclose(sequence.params.jaw_pose[:, 0], np.arange(N_FRAMES) / 10)
         assert sequence.head_version == "FLAME 2020"
+
+
+def test_subjects_are_named_by_their_files_where_a_folder_has_several(tmp_path: Path) -> None:
+    blank_pictures(tmp_path / "images", [f"{i:05d}.png" for i in range(N_FRAMES)])
+    for name in ("anna", "bert", "carl"):
+        np.savez(tmp_path / f"{name}.npz", **tool_truth())
+        (sequence,) = read_input(f"{tmp_path / f'{name}.npz'}={tmp_path / 'images'}")
+        assert sequence.subject == name
+    # VHAP gives its file the same name for everybody: alone in a folder, the folder names the subject.
+    folder = tmp_path / "dora"
+    folder.mkdir()
+    for number, subject in ((1, "dora"), (30, "tracked_flame_params_30")):
+        path = folder / f"tracked_flame_params_{number}.npz"
+        np.savez(path, **tool_truth())
+        (sequence,) = read_input(f"{path}={tmp_path / 'images'}")
+        assert sequence.subject == subject
+
+
+def test_a_stated_rate_gives_the_times_that_files_lack(tmp_path: Path) -> None:
+    folder = head_tracker_folder(tmp_path / "anna")
+    for fps, rate in ((None, 30.0), (25.0, 25.0)):
+        (sequence,) = read_input(folder, fps=fps)
+        np.testing.assert_allclose(sequence.params.time, np.array([0, 2, 4, 6, 8, 10]) / rate)
+        assert sequence.table().video
+    arrays = {"scores": tool_scores(), "expression": tool_truth()["expr"], "jaw_pose": tool_truth()["jaw_pose"]}
+    arrays |= {"eye_pose": tool_truth()["eyes_pose"]}
+    np.savez(tmp_path / "plain.npz", **arrays)
+    np.savez(tmp_path / "timed.npz", **arrays, time=np.arange(N_FRAMES) / 50)
+    # Plain arrays are unrelated frames, unless they have times or a rate is stated.
+    for name, fps, video, times in (
+        ("plain.npz", None, False, np.arange(N_FRAMES) / 30),
+        ("plain.npz", 60.0, True, np.arange(N_FRAMES) / 60),
+        ("timed.npz", None, True, np.arange(N_FRAMES) / 50),
+        ("timed.npz", 60.0, True, np.arange(N_FRAMES) / 50),
+    ):
+        (sequence,) = read_input(tmp_path / name, fps=fps)
+        assert sequence.table().video == video
+        np.testing.assert_allclose(sequence.table().time, times)
+
+
+def test_frames_of_a_recording_keep_their_numbers(tmp_path: Path) -> None:
+    observations = [
+        Observation(time=[i / 25], found=[True], scores=np.full((1, 52), 0.1), image_size=[64, 48]) for i in range(5)
+    ]
+    params = [FlameParams.neutral(n_expression=3, time=[i / 25]) for i in range(5)]
+    with RecordingSink(tmp_path / "r.jsonl") as sink:
+        for i in range(5):
+            sink.append(observations[i], None if i == 2 else params[i])
+    (sequence,) = read_input(tmp_path / "r.jsonl")
+    # Between frames 1 and 3 there is one that was not driven: they do not follow each other.
+    assert sequence.frame.tolist() == [0, 1, 3, 4]
+    np.testing.assert_allclose(sequence.table().time, [0, 1 / 25, 3 / 25, 4 / 25], atol=1e-6)
+    assert sequence.table().video
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "lzma", "bomb", "no pickle", "shape"])
+def test_damaged_checkpoints_are_named(tmp_path: Path, damage: str) -> None:
+    truth, path = tool_truth(), tmp_path / "x" / "00000.frame"
+    blank_pictures(tmp_path / "x" / "images", ["00000.png"])
+    _frame_file(path, truth["jaw_pose"][0], truth["eyes_pose"][0], truth["expr"][0])
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("0/data.pkl", bytes(20_000))
+        data = bytearray(path.read_bytes())
+        data[60] ^= 0xFF
+    if damage == "cut":
+        del data[len(data) // 2 :]
+    path.write_bytes(bytes(data))
+    if damage == "lzma":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_LZMA) as archive:
+            archive.writestr("0/data.pkl", b"x" * 1000)
+        data = bytearray(path.read_bytes())
+        data[60:80] = bytes(20)
+        path.write_bytes(bytes(data))
+    if damage == "bomb":
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("0/data.pkl", bytes(200 << 20))
+    if damage == "no pickle":
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("0/version", "3")
+    if damage == "shape":
+        _frame_file(path, truth["jaw_pose"][0], truth["eyes_pose"][0], truth["expr"])
+    with pytest.raises(FormatError, match=r"00000\.frame"):
+        list(read_input(tmp_path / "x"))
