@@ -1,10 +1,10 @@
-"""SkinnedPoints fixed to a head's surface as a function of its parameters, with analytic derivatives.
+"""Points fixed to a head's surface, by linear blend skinning, with analytic derivatives.
 
 Letters: N frames, K points, J = 5 joints, C coefficients, P = 36 pose correctives.
 
 The model is that of `mp2flame.head.skinning`, for the points alone. A point is a fixed sum of posed vertices, and a
-posed vertex is a sum over joints, so each point needs only its share of every joint's vertices: K x J positions that
-are linear in coefficients and correctives, and K x J weights.
+posed vertex is a sum over joints, so each point needs only one position and one weight for each joint: K x J positions
+that are linear in coefficients and correctives, and K x J weights.
 
 Derivatives of rotations go by the left Jacobian of SO(3) (Barfoot 2017, "State Estimation for Robotics", section 7.1):
 a change d of an axis-angle vector turns its rotation R into (I + [Jl d]x) R.
@@ -95,7 +95,7 @@ class SkinnedPoints:
     """K points of a head; C coefficients move them, those of expression, of identity, or both."""
 
     base: Float64
-    """(K, J, 3) metres: each joint's share of every point, all coefficients zero."""
+    """(K, J, 3) metres: the weighted position of every point for each joint, all coefficients zero."""
     directions: Float64
     """(C, K, J, 3) metres for one unit of each coefficient."""
     correctives: Float64
@@ -131,11 +131,11 @@ class SkinnedPoints:
             columns: which of its coefficients move them, of identity (S), then expression (E).
         """
         arrays = head.arrays
-        share = barycentric[:, :, None] * arrays.weights[corners].astype(np.float64)
+        weights = barycentric[:, :, None] * arrays.weights[corners].astype(np.float64)
 
         def carried(values: NDArray[np.float32]) -> Float64:
-            """Vertices (V, 3, X) as shares (X, K, J, 3)."""
-            result = np.einsum("kcj,kcdx->xkjd", share, values[corners].astype(np.float64), optimize=True)
+            """The weighted positions (X, K, J, 3) of vertices (V, 3, X)."""
+            result = np.einsum("kcj,kcdx->xkjd", weights, values[corners].astype(np.float64), optimize=True)
             # Sums over coefficients would copy it each time otherwise.
             return np.ascontiguousarray(result)
 
@@ -144,7 +144,7 @@ class SkinnedPoints:
             base=carried(arrays.v_template[..., None])[0],
             directions=carried(shapedirs),
             correctives=carried(arrays.posedirs),
-            weights=share.sum(axis=1),
+            weights=weights.sum(axis=1),
             joints=regressor @ arrays.v_template,
             joint_directions=np.einsum("jv,vdx->xjd", regressor, shapedirs, optimize=True),
             parents=arrays.parents,
@@ -171,16 +171,16 @@ class SkinnedPoints:
         )
 
     def sizes(self, coefficients: Float64) -> tuple[Float64, Float64]:
-        """Metres (N,), the root mean square distance of the points at rest from their middle, and (N, C) how it grows.
+        """Metres (N,), the root mean square distance of the neutral points from their mean, and its gradient (N, C).
 
         Args:
             coefficients: (N, C).
         """
-        rest = self.base.sum(axis=1) + np.tensordot(coefficients, self.directions.sum(axis=2), axes=1)
-        rest -= rest.mean(axis=1, keepdims=True)
-        size = np.sqrt((rest**2).sum(axis=2).mean(axis=1))
-        growth = np.einsum("nkd,ckd->nc", rest, self.directions.sum(axis=2), optimize=True)
-        return size, growth / (size[:, None] * rest.shape[1])
+        neutral = self.base.sum(axis=1) + np.tensordot(coefficients, self.directions.sum(axis=2), axes=1)
+        neutral -= neutral.mean(axis=1, keepdims=True)
+        size = np.sqrt((neutral**2).sum(axis=2).mean(axis=1))
+        gradient = np.einsum("nkd,ckd->nc", neutral, self.directions.sum(axis=2), optimize=True)
+        return size, gradient / (size[:, None] * neutral.shape[1])
 
     def pose(self, coefficients: Float64, poses: Float64, translation: Float64) -> Float64:
         """(N, K, 3) metres: where the points are.
@@ -190,18 +190,12 @@ class SkinnedPoints:
             poses: (N, J, 3) axis-angle, radians, of each joint in its parent's frame.
             translation: (N, 3) metres.
         """
-        return self._assembled(self._stage(coefficients, poses)) + translation[:, None]
-
-    def _assembled(self, stage: _Stage) -> Float64:
-        """(N, K, 3) the sum over joints of each one's share, turned and put into its place."""
-        turned = np.einsum("njde,nkje->nkd", stage.world, stage.shares, optimize=True)
-        result: Float64 = turned + self.weights @ stage.places
-        return result
+        return self._skin(self._pose_joints(coefficients, poses)) + translation[:, None]
 
     def differentiate(
         self, coefficients: Float64, poses: Float64, translation: Float64, moving: tuple[int, ...]
     ) -> PosedPoints:
-        """The points and how they move; arguments as for `pose`.
+        """The points and their derivatives; arguments as for `pose`.
 
         Args:
             coefficients: (N, C).
@@ -209,91 +203,96 @@ class SkinnedPoints:
             translation: (N, 3).
             moving: the joints by whose rotation to differentiate.
         """
-        stage = self._stage(coefficients, poses)
-        n, points = len(stage.world), len(self.base)
+        posed = self._pose_joints(coefficients, poses)
+        n, points = len(posed.world), len(self.base)
         shift = np.broadcast_to(np.eye(3)[None, :, :, None], (n, 3, 3, points))
-        turns = [self._by_rotation(joint, rotation_derivatives(poses[:, joint]), stage) for joint in moving]
-        jacobian = np.concatenate([self._by_coefficient(stage.world), *turns, shift], axis=1)
-        return PosedPoints(self._assembled(stage) + translation[:, None], jacobian)
+        turns = [self._by_rotation(joint, rotation_derivatives(poses[:, joint]), posed) for joint in moving]
+        jacobian = np.concatenate([self._by_coefficient(posed.world), *turns, shift], axis=1)
+        return PosedPoints(self._skin(posed) + translation[:, None], jacobian)
 
-    def _stage(self, coefficients: Float64, poses: Float64) -> _Stage:
+    def _pose_joints(self, coefficients: Float64, poses: Float64) -> _Joints:
         local = rotations.matrix(poses)
-        joints = self.joints + np.tensordot(coefficients, self.joint_directions, axes=1)
-        world, places = local.copy(), joints.copy()
+        neutral = self.joints + np.tensordot(coefficients, self.joint_directions, axes=1)
+        world, positions = local.copy(), neutral.copy()
         for joint, parent in enumerate(self.parents[1:], start=1):
             world[:, joint] = world[:, parent] @ local[:, joint]
-            offset = (joints[:, joint] - joints[:, parent])[..., None]
-            places[:, joint] = places[:, parent] + (world[:, parent] @ offset)[..., 0]
+            bone = (neutral[:, joint] - neutral[:, parent])[..., None]
+            positions[:, joint] = positions[:, parent] + (world[:, parent] @ bone)[..., 0]
         bent = (local[:, 1:] - np.eye(3)).reshape(len(poses), -1)
-        shares = self.base + np.tensordot(bent, self.correctives, axes=1)
-        shares += np.tensordot(coefficients, self.directions, axes=1)
-        shares -= self.weights[..., None] * joints[:, None]
-        return _Stage(local, world, joints, places, shares)
+        offsets = self.base + np.tensordot(bent, self.correctives, axes=1)
+        offsets += np.tensordot(coefficients, self.directions, axes=1)
+        offsets -= self.weights[..., None] * neutral[:, None]
+        return _Joints(local, world, neutral, positions, offsets)
+
+    def _skin(self, posed: _Joints) -> Float64:
+        """(N, K, 3) the sum over joints of their offsets, rotated and moved with the joint."""
+        rotated = np.einsum("njde,nkje->nkd", posed.world, posed.offsets, optimize=True)
+        result: Float64 = rotated + self.weights @ posed.positions
+        return result
 
     @cached_property
-    def _planes(self) -> Float64:
-        """(C, 3J + J, K) what a coefficient moves of each joint's share, in its axes, then the joints' weights."""
+    def _offset_directions(self) -> Float64:
+        """(C, 3J + J, K) the change of each joint's offsets by each coefficient, then the joints' weights."""
         own = self.directions - self.weights[..., None] * self.joint_directions[:, None]
         c, k, j, _ = own.shape
         weights = np.broadcast_to(self.weights.T, (c, j, k))
         return np.concatenate([own.reshape(c, k, 3 * j).swapaxes(1, 2), weights], axis=1)
 
     @cached_property
-    def _corrective_planes(self) -> Float64:
-        """(P, 3J, K) what each corrective moves of each joint's share."""
+    def _offset_correctives(self) -> Float64:
+        """(P, 3J, K) the change of each joint's offsets by each corrective."""
         p, k = self.correctives.shape[:2]
         return np.ascontiguousarray(self.correctives.reshape(p, k, -1).swapaxes(1, 2))
 
     def _by_coefficient(self, world: Float64) -> Float64:
-        """(N, C, 3, K) by one unit of each coefficient."""
+        """(N, C, 3, K) the derivatives by the coefficients."""
         n, (c, j, _) = len(world), self.joint_directions.shape
-        places = np.zeros((n, c, j, 3)) + self.joint_directions
+        positions = np.zeros((n, c, j, 3)) + self.joint_directions
         for joint, parent in enumerate(self.parents[1:], start=1):
-            offset = self.joint_directions[:, joint] - self.joint_directions[:, parent]
-            places[:, :, joint] = places[:, :, parent] + offset @ world[:, parent].swapaxes(1, 2)
-        turned = np.broadcast_to(_abreast(world)[:, None], (n, c, 3, 3 * j))
-        result: Float64 = np.concatenate([turned, places.swapaxes(2, 3)], axis=3) @ self._planes
+            bone = self.joint_directions[:, joint] - self.joint_directions[:, parent]
+            positions[:, :, joint] = positions[:, :, parent] + bone @ world[:, parent].swapaxes(1, 2)
+        rotated = np.broadcast_to(_block_row(world)[:, None], (n, c, 3, 3 * j))
+        result: Float64 = np.concatenate([rotated, positions.swapaxes(2, 3)], axis=3) @ self._offset_directions
         return result
 
-    def _by_rotation(self, moved: int, change: Float64, stage: _Stage) -> Float64:
-        """(N, 3, 3, K) by the three numbers of one joint's axis-angle, whose rotation changes by (N, 3, 3, 3)."""
-        n, joints = len(change), len(self.parents)
-        turned = np.zeros((n, 3, *stage.world.shape[1:]))
-        places = np.zeros((n, 3, joints, 3))
+    def _by_rotation(self, moved: int, change: Float64, posed: _Joints) -> Float64:
+        """(N, 3, 3, K) the derivatives by one joint's axis-angle, whose rotation has the derivatives (N, 3, 3, 3)."""
+        n, j = len(change), len(self.parents)
+        world = np.zeros((n, 3, *posed.world.shape[1:]))
+        positions = np.zeros((n, 3, j, 3))
         for joint, parent in enumerate(self.parents):
             if joint == moved:
-                turned[:, :, joint] = change if parent < 0 else stage.world[:, None, parent] @ change
+                world[:, :, joint] = change if parent < 0 else posed.world[:, None, parent] @ change
             if parent >= 0:
-                offset = (stage.joints[:, joint] - stage.joints[:, parent])[:, None, :, None]
-                places[:, :, joint] = places[:, :, parent] + (turned[:, :, parent] @ offset)[..., 0]
+                bone = (posed.neutral[:, joint] - posed.neutral[:, parent])[:, None, :, None]
+                positions[:, :, joint] = positions[:, :, parent] + (world[:, :, parent] @ bone)[..., 0]
                 if joint != moved:
-                    turned[:, :, joint] = turned[:, :, parent] @ stage.local[:, None, joint]
-        shares = stage.shares.reshape(n, -1, 3 * joints).swapaxes(1, 2)
-        result: Float64 = _abreast(turned) @ shares[:, None] + places.swapaxes(2, 3) @ self.weights.T
+                    world[:, :, joint] = world[:, :, parent] @ posed.local[:, None, joint]
+        offsets = posed.offsets.reshape(n, -1, 3 * j).swapaxes(1, 2)
+        result: Float64 = _block_row(world) @ offsets[:, None] + positions.swapaxes(2, 3) @ self.weights.T
         if moved > 0:
-            rows = self._corrective_planes[9 * (moved - 1) : 9 * moved]
-            bent = _abreast(stage.world)[:, None] @ rows
-            result += (change.reshape(n, 3, 9) @ bent.reshape(n, 9, -1)).reshape(result.shape)
+            correctives = _block_row(posed.world)[:, None] @ self._offset_correctives[9 * (moved - 1) : 9 * moved]
+            result += (change.reshape(n, 3, 9) @ correctives.reshape(n, 9, -1)).reshape(result.shape)
         return result
 
 
-def _abreast(matrices: Float64) -> Float64:
+def _block_row(matrices: Float64) -> Float64:
     """(..., 3, 3J) of matrices (..., J, 3, 3)."""
-    *lead, joints, _, _ = matrices.shape
-    return np.swapaxes(matrices, -3, -2).reshape(*lead, 3, 3 * joints)
+    *lead, j, _, _ = matrices.shape
+    return np.swapaxes(matrices, -3, -2).reshape(*lead, 3, 3 * j)
 
 
 @dataclass(frozen=True, eq=False)
-class _Stage:
-    """Where the joints of N frames are, and what they carry."""
+class _Joints:
+    """The joints of N posed heads."""
 
     local: Float64
-    """(N, J, 3, 3) each joint's rotation in its parent's frame."""
+    """(N, J, 3, 3) rotations in the parent's frame."""
     world: Float64
-    """(N, J, 3, 3) and in the world."""
-    joints: Float64
-    """(N, J, 3) at rest, metres."""
-    places: Float64
-    """(N, J, 3) posed, without the head's translation."""
-    shares: Float64
-    """(N, K, J, 3) each joint's share of every point, relative to the joint."""
+    """(N, J, 3, 3) rotations in the world."""
+    neutral: Float64
+    """(N, J, 3) metres, of the neutral head."""
+    positions: Float64
+    """(N, J, 3) metres, posed, without the head's translation."""
+    offsets: Float64
+    """(N, K, J, 3) metres, the points relative to each joint, weighted, before its rotation."""

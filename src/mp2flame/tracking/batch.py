@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
@@ -146,7 +145,4 @@ def _made_from(job: Job, options: BatchOptions) -> dict[str, Any]:
     files = {str(video): [video.stat().st_size, video.stat().st_mtime_ns] for video in job.videos}
     # `mapping` was an option of earlier versions.
     setting = {"head_source": options.head, "n_shape": options.n_shape, "mapping": None, **asdict(options.track)}
-    result: dict[str, Any] = json.loads(
-        json.dumps({"videos": files, "setting": {**setting, "suffixes": options.suffixes}})
-    )
-    return result
+    return {"videos": files, "setting": {**setting, "suffixes": list(options.suffixes)}}

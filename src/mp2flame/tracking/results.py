@@ -60,7 +60,7 @@ def good_frames(result: TrackResult) -> NDArray[np.bool_]:
 
 
 def save_files(result: TrackResult, head: FlameHead, targets: Sequence[Path], images: Images) -> None:
-    """Write one video's result, the format of each file told by its name.
+    """Write one video's result, in the format that each file's name asks for.
 
     Args:
         result: of the video.

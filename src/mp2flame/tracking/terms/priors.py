@@ -57,7 +57,7 @@ class FacePrior(Term):
     def reweighted(self, states: Float64, equations: NormalEquations, n_steps: int) -> Self:
         n, freedom = self.layout.n_face, self.config.face_freedom
         variance = np.diagonal(np.linalg.inv(equations.blocks), axis1=1, axis2=2)[:, :n]
-        # Half of the variance that frames would have alone: their neighbours know the rest.
+        # Half of the variance that frames would have alone, since they are tied to their neighbours.
         energy = self._energy(self.layout.face(states)) + 0.5 * variance @ self.layout.face_std**-2.0
         return replace(self, scale=(n + freedom) / (energy + freedom))
 
