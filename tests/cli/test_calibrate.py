@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def test_a_head_without_expression_components_is_refused(landmarker: Path, tmp_p
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_picture_saved(
+def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_image_saved(
     landmarker: Path, tmp_path: Path, run: Run
 ) -> None:
     pytest.importorskip("pyvista")
@@ -69,14 +70,14 @@ def test_a_head_that_mediapipe_cannot_find_is_refused_and_its_picture_saved(
         *("--landmarker", landmarker),
     )
     assert code == 1
-    assert "expected a head that MediaPipe can see; it finds no face in a picture of this one" in text
-    (picture,) = (tmp_path / "work").glob("unseen-*.png")
-    assert picture.read_bytes().startswith(b"\x89PNG")
-    assert picture.name in text
+    assert "expected a head in whose images MediaPipe finds a face; it found one in 0 of 1 images" in text
+    (image,) = (tmp_path / "work").glob("missed-*.png")
+    assert image.read_bytes().startswith(b"\x89PNG")
+    assert image.name in text
     assert not (tmp_path / "m.safetensors").exists()
 
 
-def test_a_head_that_mediapipe_seldom_finds_is_refused_before_people_are_photographed(
+def test_a_head_that_mediapipe_seldom_finds_is_refused_before_subjects_are_rendered(
     landmarker: Path, tmp_path: Path, run: Run
 ) -> None:
     pytest.importorskip("pyvista")
@@ -98,6 +99,6 @@ def test_a_head_that_mediapipe_seldom_finds_is_refused_before_people_are_photogr
         *("--landmarker", landmarker),
     )
     assert code == 1
-    assert "pictures only of this one" in text
-    (picture,) = (tmp_path / "work").iterdir()
-    assert picture.name in text
+    assert re.search(r"it found one in \d+ of 17 images", text)
+    (image,) = (tmp_path / "work").glob("missed-*.png")
+    assert image.name in text

@@ -86,6 +86,8 @@ def test_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
         (["drive"], "SOURCE"),
         (["drive", "x", "--head"], "--head"),
         (["drive", "x", "--rest", "none"], "--rest"),
+        (["drive", "x", "--fps", "[/x]"], "[/x]"),
+        (["drive", "x", "--[/x]"], "--[/x]"),
     ],
 )
 def test_wrong_usage_is_explained(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

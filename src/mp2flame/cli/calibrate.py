@@ -5,17 +5,15 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
 from mp2flame.cli.console import hint, out, progress, say
 from mp2flame.cli.evaluate import figures_table
 from mp2flame.cli.options import Flag, LandmarkerOption, check_files, option
+from mp2flame.cli.text import pluralize
 from mp2flame.errors import InputError
-
-if TYPE_CHECKING:
-    from mp2flame.calibration.calibrate import Calibration
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,13 +49,39 @@ class Calibrate(LandmarkerOption):
 
     def run(self) -> int:
         """Calibrate, write, and print the held-out figures."""
-        read = [self.head, self.landmarker]
+        from mp2flame.calibration.calibrate import calibrate
+        from mp2flame.calibration.config import DEFAULT, QUICK
+        from mp2flame.downloads import landmarker_path
+        from mp2flame.evaluation.report import write_report
+
         if self.processes < 1:
             raise InputError(f"expected at least one process; got {self.processes}")
-        check_files(self._targets().values(), [*read, *self.report], suffixes=(".safetensors",))
+        targets, read = self._targets(), [self.head, self.landmarker]
+        check_files(targets.values(), [*read, *self.report], suffixes=(".safetensors",))
         check_files(self.report, read, suffixes=(".html", ".json"))
-        result = self._calibrate()
-        self._write(result)
+        config = QUICK if self.quick else DEFAULT
+        images = config.images + 1
+        with progress("rendering", (config.subjects + config.held_out) * images) as bar:
+            result = calibrate(
+                self.head,
+                landmarker_path(self.landmarker),
+                targets,
+                self.work or self.output.with_name(f".{self.output.stem}.calibration"),
+                config=config,
+                seed=self.seed,
+                workers=self.processes,
+                date=dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
+                keep_work=self.keep_work,
+                on_subject=lambda: bar.advance(images),
+                log=hint,
+            )
+        say(f"on {pluralize(len(result.evaluation.subjects), 'held-out subject')}:")
+        out.print(figures_table({name: m.figures() for name, m in result.evaluation.measures.items()}))
+        for name, path in targets.items():
+            say(f"wrote {path}: {name}")
+        for path in self.report:
+            write_report(result.evaluation, path, log=hint)
+            say(f"wrote {path}")
         return 0
 
     def _targets(self) -> dict[Literal["scores", "landmarks"], Path]:
@@ -68,41 +92,3 @@ class Calibrate(LandmarkerOption):
         if self.kind == "landmarks":
             return {"landmarks": self.output}
         return {"scores": self.output, "landmarks": companion_path(self.output)}
-
-    def _calibrate(self) -> Calibration:
-        from mp2flame.calibration.calibrate import calibrate
-        from mp2flame.calibration.config import DEFAULT, QUICK
-        from mp2flame.downloads import landmarker_path
-
-        config = QUICK if self.quick else DEFAULT
-        images = config.images + 1
-        with progress("rendering", (config.subjects + config.held_out) * images) as bar:
-
-            def on_subject() -> None:
-                for _ in range(images):
-                    bar.advance()
-
-            return calibrate(
-                self.head,
-                landmarker_path(self.landmarker),
-                self._targets(),
-                self.work or self.output.with_name(f".{self.output.stem}.calibration"),
-                config=config,
-                seed=self.seed,
-                workers=self.processes,
-                date=dt.datetime.now(tz=dt.timezone.utc).date().isoformat(),
-                keep_work=self.keep_work,
-                on_subject=on_subject,
-                log=hint,
-            )
-
-    def _write(self, result: Calibration) -> None:
-        from mp2flame.evaluation.report import write_report
-
-        say(f"on {len(result.evaluation.subjects)} held-out people:")
-        out.print(figures_table({name: m.figures() for name, m in result.evaluation.measures.items()}))
-        for name, path in self._targets().items():
-            say(f"wrote {path}: {name}")
-        for path in self.report:
-            write_report(result.evaluation, path, log=hint)
-            say(f"wrote {path}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -96,16 +97,16 @@ def finish(report: Report, outputs: Iterable[str | Path] = ()) -> int:
     return 0
 
 
+@dataclass(frozen=True)
 class Bar:
     """One line of progress."""
 
-    def __init__(self, progress: Progress, task: TaskID) -> None:
-        self._progress = progress
-        self._task = task
+    _progress: Progress
+    _task: TaskID
 
-    def advance(self) -> None:
-        """One more step is done."""
-        self._progress.advance(self._task)
+    def advance(self, steps: int = 1) -> None:
+        """So many more steps are done."""
+        self._progress.advance(self._task, steps)
 
     def update(self, done: int, total: int) -> None:
         """So many steps of so many are done."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import errno
 import inspect
 import os
 import signal
@@ -107,35 +108,22 @@ def _run(words: list[str]) -> int:
         config = (tyro.conf.FlagCreatePairsOff,)
         return tyro.cli(command, prog=f"mp2flame {name}", description="", args=options, config=config).run()
     group = [other for other in COMMANDS if other.startswith(f"{name} ")]
-    rest = words[1:] if group else words
-    if rest in (["--help"], ["-h"]):
-        say(_overview(group or list(COMMANDS)))
-        return 0
-    known = group or list(COMMANDS)
-    if not rest:
-        hint(_overview(known))
-        return _WRONG_USAGE
-    similar = difflib.get_close_matches(" ".join(words[:2]) if group else name, known, n=1)
-    guess = f"did you mean {similar[0]}? " if similar else ""
-    fail(f"there is no command {' '.join(words[: 2 if group else 1])}; {guess}mp2flame --help lists the commands")
+    known, rest = (group, words[1:]) if group else (list(COMMANDS), words)
+    if rest in ([], ["--help"], ["-h"]):
+        (say if rest else hint)(_overview(known))
+        return 0 if rest else _WRONG_USAGE
+    unknown = f"{name} {rest[0]}" if group else name
+    guess = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(unknown, known, n=1))
+    fail(f"there is no command {unknown}; {guess}mp2flame --help lists the commands")
     return _WRONG_USAGE
 
 
 def _overview(names: list[str]) -> str:
-    lines = [f"  {name:<18}{_summary(COMMANDS[name])}" for name in names]
+    """Usage, and one line for each of these commands: the first line of its docstring."""
+    lines = [f"  {name:<18}{(inspect.getdoc(COMMANDS[name]) or '').partition(chr(10))[0]}" for name in names]
     return "\n".join(
-        [
-            "usage: mp2flame COMMAND [OPTIONS]",
-            "",
-            *lines,
-            "",
-            "mp2flame COMMAND --help explains a command.",
-        ]
+        ["usage: mp2flame COMMAND [OPTIONS]", "", *lines, "", "mp2flame COMMAND --help explains a command."]
     )
-
-
-def _summary(command: type[Command]) -> str:
-    return (inspect.getdoc(command) or "").split("\n", 1)[0]
 
 
 def _paragraphs(text: str) -> str:
@@ -162,13 +150,13 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 def _system_error(error: OSError) -> int:
-    """Explain an error of the operating system; one without a file is of standard output, such as a closed pipe."""
-    if error.filename is not None:
-        fail(f"{error.filename}: {error.strerror}")
-        return 1
-    # What is left cannot be written when the interpreter ends either.
-    with suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    if not isinstance(error, BrokenPipeError):
-        fail(f"cannot write to standard output: {error.strerror or error}")
+    """Explain an error of the operating system, such as a full disk or a closed pipe behind standard output."""
+    if error.filename is None and error.errno in (errno.ENOSPC, errno.EPIPE, errno.EIO):
+        # What is left cannot be written when the interpreter ends either.
+        with suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):
+            fail(f"cannot write to standard output: {error.strerror}")
+    else:
+        fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
     return 1
