@@ -9,7 +9,7 @@ face from there on.
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from math import isfinite
 from operator import attrgetter
@@ -182,14 +182,34 @@ class _Face:
         return isfinite(self.landmarks.sum() + self.scores.sum() + self.transform.sum())
 
 
-class _Landmarker:
+class _Task:
+    """A task of MediaPipe, whose log lines are held back."""
+
+    def __init__(self, create: Callable[[Any], Any], options: Any) -> None:
+        with mediapipe_stderr.hold():
+            self._task = create(options)
+        _OPEN.add(self._task)
+        self._started = False
+
+    def _run(self, method: Callable[..., Any], rgb: Image, *arguments: int) -> Any:
+        with mediapipe_stderr.while_detecting(started=self._started):
+            result = method(mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb), *arguments)
+        self._started = True
+        return result
+
+    def close(self) -> None:
+        with mediapipe_stderr.hold():
+            self._task.close()
+        _OPEN.discard(self._task)
+
+
+class _Landmarker(_Task):
     """MediaPipe's landmarker for one face; checks the bundle's output on the first face."""
 
     def __init__(self, path: Path, *, video: bool) -> None:
         self._video = video
         self._path = path
         self._checked = False
-        self._started = False
         options = vision.FaceLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(path)),
             running_mode=vision.RunningMode.VIDEO if video else vision.RunningMode.IMAGE,
@@ -198,9 +218,7 @@ class _Landmarker:
             output_facial_transformation_matrixes=True,
         )
         try:
-            with mediapipe_stderr.hold():
-                self._task = vision.FaceLandmarker.create_from_options(options)
-            _OPEN.add(self._task)
+            super().__init__(vision.FaceLandmarker.create_from_options, options)
         except _FAILURES as error:
             if type(error) is OSError:
                 # MediaPipe loads its library, and the libraries of the system that this needs, only here.
@@ -213,13 +231,13 @@ class _Landmarker:
 
     def detect(self, rgb: Image, milliseconds: int) -> _Face | None:
         """The face in an image; `milliseconds` must rise."""
-        image = mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb)
         try:
-            with mediapipe_stderr.while_detecting(started=self._started):
-                result = self._task.detect_for_video(image, milliseconds) if self._video else self._task.detect(image)
+            if self._video:
+                result = self._run(self._task.detect_for_video, rgb, milliseconds)
+            else:
+                result = self._run(self._task.detect, rgb)
         except _FAILURES as error:
             raise SourceError(f"MediaPipe failed on an image of shape {rgb.shape}: {_first_line(error)}") from error
-        self._started = True
         if not result.face_landmarks:
             return None
         if not self._checked:
@@ -228,34 +246,17 @@ class _Landmarker:
         face = _Face(result, rgb.shape[1], rgb.shape[0])
         return face if face.is_finite() else None
 
-    def close(self) -> None:
-        with mediapipe_stderr.hold():
-            self._task.close()
-        _OPEN.discard(self._task)
 
-
-class _FaceSearch:
+class _FaceSearch(_Task):
     """The face detector inside the bundle, which finds all faces in an image."""
 
     def __init__(self, model: bytes) -> None:
-        with mediapipe_stderr.hold():
-            self._task = vision.FaceDetector.create_from_options(
-                vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=model))
-            )
-        _OPEN.add(self._task)
-        self._started = False
+        options = vision.FaceDetectorOptions(base_options=BaseOptions(model_asset_buffer=model))
+        super().__init__(vision.FaceDetector.create_from_options, options)
 
     def find(self, rgb: Image) -> list[Box]:
-        with mediapipe_stderr.while_detecting(started=self._started):
-            result = self._task.detect(mediapipe.Image(mediapipe.ImageFormat.SRGB, rgb))
-        self._started = True
-        boxes = [detection.bounding_box for detection in result.detections]
+        boxes = [detection.bounding_box for detection in self._run(self._task.detect, rgb).detections]
         return [Box(box.origin_x, box.origin_y, box.origin_x + box.width, box.origin_y + box.height) for box in boxes]
-
-    def close(self) -> None:
-        with mediapipe_stderr.hold():
-            self._task.close()
-        _OPEN.discard(self._task)
 
 
 def _check_result(result: Any, path: Path) -> None:

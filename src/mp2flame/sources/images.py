@@ -155,7 +155,8 @@ def read_image(path: Path) -> Image:
 
 def _check_header(data: bytes, path: Path) -> None:
     """Refuse what is too large by its header: OpenCV decodes up to 2^30 pixels."""
-    from PIL import Image as Pillow
+    with require("PIL", "read images"):
+        from PIL import Image as Pillow
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -43,7 +43,7 @@ _MAX_DATAGRAM: Final = 65507
 
 @dataclass(frozen=True)
 class Address:
-    """Where a stream comes from or goes to, and the settings after its `?`."""
+    """Where a stream comes from or goes to, and the settings after its `?`; a wrong setting is an `InputError`."""
 
     url: str
     """As it was given, for messages."""
@@ -58,22 +58,14 @@ class Address:
         return self.settings.get(name, [default])[-1]
 
     def choice(self, name: str, choices: Collection[str], default: str) -> str:
-        """A setting that must be one of the choices.
-
-        Raises:
-            InputError: it is not.
-        """
+        """A setting that must be one of the choices."""
         value = self.text(name, default)
         if value not in choices:
             raise InputError(f"expected {name}= one of {', '.join(choices)} in {plain(self.url)}; got {plain(value)}")
         return value
 
     def number(self, name: str, default: float) -> float:
-        """A setting that must be a positive number.
-
-        Raises:
-            InputError: it is not.
-        """
+        """A setting that must be a positive number."""
         text = self.text(name, str(default))
         try:
             value = float(text)
