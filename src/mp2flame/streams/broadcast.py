@@ -11,7 +11,7 @@ from contextlib import suppress
 from http import HTTPStatus
 from typing import Final, TypeAlias
 
-from mp2flame.errors import MissingExtraError, SinkError
+from mp2flame.errors import MissingExtraError, SinkError, plain
 
 try:
     from websockets.asyncio.server import Server, ServerConnection, serve
@@ -86,12 +86,11 @@ class Broadcaster:
         self._stop = asyncio.Event()
         self._thread = threading.Thread(target=self._run, name="mp2flame-websocket", daemon=True)
         self._thread.start()
-        self._ready.wait(_START_SECONDS)
-        if self._failure is not None:
-            self._thread.join(_STOP_SECONDS)
-            reason = getattr(self._failure, "strerror", None) or self._failure
+        if not self._ready.wait(_START_SECONDS) or self._failure is not None:
+            self.close()
+            reason = getattr(self._failure, "strerror", None) or self._failure or f"no answer in {_START_SECONDS:g} s"
             raise SinkError(
-                f"cannot serve on {host}:{port}: {reason}; is the port in use? Choose another"
+                f"cannot serve on {plain(host)}:{port}: {reason}; is the port in use? Choose another"
             ) from self._failure
 
     @property
