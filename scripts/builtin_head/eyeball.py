@@ -10,8 +10,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["EQUATOR", "N_SEGMENTS", "RINGS", "Eyeball"]
-
 RINGS = (7.4, 8.2, 11.5, 15.0, 18.5, 20.6, 22.0, 27.0, 35.0, 46.0, 60.0, 75.0, 90.0, 112.0, 140.0)
 """Angles of the rings from the line of sight, degrees: pupil to 8, iris to 22, then the white."""
 N_SEGMENTS = 20

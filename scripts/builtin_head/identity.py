@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from scripts.builtin_head.mesh import Mesh
     from scripts.builtin_head.wheel import Wheel
 
-__all__ = ["N_SHAPE", "build", "sample_people"]
-
 N_SHAPE = 60
 _N_SAMPLES = 3000
 _FOLDERS = ("head", "forehead", "eyebrows", "eyes", "nose", "mouth", "ears", "chin", "cheek", "neck", "asym")

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from scripts.builtin_head.wheel import Wheel
 
-__all__ = ["LID_ROW", "grids", "strips"]
-
 _GROUPS = ("helper-l-eyelashes-2", "helper-l-eyelashes-1")  # upper, lower
 _ROWS = 5
 LID_ROW = 1

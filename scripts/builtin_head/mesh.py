@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scripts.builtin_head import lashes, polygons
-from scripts.builtin_head.areas import brow_distance, hair
 from scripts.builtin_head.eyeball import Eyeball
+from scripts.builtin_head.hair import brow_distance, hair_cover
 from scripts.builtin_head.polygons import Polygons
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from scipy import sparse
 
     from scripts.builtin_head.wheel import Wheel
-
-__all__ = ["REGIONS", "REST", "Mesh", "assemble", "average_person"]
 
 REGIONS = {
     "face": 0,
@@ -191,7 +189,7 @@ def _refined(mesh: Polygons, wheel: Wheel, base: NDArray[np.float64], step: int)
     lips = operator @ (_marked(wheel, _LIPS, _LIPS_MIDDLE) * (1 - _marked(wheel, _CAVITY, _CAVITY_MIDDLE)))
     reach = brow_distance(np.abs(points[:, 0]), points[:, 1])
     brow = (points[:, 2] > -0.043) & (reach < (1.4 if step == 1 else 1.05))
-    cover = hair(points[:, 1], points[:, 2])
+    cover = hair_cover(points[:, 1], points[:, 2])
 
     def selected(face: tuple[int, ...]) -> bool:
         corners = list(face)

@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["openness", "vertex_normals"]
-
 _CHUNK = 256
 
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scripts.builtin_head.areas import BROW_ENDS, brow_distance, hair
 from scripts.builtin_head.eyeball import N_SEGMENTS, RINGS
+from scripts.builtin_head.hair import BROW_ENDS, brow_distance, hair_cover
 from scripts.builtin_head.mesh import REGIONS
 from scripts.builtin_head.occlusion import openness
 
@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from scripts.builtin_head.mesh import Mesh
-
-__all__ = ["paint"]
 
 _SKIN = (214, 165, 138)
 _BLUSH = (204, 120, 104)
@@ -82,7 +80,7 @@ def _skin(mesh: Mesh) -> NDArray[np.float64]:
     colors = _mix(colors, _LASH, 0.8 * mesh.marks["lid"])
     colors = _mix(colors, _BROW, 0.92 * _brow(mesh))
     eye = (mesh.eyeball.centre - mesh.origin) / 10
-    return _mix(colors, _HAIR, 0.94 * hair(y - eye[1], z - eye[2]) * (1 - mesh.marks["ears"]))
+    return _mix(colors, _HAIR, 0.94 * hair_cover(y - eye[1], z - eye[2]) * (1 - mesh.marks["ears"]))
 
 
 def _brow(mesh: Mesh) -> NDArray[np.float64]:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Polygons", "boundary_loops", "clip", "close", "edges_of", "join", "refine", "triangles"]
-
 Row = dict[int, float]
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from mp2flame.blendshapes import ARKIT, mirror_permutation
 from mp2flame.rotations import from_matrix, matrix
 from scripts.builtin_head.components import principal
-from scripts.builtin_head.gains import GAINS, ROLLED_IN
 from scripts.builtin_head.mesh import REGIONS, REST
+from scripts.builtin_head.shape_gains import GAINS, ROLLED_IN
 from scripts.builtin_head.skin import JAW
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from scripts.builtin_head.mesh import Mesh
     from scripts.builtin_head.skin import Skeleton
     from scripts.builtin_head.wheel import Wheel
-
-__all__ = ["N_EXPRESSION", "Shapes", "build", "sample_weights"]
 
 N_EXPRESSION = 50
 _N_SAMPLES = 4000

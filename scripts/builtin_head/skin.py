@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from scripts.builtin_head.wheel import Wheel
 
-__all__ = ["JAW", "PARENTS", "Skeleton", "rig"]
-
 PARENTS = (-1, 0, 1, 1, 1)
 JAW = 2
 

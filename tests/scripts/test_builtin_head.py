@@ -17,10 +17,10 @@ from mp2flame.errors import InputError
 from scripts.builtin_head import polygons
 from scripts.builtin_head.components import principal
 from scripts.builtin_head.eyeball import Eyeball
-from scripts.builtin_head.gains import GAINS
 from scripts.builtin_head.mesh import assemble
 from scripts.builtin_head.occlusion import openness
 from scripts.builtin_head.polygons import Polygons
+from scripts.builtin_head.shape_gains import GAINS
 from scripts.builtin_head.wheel import Wheel
 
 CUBE = np.array([[x, y, z] for x in (-1.0, 1.0) for y in (-1.0, 1.0) for z in (-1.0, 1.0)])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 IDENTITY_STD: Final = 0.8
 """Standard deviation of identity coefficients; below 1, so that no subject is a caricature."""
-_CENTER_BELOW_EYES: Final = 0.03
+CENTER_BELOW_EYES: Final = 0.03
 """Metres from the middle between the eyes down to the center of the image."""
 
 
@@ -41,7 +41,7 @@ class View:
         """The camera that takes this view of a head, at the identity that is baked into the head."""
         # Joints 3 and 4 are the eyes in every FLAME head.
         target = head.joints()[3:5].mean(axis=0).astype(np.float64)
-        target[:2] += (self.offset[0], self.offset[1] - _CENTER_BELOW_EYES)
+        target[:2] += (self.offset[0], self.offset[1] - CENTER_BELOW_EYES)
         return Camera(target, self.distance, self.yaw, self.pitch, self.roll)
 
 

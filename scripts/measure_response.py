@@ -1,12 +1,12 @@
-"""Let MediaPipe judge the built-in head: how far does its own score rise when a shape is driven to 1?
+"""How far MediaPipe's score of each shape rises when the shape is driven to 1 on the built-in head.
 
-python scripts/measure_rises.py FACE_LANDMARKER.task [-o docs/builtin_head_rises.md]
+python scripts/measure_response.py FACE_LANDMARKER.task [-o docs/builtin_head_response.md]
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,51 +25,51 @@ if TYPE_CHECKING:
     from mp2flame import FlameHead
 
 CLEAR = 0.15
-"""A rise from here on is clear: rest scores of one face under other lights differ by less."""
+"""A rise from here on is clear: neutral scores of one face under other lights differ by less."""
 # Scores of MediaPipe that stay near 0 on every head that we rendered.
-UNSEEN = ("cheekPuff", "cheekSquint", "noseSneer", "jawForward")
+UNSCORED = ("cheekPuff", "cheekSquint", "noseSneer", "jawForward")
 
-_OUT = Path(__file__).resolve().parents[1] / "docs" / "builtin_head_rises.md"
+_OUT = Path(__file__).resolve().parents[1] / "docs" / "builtin_head_response.md"
 
-_HEADER = """# What MediaPipe sees on the built-in head
+_HEADER = """# MediaPipe's response to the built-in head
 
-Each shape of the built-in head is driven to 1 and looked at by MediaPipe's Face Landmarker: a picture of 512 x 512
-pixels from 0.6 m away. *Alone* is the shape by itself, *both sides* together with its other side (a gaze shape with the
+Each shape of the built-in head is driven to 1, and MediaPipe's Face Landmarker scores it: an image of 512 x 512 pixels
+from 0.6 m away. *Alone* is the shape by itself, *both sides* together with its other side (a gaze shape with the
 one that turns the other eye the same way), as faces move; `mouthClose` is driven on top of `jawOpen`, as it is defined.
-A shape passes where the better of the two rises by at least {clear:.2f} above rest.
-Written by `python scripts/measure_rises.py`.
+A shape passes where the better of the two rises by at least {clear:.2f} above neutral.
+Written by `python scripts/measure_response.py`.
 
 {passed} of the {seen} shapes that MediaPipe scores at all pass.{failed}
 
-| shape | rest | alone | both sides | rise | verdict |
+| shape | neutral | alone | both sides | rise | verdict |
 |---|---|---|---|---|---|
 """
 
 
 @dataclass(frozen=True)
-class Rise:
-    """What MediaPipe scored for one shape, under its name."""
+class Response:
+    """MediaPipe's scores of one shape, under its name."""
 
     name: str
-    rest: float
+    neutral: float
     alone: float
     both: float | None
 
     @property
     def size(self) -> float:
-        """How far the score rose above rest."""
-        return max(self.alone, self.both if self.both is not None else 0.0) - self.rest
+        """How far the score rose above neutral."""
+        return max(self.alone, self.both if self.both is not None else 0.0) - self.neutral
 
     @property
     def verdict(self) -> str:
         """One word or two for the table."""
         if self.size >= CLEAR:
             return "passes"
-        return "MediaPipe hardly scores it" if self.name.startswith(UNSEEN) else "**fails**"
+        return "MediaPipe hardly scores it" if self.name.startswith(UNSCORED) else "**fails**"
 
 
-class Judge:
-    """Renders the built-in head and asks MediaPipe for its scores."""
+class ResponseMeter:
+    """Renders the built-in head and gets its scores from MediaPipe."""
 
     def __init__(self, head: FlameHead, landmarker: Path) -> None:
         self._head = head
@@ -80,7 +80,7 @@ class Judge:
         )
         self._renderer.set_camera((0.0, 0.0, 0.0), distance=0.6)
 
-    def __enter__(self) -> Judge:
+    def __enter__(self) -> ResponseMeter:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -89,17 +89,12 @@ class Judge:
 
     def scores(self, names: Iterable[str]) -> NDArray[np.float32]:
         """MediaPipe's 52 scores of the head with these shapes at 1."""
-        rows = [ARKIT.index(name) for name in names]
-        neutral = self._shapes[:1]
-        summed = {
-            field: getattr(self._shapes, field)[rows].sum(axis=0, keepdims=True)
-            for field in ("expression", "jaw_pose", "leye_pose", "reye_pose")
-        }
-        picture = self._renderer.render(self._head(replace(neutral, **summed))[0])
-        seen = self._detector.detect(picture, 0.0)
-        if not seen.found[0]:
-            raise SystemExit(f"MediaPipe found no face with {', '.join(names) or 'the head at rest'}")
-        return np.asarray(seen.scores[0])
+        rows = self._shapes.to_rows()[[ARKIT.index(name) for name in names]].sum(axis=0, keepdims=True)
+        image = self._renderer.render(self._head(mp2flame.FlameParams.from_rows(rows))[0])
+        detected = self._detector.detect(image, 0.0)
+        if not detected.found[0]:
+            raise SystemExit(f"MediaPipe found no face with {', '.join(names) or 'the neutral head'}")
+        return np.asarray(detected.scores[0])
 
 
 def partner(name: str) -> str | None:
@@ -113,23 +108,23 @@ def partner(name: str) -> str | None:
     return other
 
 
-def measure(judge: Judge) -> list[Rise]:
+def measure(meter: ResponseMeter) -> list[Response]:
     """The rise of every shape that has a score, in MediaPipe's order."""
-    rest = judge.scores([])
+    neutral = meter.scores([])
     rises = []
     for name in MEDIAPIPE[1:]:
         column = MEDIAPIPE.index(name)
         first = ["jawOpen"] if name == "mouthClose" else []
         other = partner(name)
-        alone = float(judge.scores([*first, name])[column])
-        both = float(judge.scores([*first, name, other])[column]) if other else None
-        rises.append(Rise(name, float(rest[column]), alone, both))
+        alone = float(meter.scores([*first, name])[column])
+        both = float(meter.scores([*first, name, other])[column]) if other else None
+        rises.append(Response(name, float(neutral[column]), alone, both))
     return rises
 
 
-def table(rises: list[Rise]) -> str:
+def table(rises: list[Response]) -> str:
     """The page for the docs."""
-    seen = [rise for rise in rises if not rise.name.startswith(UNSEEN)]
+    seen = [rise for rise in rises if not rise.name.startswith(UNSCORED)]
     failing = [f"`{rise.name}`" for rise in seen if rise.verdict != "passes"]
     header = _HEADER.format(
         clear=CLEAR,
@@ -138,7 +133,7 @@ def table(rises: list[Rise]) -> str:
         failed=f" Failing: {', '.join(failing)}." if failing else "",
     )
     rows = (
-        f"| `{rise.name}` | {rise.rest:.2f} | {rise.alone:.2f} | {'' if rise.both is None else f'{rise.both:.2f}'} "
+        f"| `{rise.name}` | {rise.neutral:.2f} | {rise.alone:.2f} | {'' if rise.both is None else f'{rise.both:.2f}'} "
         f"| {rise.size:+.2f} | {rise.verdict} |\n"
         for rise in rises
     )
@@ -151,8 +146,8 @@ def main() -> None:
     parser.add_argument("landmarker", type=Path, help="MediaPipe's face_landmarker.task")
     parser.add_argument("-o", "--out", type=Path, default=_OUT)
     arguments = parser.parse_args()
-    with Judge(mp2flame.load_head("builtin"), arguments.landmarker) as judge:
-        page = table(measure(judge))
+    with ResponseMeter(mp2flame.load_head("builtin"), arguments.landmarker) as meter:
+        page = table(measure(meter))
     arguments.out.write_text(page, encoding="utf-8")
     print(page)
 

@@ -9,8 +9,6 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["BROW_ENDS", "brow_distance", "hair"]
-
 BROW_ENDS = (0.012, 0.056)
 """Where a brow begins and ends, metres from the middle of the face."""
 
@@ -33,7 +31,7 @@ def brow_distance(x: NDArray[np.float64], above_eye: NDArray[np.float64]) -> NDA
     return np.asarray(np.hypot(above_eye - middle, beyond) / half)
 
 
-def hair(above_eye: NDArray[np.float64], before_eye: NDArray[np.float64]) -> NDArray[np.float64]:
+def hair_cover(above_eye: NDArray[np.float64], before_eye: NDArray[np.float64]) -> NDArray[np.float64]:
     """How much of the skin is under short hair, 0..1, wherever there is scalp.
 
     Args:
