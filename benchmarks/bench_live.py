@@ -39,8 +39,7 @@ from mp2flame import Pipeline, default_filters, load_head, load_mapping, open_si
 from mp2flame.data import Frame
 from mp2flame.head import FlameHead
 from mp2flame.live.color_patches import ColorPatches
-from mp2flame.live.page import HeadSink, ImageSink, Page
-from mp2flame.live.recorder import FORMATS
+from mp2flame.live.page import Page
 from mp2flame.live.state import SessionState
 from mp2flame.sources.base import Source
 from mp2flame.sources.detection import DetectedSource
@@ -84,11 +83,8 @@ class LiveRun:
 
     @contextmanager
     def _clients(self) -> Iterator[tuple[Page, int, list[Connection]]]:
-        state = SessionState(source="0", sources=("0",), mappings=("builtin", None))
-        page = Page(
-            self.head, state, port=0, any_source=False, mappings=("builtin",), formats=FORMATS,
-            n_expression=self.head.n_expression, mirror=False,
-        )  # fmt: skip
+        state = SessionState(source="0", sources=("0",), mapping_names=("builtin",), mappings=("builtin", None))
+        page = Page(self.head, state, port=0)
         udp = free_port()
         context = multiprocessing.get_context("spawn")
         pipes, processes = [], []
@@ -127,7 +123,7 @@ class LiveRun:
                 source,
                 load_mapping("builtin"),
                 self.head,
-                [network, HeadSink(page), ImageSink(page)],
+                [network, *page.sinks()],
                 filters=default_filters(),
                 on_frame=keep,
             )

@@ -87,11 +87,8 @@ def running(given: LiveSettings) -> Iterator[LiveSession]:
 
 def open_page(head: HeadLike | None = None, *, host: str = "127.0.0.1", port: int = 0) -> Page:
     """A page without a session."""
-    state = SessionState(source="0", sources=("0", "film.mp4"), mappings=("own", None))
-    return Page(
-        head or surface(60), state, host=host, port=port, any_source=True, formats=(".npz",), n_expression=5,
-        mirror=False, mappings=("own", "half"),
-    )  # fmt: skip
+    state = SessionState(source="0", sources=("0", "film.mp4"), mapping_names=("own", "half"), mappings=("own", None))
+    return Page(head or surface(60), state, host=host, port=port)
 
 
 def port_of(page: Page) -> int:

@@ -14,6 +14,7 @@ from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
 from mp2flame.errors import HeadMismatchError, InputError
 from mp2flame.head import load_head
+from mp2flame.live import LiveSettings
 from mp2flame.live.mapping_control import MappingController
 from mp2flame.live.sliders import observe_weights
 from mp2flame.mapping import Person, load_mapping, read_mapping, with_zero_neutral
@@ -28,8 +29,8 @@ def _seen(index: int = 3):  # type: ignore[no-untyped-def]
 
 
 def _controller(mapping: Path, **options: Any) -> MappingController:
-    settings = {"head_pose": "none", "allow_head_mismatch": False, "show_second": lambda _: None}
-    return MappingController(load_head("builtin"), str(mapping), **{**settings, **options})
+    settings = LiveSettings(**{"mappings": (str(mapping),), "head_pose": "none", **options})
+    return MappingController(load_head("builtin"), settings, lambda _: None)
 
 
 def test_sliders_at_zero_are_the_neutral_face(tmp_path: Path) -> None:

@@ -121,7 +121,7 @@ def test_a_client_can_send_nothing_but_what_the_controls_send(page: Page, monkey
     tunnels: list[object] = []
     monkeypatch.setattr(viser.ViserServer, "request_share_url", lambda *_: tunnels.append(1))
     values: list[float] = []
-    page.on_change(page.controls.smoothing, values.append)
+    page.bind(page.controls.smoothing, values.append)
     with Tab(port_of(page)) as tab, Tab(port_of(page)) as other:
         tab.send({"type": "ShareUrlRequest"})
         tab.send({"type": "GuiFormDirtyMessage", "uuid": "x"})
@@ -156,7 +156,7 @@ def test_values_that_a_control_cannot_have_are_ignored(
         "Other": page.controls.other,
     }
     values: list[object] = []
-    page.on_change(controls[label], values.append)
+    page.bind(controls[label], values.append)
     with Tab(port_of(page)) as tab:
         for value in wrong:
             if not (isinstance(value, int) and abs(value) > 2**64):  # the protocol has no larger numbers

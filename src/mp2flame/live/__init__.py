@@ -7,6 +7,7 @@ try:
 except ImportError as error:
     raise MissingExtraError("viser", "viewer", "show heads in a browser") from error
 
-from mp2flame.live.session import LiveSession, LiveSettings
+from mp2flame.live.session import LiveSession
+from mp2flame.live.state import LiveSettings
 
 __all__ = ["LiveSession", "LiveSettings"]

@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse
-from scipy.spatial.distance import cdist
 
 _RIM = 0.05
 """Part of an edge that is left at each end, so that no triangle is without area."""
@@ -131,34 +130,47 @@ def quantize_colors(colors: NDArray[np.uint8], edges: Indices) -> tuple[Float64,
     lab = srgb_to_lab(colors)
     count = len(lab)
     ends = np.concatenate([edges, edges[:, ::-1]]).T
+
+    def sums(values: NDArray[Any]) -> Float64:
+        """Values (V, K) added up over each vertex and its neighbors."""
+        return values + np.stack([np.bincount(ends[0], column[ends[1]], count) for column in values.T], axis=1)
+
     similar = 1 / (1 + ((lab[ends[0]] - lab[ends[1]]) ** 2).sum(axis=1) / _CLOSE**2)
     degree = np.bincount(ends[0], minlength=count)
     weight = (np.bincount(ends[0], similar, count) / np.maximum(degree, 1)) ** 2 + 1e-6
     centers = np.median(lab, axis=0)[None]
     while True:
         for _ in range(_ROUNDS):
-            labels = cdist(lab, centers, "sqeuclidean").argmin(axis=1)
-            share = sparse.csr_matrix((weight, (labels, np.arange(count))), shape=(len(centers), count))
-            total = np.asarray(share.sum(axis=1))
-            centers = np.where(total > 0, share @ lab / np.maximum(total, 1e-12), centers)
-        error = np.linalg.norm(lab - centers[labels], axis=1) * np.sqrt(weight)
-        if len(centers) == _PALETTE_SIZE or error.max() < _CLOSE:
+            own = _one_hot(_squared_distances(lab, centers)) * weight[:, None]
+            total = own.sum(axis=0)[:, None]
+            centers = np.where(total > 0, own.T @ lab / np.maximum(total, 1e-12), centers)
+        distances = _squared_distances(lab, centers)
+        error = weight * distances.min(axis=1)
+        if len(centers) == _PALETTE_SIZE or error.max() < _CLOSE**2:
             break
-        worst = np.bincount(labels, error**2).argmax()
-        centers = np.vstack([centers, lab[np.where(labels == worst, error, -1.0).argmax()]])
-    near = sparse.csr_matrix((np.ones(ends.shape[1]), ends), shape=(count, count)) + sparse.identity(count)
-    costs = cdist(lab, centers, "sqeuclidean")
-    smooth = near @ sparse.diags(weight)
+        worst = (error @ _one_hot(distances)).argmax()
+        centers = np.vstack([centers, lab[(error * (distances.argmin(axis=1) == worst)).argmax()]])
+    costs = _squared_distances(lab, centers)
     for _ in range(2):
-        costs = smooth @ costs / np.asarray(smooth.sum(axis=1))
-    own = costs.argmin(axis=1)[:, None] == np.arange(len(centers))
+        costs = sums(costs * weight[:, None]) / sums(weight[:, None])
+    own = _one_hot(costs)
     # Vertices inside an area: all their neighbors have the same color.
-    inside = own & (near @ own == degree[:, None] + 1)
-    nearby = near @ (near @ (near @ inside)) > 0
+    nearby = sums(sums(sums(own * (sums(own) == degree[:, None] + 1)))) > 0
     costs[~nearby & nearby.any(axis=1, keepdims=True)] = _EXCLUDED
-    own = weight[:, None] * (costs.argmin(axis=1)[:, None] == np.arange(len(centers)))
+    own = weight[:, None] * _one_hot(costs)
     palette: Float64 = own.T @ colors / np.maximum(own.sum(axis=0), 1e-12)[:, None]
     return palette, costs
+
+
+def _squared_distances(points: Float64, centers: Float64) -> Float64:
+    result: Float64 = ((points[:, None] - centers[None]) ** 2).sum(axis=2)
+    return result
+
+
+def _one_hot(costs: Float64) -> Float64:
+    """(V, K) 1 where a vertex's cost is the least, 0 elsewhere."""
+    result: Float64 = np.eye(costs.shape[1])[costs.argmin(axis=1)]
+    return result
 
 
 def srgb_to_lab(colors: NDArray[np.uint8]) -> Float64:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
 from typing import Any, Final
 
+from mp2flame.data import HeadLike
 from mp2flame.errors import plain
+from mp2flame.live.recorder import FORMATS
 from mp2flame.live.sliders import SliderPanel
 from mp2flame.live.state import SessionState
 
@@ -23,32 +24,25 @@ class Controls:
 
     Args:
         gui: viser's interface for adding controls.
+        head: the head that is driven.
         state: what is shown at first.
         any_source: another source than those listed may be typed in.
-        formats: what a recording can be downloaded as.
-        n_expression: how many expression sliders there are.
-        has_colors: the head has vertex colors.
-        mirror: whether the mirror box is ticked at first.
-        mappings: names to choose mappings from.
     """
 
-    def __init__(
-        self,
-        gui: Any,
-        state: SessionState,
-        *,
-        any_source: bool,
-        formats: Sequence[str],
-        n_expression: int,
-        has_colors: bool,
-        mirror: bool,
-        mappings: Sequence[str],
-    ) -> None:
-        self._gui = gui
+    def __init__(self, gui: Any, head: HeadLike, state: SessionState, *, any_source: bool) -> None:
         tabs = gui.add_tab_group()
         with tabs.add_tab("Live"):
             with gui.add_folder("Source"):
-                self._add_source(state, any_source=any_source, mirror=mirror)
+                hint = "Off: the sliders of the other tab pose the head"
+                self.camera = gui.add_checkbox("Camera on", initial_value=True, hint=hint)
+                self.source = gui.add_dropdown("Source", options=state.sources, initial_value=state.source)
+                self.other: Any = None
+                if any_source:
+                    hint = "A file, a camera's number, or a stream's address"
+                    self.other = gui.add_text("Other", initial_value="", hint=hint)
+                    self.open = gui.add_button("Open")
+                hint = "The camera's image is mirrored; undo it before detection"
+                self.mirror = gui.add_checkbox("Mirror", initial_value=state.mirrored, hint=hint)
             with gui.add_folder("Neutral"):
                 self.neutral = gui.add_button("Neutral", hint="Look straight ahead, relaxed, for three seconds")
                 self._neutral_bar = gui.add_progress_bar(0.0, visible=False)
@@ -58,44 +52,29 @@ class Controls:
                 self.smoothing = gui.add_slider(
                     "Smoothing", min=0.0, max=4.0, step=0.1, initial_value=1.0, hint="0 is off"
                 )
-                self.expression_gain = gui.add_slider("Expression gain", min=0.0, max=2.0, step=0.05, initial_value=1.0)
-                self.jaw_gain = gui.add_slider("Jaw gain", min=0.0, max=2.0, step=0.05, initial_value=1.0)
+                self.expression_gain, self.jaw_gain = (
+                    gui.add_slider(f"{name} gain", min=0.0, max=2.0, step=0.05, initial_value=1.0)
+                    for name in ("Expression", "Jaw")
+                )
             with gui.add_folder("Mapping"):
-                self.first = gui.add_dropdown(
-                    "A", options=tuple(mappings), hint="The mapping whose result is recorded and sent"
-                )
-                self.second = gui.add_dropdown(
-                    "B", options=(NO_SECOND_HEAD, *mappings), hint="A second mapping, shown beside the first"
-                )
+                names = state.mapping_names
+                self.first = gui.add_dropdown("A", options=names, hint="The mapping whose result is recorded and sent")
+                hint = "A second mapping, shown beside the first"
+                self.second = gui.add_dropdown("B", options=(NO_SECOND_HEAD, *names), hint=hint)
             with gui.add_folder("Record"):
                 self.record = gui.add_button("Record", color="red")
                 self.stop = gui.add_button("Stop", visible=False)
                 self._record_text = gui.add_html("")
-                self.format = gui.add_dropdown("Format", options=tuple(formats), visible=False)
+                self.format = gui.add_dropdown("Format", options=FORMATS, visible=False)
                 self.download = gui.add_button("Download", visible=False)
             with gui.add_folder("View"):
-                self.material = gui.add_dropdown("Material", options=("colors", "clay") if has_colors else ("clay",))
+                materials = ("clay",) if head.vertex_colors is None else ("colors", "clay")
+                self.material = gui.add_dropdown("Material", options=materials)
                 self.wireframe = gui.add_checkbox("Wireframe", initial_value=False)
                 self.screenshot = gui.add_button("Screenshot")
         with tabs.add_tab("Sliders"):
             self._slider_hint = gui.add_html("")
-            self.sliders = SliderPanel(gui, n_expression)
-
-    def _add_source(self, state: SessionState, *, any_source: bool, mirror: bool) -> None:
-        gui = self._gui
-        self.camera = gui.add_checkbox(
-            "Camera on", initial_value=True, hint="Off: the sliders of the other tab pose the head"
-        )
-        self.source = gui.add_dropdown("Source", options=state.sources, initial_value=state.source)
-        self.other: Any = None
-        if any_source:
-            self.other = gui.add_text(
-                "Other", initial_value="", hint="A file, a camera's number, or a stream's address"
-            )
-            self.open = gui.add_button("Open")
-        self.mirror = gui.add_checkbox(
-            "Mirror", initial_value=mirror, hint="The camera's image is mirrored; undo it before detection"
-        )
+            self.sliders = SliderPanel(gui, head.n_expression)
 
     def show(self, state: SessionState) -> None:
         """Bring every control up to date; viser sends only what has changed."""

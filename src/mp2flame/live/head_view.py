@@ -14,8 +14,6 @@ from mp2flame.live.color_patches import ColorPatches
 Material: TypeAlias = Literal["colors", "clay"]
 
 _CLAY: Final = (205, 190, 180)
-_RESEND_EVERY: Final = 30
-"""An unchanged mesh is sent again after so many frames."""
 
 
 class HeadView:
@@ -25,7 +23,7 @@ class HeadView:
         server: shows it.
         name: its place in the scene tree.
         head: what is shown.
-        patches: what was computed for another view of the same head; is added to.
+        patches: what was computed for another view of the same head, and will be for this one.
     """
 
     def __init__(self, server: Any, name: str, head: HeadLike, patches: dict[Material, ColorPatches]) -> None:
@@ -38,7 +36,7 @@ class HeadView:
         self._material: Material = "colors" if head.vertex_colors is not None else "clay"
         self._wireframe = False
         self._meshes: list[Any] = []
-        self._unchanged = 0
+        self._outdated = False
         self._lock = threading.Lock()
         self._frame = server.scene.add_frame(name, show_axes=False)
         below = (float(neutral[:, 0].mean()), float(neutral[:, 1].min()) - 0.015, float(neutral[:, 2].max()) - 0.05)
@@ -47,19 +45,14 @@ class HeadView:
         )
         self._build()
 
-    @property
-    def visible(self) -> bool:
-        """Whether the head is in the scene."""
-        return bool(self._frame.visible)
-
     def show(self, vertices: NDArray[np.float32]) -> None:
         """Move the head's vertices (V, 3). Vertices that are not finite leave it as it is."""
         if not np.isfinite(vertices).all():
             return
         with self._lock, self._server.atomic():
-            self._unchanged = self._unchanged + 1 if np.array_equal(vertices, self._vertices) else 0
-            self._vertices = vertices
-            if self._frame.visible and self._unchanged % _RESEND_EVERY == 0:
+            changed, self._vertices = not np.array_equal(vertices, self._vertices), vertices
+            if self._frame.visible and (changed or self._outdated):
+                self._outdated = False
                 for mesh, points in zip(self._meshes, self._patches[self._material].points(vertices), strict=True):
                     # What assigning to `vertices` does after comparing and copying twice, for arrays that may be
                     # changed later. These are new in every frame, and half of the latency to the browser is saved.
@@ -69,7 +62,7 @@ class HeadView:
         """Move the head aside by x and forward by z metres, with a caption below it, or hide it."""
         with self._lock:
             self._frame.position = (x, 0.0, z)
-            self._unchanged = -1  # a head that becomes visible is sent at once
+            self._outdated = True  # nothing was sent while it was hidden
             self._frame.visible = visible
             self._caption.text = caption
             self._caption.visible = bool(caption)

@@ -10,18 +10,18 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from typing_extensions import override
 
 from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams, Frame, Observation
 from mp2flame.errors import InputError
 from mp2flame.filters import Chain, Filter, Hold, Limits, default_filters
 from mp2flame.head import FlameHead
+from mp2flame.live.sinks import FunctionSink
 from mp2flame.live.sliders import observe_weights
+from mp2flame.live.state import LiveSettings
 from mp2flame.mapping import (
     BlendshapeMapping,
     ConstantPose,
-    HeadPoseTarget,
     Person,
     WithGains,
     check_compatible,
@@ -29,40 +29,9 @@ from mp2flame.mapping import (
     with_zero_neutral,
 )
 from mp2flame.pipeline import Pipeline
-from mp2flame.sinks.base import Sink
 
 Side: TypeAlias = Literal["A", "B"]
 """A is what is recorded and sent; B is shown beside it."""
-
-
-class ComparisonSink(Sink):
-    """Maps, filters and poses the latest observation in its own thread. `mapping` and `filters` may be replaced.
-
-    Args:
-        mapping: the second mapping.
-        filters: its own filters, since they have a state.
-        head: is posed.
-        show: is called with the vertices (V, 3).
-    """
-
-    name = "second head"
-    policy: Literal["every", "latest"] = "latest"
-
-    def __init__(
-        self, mapping: BlendshapeMapping, filters: Filter, head: FlameHead, show: Callable[[NDArray[np.float32]], None]
-    ) -> None:
-        self.mapping = mapping
-        self.filters = filters
-        self._head = head
-        self._show = show
-
-    @override
-    def write(self, frame: Frame) -> None:
-        self._show(self._head(self.filters(self.mapping(frame.observation)))[0])
-
-    @override
-    def close(self) -> None:
-        """Nothing is held."""
 
 
 class MappingController:
@@ -70,11 +39,8 @@ class MappingController:
 
     Args:
         head: is driven.
-        mapping: the name of side A's mapping.
-        head_pose: the joint that takes the head's rotation, or "none".
-        allow_head_mismatch: use mappings that were made for other heads.
+        settings: the mappings to start with, and how they are used; a person in them counts until a neutral is set.
         show_second: is called with side B's vertices.
-        person: whose neutral is used until another is set.
 
     Raises:
         InputError: the mapping reads landmarks and the person's neutral has none.
@@ -84,43 +50,36 @@ class MappingController:
     """
 
     def __init__(
-        self,
-        head: FlameHead,
-        mapping: str,
-        *,
-        head_pose: HeadPoseTarget,
-        allow_head_mismatch: bool,
-        show_second: Callable[[NDArray[np.float32]], None],
-        person: Person | None = None,
+        self, head: FlameHead, settings: LiveSettings, show_second: Callable[[NDArray[np.float32]], None]
     ) -> None:
+        self.weighted_pose: FlameParams | None = None
+        """The pose of the blendshape sliders, N = 1, since the camera was switched off."""
         self._head = head
-        self._head_pose: HeadPoseTarget = head_pose
-        self._allow_head_mismatch = allow_head_mismatch
+        self._settings = settings
         self._show_second = show_second
-        self._person = person
         self._lock = threading.RLock()
+        compare = () if settings.compare is None else (settings.compare,)
         self._specs: dict[str, str] = {}
-        self._mappings: dict[Side, BlendshapeMapping] = {"A": self._load(mapping)}
-        self._names: dict[Side, str | None] = {"A": self.offer(mapping)[0], "B": None}
+        for spec in (*settings.mappings, *compare):
+            name = Path(spec).name if Path(spec).exists() else spec
+            self._specs[spec if name in self._specs else name] = spec
+        self._mappings: dict[Side, BlendshapeMapping] = {"A": self._load(settings.mappings[0])}
+        self._names: dict[Side, str | None] = {"A": self.offered[0], "B": None}
         self._neutral: Observation | None = None
         self._gains = (1.0, 1.0)
         self._smoothing = 1.0
         self._by_hand = False
-        self.weighted_pose: FlameParams | None = None
-        """The pose of the blendshape sliders, N = 1, since the camera was switched off."""
         self._weights = np.zeros(len(ARKIT), dtype=np.float32)
         self._pose: FlameParams | None = None
-        self._comparison: ComparisonSink | None = None
+        self._second: tuple[BlendshapeMapping, Filter] | None = None
+        self._comparison: FunctionSink | None = None
         self._pipeline: Pipeline | None = None
         self._personalized(self._mappings["A"])
 
-    def offer(self, *specs: str) -> tuple[str, ...]:
-        """Names for a list, by which `set_mapping` finds these mappings."""
-        for spec in specs:
-            name = Path(spec).name if Path(spec).exists() else spec
-            if self._specs.setdefault(name, spec) != spec:
-                self._specs[spec] = spec
-        return tuple(next(name for name, known in self._specs.items() if known == spec) for spec in specs)
+    @property
+    def offered(self) -> tuple[str, ...]:
+        """The mappings to choose from, by names for a list."""
+        return tuple(self._specs)
 
     @property
     def names(self) -> tuple[str, str | None]:
@@ -131,20 +90,20 @@ class MappingController:
         """Keep this pipeline's mapping and filters up to date from now on."""
         with self._lock:
             self._pipeline = pipeline
-            self._apply()
-            self._renew_filters()
+            self._apply(filters=True)
 
     def mapping(self) -> BlendshapeMapping:
         """The mapping of side A with everything that is set, or the pose set by hand."""
         with self._lock:
             return ConstantPose(self._pose) if self._by_hand and self._pose is not None else self._adjusted("A")
 
-    def set_mapping(self, side: Side, name: str | None) -> None:
-        """Use another mapping on one side; None closes side B.
+    def filters(self) -> Filter:
+        """New filters of the smoothing that is set; slider moves are not smoothed and show at once."""
+        smoothing = 0.0 if self._by_hand else self._smoothing
+        return default_filters(smoothing=smoothing) if smoothing > 0 else Chain(Hold(), Limits())
 
-        Args:
-            side: one of the two.
-            name: as `offer` returned it, or what `load_mapping` understands.
+    def set_mapping(self, side: Side, name: str | None) -> None:
+        """Use another mapping, by its name or as `load_mapping` understands it; None closes side B.
 
         Raises:
             Mp2FlameError: as for the first mapping; what was in use stays.
@@ -159,9 +118,9 @@ class MappingController:
                     self._personalized(mapping)
                 self._mappings[side] = mapping
                 self._apply()
-            self._names[side] = name
+            self._names[side] = next((known for known, spec in self._specs.items() if spec == name), name)
         if side == "B":
-            self._set_comparison(on=mapping is not None)
+            self._compare(on=mapping is not None)
 
     def set_neutral(self, neutral: Observation | None) -> None:
         """Use a person's neutral frames; with None the first person's, or the average neutral.
@@ -186,7 +145,7 @@ class MappingController:
         """Set the smoothing: 0 is off, 1 the default, 2 smooths twice as much."""
         with self._lock:
             self._smoothing = amount
-            self._renew_filters()
+            self._apply(filters=True)
 
     def set_by_hand(self, on: bool) -> None:
         """Let sliders pose the head, or the source.
@@ -201,8 +160,7 @@ class MappingController:
                 except InputError as error:
                     raise InputError(f"this mapping cannot be driven by sliders: {error}") from error
             self._by_hand, self._pose = on, None
-            self._apply()
-            self._renew_filters()
+            self._apply(filters=True)
 
     def pose_by_weights(self, weights: NDArray[np.float32]) -> None:
         """Pose the head by blendshape weights (52,) in ARKit's order."""
@@ -221,12 +179,13 @@ class MappingController:
             self._apply()
 
     def _load(self, name: str) -> BlendshapeMapping:
-        mapping = load_mapping(name, head_pose=self._head_pose)
-        check_compatible(mapping, self._head, allow_mismatch=self._allow_head_mismatch)
+        mapping = load_mapping(name, head_pose=self._settings.head_pose)
+        check_compatible(mapping, self._head, allow_mismatch=self._settings.allow_head_mismatch)
         return mapping
 
     def _personalized(self, mapping: BlendshapeMapping) -> BlendshapeMapping:
-        person = self._neutral or self._person
+        start = self._settings.neutral
+        person = self._neutral or (start if isinstance(start, Person) else None)
         return mapping if person is None else mapping.for_person(person)
 
     def _adjusted(self, side: Side) -> BlendshapeMapping:
@@ -234,30 +193,28 @@ class MappingController:
         mapping = with_zero_neutral(mapping) if self._by_hand else self._personalized(mapping)
         return WithGains(mapping, *self._gains, n_expression=self._head.n_expression)
 
-    def filters(self) -> Filter:
-        """New filters of the smoothing that is set; slider moves are not smoothed and show at once."""
-        smoothing = 0.0 if self._by_hand else self._smoothing
-        return default_filters(smoothing=smoothing) if smoothing > 0 else Chain(Hold(), Limits())
-
-    def _apply(self) -> None:
+    def _apply(self, *, filters: bool = False) -> None:
         if self._pipeline is not None:
             self._pipeline.mapping = self.mapping()
-        if self._comparison is not None:
-            self._comparison.mapping = self._adjusted("B")
+            if filters:
+                self._pipeline.filters = self.filters()
+        if self._second is not None:
+            self._second = self._adjusted("B"), self.filters() if filters else self._second[1]
 
-    def _renew_filters(self) -> None:
-        for target in (self._pipeline, self._comparison):
-            if target is not None:
-                target.filters = self.filters()
+    def _write_second(self, frame: Frame) -> None:
+        """Map, filter, pose and show the latest observation by side B, in a thread of its own."""
+        second = self._second
+        if second is not None:
+            mapping, filters = second
+            self._show_second(self._head(filters(mapping(frame.observation)))[0])
 
-    def _set_comparison(self, *, on: bool) -> None:
+    def _compare(self, *, on: bool) -> None:
         with self._lock:
             pipeline, comparison = self._pipeline, self._comparison
             if pipeline is None or on == (comparison is not None):
                 return
-            self._comparison = (
-                ComparisonSink(self._adjusted("B"), self.filters(), self._head, self._show_second) if on else None
-            )
+            self._second = (self._adjusted("B"), self.filters()) if on else None
+            self._comparison = FunctionSink("second head", self._write_second) if on else None
             if self._comparison is not None:
                 pipeline.add_sink(self._comparison)
         # Without the lock: the sink's thread may be in a callback that needs it.

@@ -6,22 +6,20 @@ import hashlib
 import os
 import re
 import threading
-import time
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 from platformdirs import user_data_path
-from typing_extensions import override
 
 from mp2flame.data import Frame, HeadLike, Observation, concatenate
 from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.formats.recording import RecordingSink, read_recording
-from mp2flame.live.stats import NEUTRAL
+from mp2flame.live.sinks import FunctionSink
+from mp2flame.live.state import NEUTRAL
+from mp2flame.mapping import Person
 from mp2flame.mapping.neutral import find_neutral_frames
 from mp2flame.pipeline import Pipeline
-from mp2flame.sinks.base import Sink
 
-AVERAGE_NEUTRAL: Final = "Using the average neutral. Look straight ahead and press Neutral."
 _SECONDS: Final = 3.0
 
 
@@ -31,58 +29,29 @@ def data_folder() -> Path:
     return Path(named) if named else user_data_path("mp2flame", appauthor=False)
 
 
-class NeutralCollector(Sink):
-    """Collects frames with a face until they span some seconds; `progress` and `done` may be read from any thread."""
-
-    name = NEUTRAL
-
-    def __init__(self, seconds: float) -> None:
-        self.frames: list[Observation] = []
-        self.progress = 0.0
-        """0 to 1."""
-        self.done = threading.Event()
-        self._seconds = seconds
-
-    @override
-    def write(self, frame: Frame) -> None:
-        if self.done.is_set() or not frame.observation.found[0]:
-            return
-        self.frames.append(frame.observation.without_picture())
-        self.progress = min(1.0, float(frame.observation.time[0] - self.frames[0].time[0]) / self._seconds)
-        if self.progress >= 1.0:
-            self.done.set()
-
-    @override
-    def close(self) -> None:
-        self.done.set()
-
-
 class NeutralController:
     """Takes, keeps, finds and deletes neutrals. Methods may be called from any thread.
 
     Args:
         folder: where they are kept.
         head: is named in the files.
-        fixed: what the page says of the neutral with which the session started, if stored ones are not searched.
+        start: what the session starts with: a person or the average neutral (None), or "auto" for the stored ones.
         patience: seconds after which taking a neutral without enough of a face is given up.
     """
 
-    def __init__(self, folder: Path, head: HeadLike, *, fixed: str | None = None, patience: float = 12.0) -> None:
+    def __init__(
+        self, folder: Path, head: HeadLike, start: Person | Literal["auto"] | None = "auto", *, patience: float = 12.0
+    ) -> None:
         self.text = ""
         """What the page says of the neutral in use."""
         self.is_own = False
         """The neutral in use was taken from this source."""
         self._folder = folder
         self._head = head
-        self._fixed = fixed
+        self._start = start
         self._patience = patience
-        self._collector: NeutralCollector | None = None
-
-    @property
-    def progress(self) -> float | None:
-        """0 to 1 while a neutral is taken, otherwise None."""
-        collector = self._collector
-        return None if collector is None else collector.progress
+        self.progress: float | None = None
+        """0 to 1 while a neutral is taken."""
 
     def path(self, source: str) -> Path:
         """The file of a source's neutral: a camera and a video show different people."""
@@ -92,11 +61,12 @@ class NeutralController:
     def find(self, source: str) -> Observation | None:
         """The neutral that was kept for a source, or None."""
         self.is_own = False
-        if self._fixed is not None:
-            self.text = self._fixed
+        self.text = "Using the average neutral. Look straight ahead and press Neutral."
+        if self._start != "auto":
+            if self._start is not None:
+                self.text = "Neutral loaded from --neutral."
             return None
         path = self.path(source)
-        self.text = AVERAGE_NEUTRAL
         try:
             frames = [seen for seen, _ in read_recording(path) if seen.found[0]] if path.is_file() else []
         except (Mp2FlameError, OSError) as error:
@@ -124,19 +94,27 @@ class NeutralController:
         Raises:
             InputError: no face was found for long enough, or a neutral is being taken already.
         """
-        if self._collector is not None:
+        if self.progress is not None:
             raise InputError("a neutral is being taken already")
-        collector = self._collector = NeutralCollector(_SECONDS)
+        self.progress, done = 0.0, threading.Event()
+        frames: list[Observation] = []
+
+        def collect(frame: Frame) -> None:
+            if frame.observation.found[0] and not done.is_set():
+                frames.append(frame.observation.without_picture())
+                self.progress = float(frames[-1].time[0] - frames[0].time[0]) / _SECONDS
+                if self.progress >= 1.0:
+                    done.set()
+
+        sink = FunctionSink(NEUTRAL, collect, done.set, policy="every")
         try:
-            pipeline.add_sink(collector)
-            deadline = time.monotonic() + self._patience
-            while not collector.done.wait(0.1) and time.monotonic() < deadline:
-                pass
-            pipeline.remove_sink(collector)
+            pipeline.add_sink(sink)
+            done.wait(self._patience)
+            pipeline.remove_sink(sink)
+            complete = self.progress >= 1.0
         finally:
-            self._collector = None
-        frames = collector.frames
-        if collector.progress < 1.0:
+            self.progress = None
+        if not complete:
             raise InputError(
                 f"expected {_SECONDS:.0f} seconds with a face; got {len(frames)} frames in {self._patience:.0f} "
                 "seconds: look straight into the camera, in good light, and press Neutral again"

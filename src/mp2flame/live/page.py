@@ -10,12 +10,11 @@ import threading
 import time
 from collections.abc import Callable
 from html import escape
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from typing_extensions import override
 
 from mp2flame.data import Frame, HeadLike
 from mp2flame.errors import Mp2FlameError, SinkError, plain
@@ -23,9 +22,9 @@ from mp2flame.live.color_patches import ColorPatches
 from mp2flame.live.controls import Controls, show_text
 from mp2flame.live.head_view import HeadView, Material
 from mp2flame.live.server import open_server
-from mp2flame.live.state import SessionState
-from mp2flame.live.stats import Stats
-from mp2flame.sinks.base import Sink
+from mp2flame.live.sinks import FunctionSink
+from mp2flame.live.state import SessionState, Stats
+from mp2flame.streams.base import is_loopback
 
 _LOGGER = logging.getLogger("mp2flame")
 _IMAGE_HEIGHT: Final = 360
@@ -33,6 +32,9 @@ _IMAGE_QUALITY: Final = 70
 _ASIDE: Final = 0.12
 _BACK: Final = 0.55
 """Metres by which each of two heads is moved aside and back, so that both fit."""
+_HEAD_INTERVAL: Final = 1 / 70
+_IMAGE_INTERVAL: Final = 1 / 35
+"""Seconds: screens show sixty images per second and cameras give thirty; more would only delay the detector."""
 _HEAD_SENDING_SECONDS: Final = 0.004
 """How long the server's thread needs to pack a head and hand it to the browsers' sockets."""
 _SCREENSHOT_HEIGHT: Final = 1080
@@ -75,18 +77,15 @@ class Page:
     Args:
         head: the head that is driven.
         state: what is shown at first.
-        host: the address to listen on.
+        host: the address to listen on; a page that is open to the network does not open any of this machine's files.
         port: the first port to try; 0 lets the system choose.
-        controls: what the controls offer, see `Controls`.
 
     Raises:
         InputError: the port is not between 0 and 65535.
         SinkError: the address is not one of this machine's, or no port is free.
     """
 
-    def __init__(
-        self, head: HeadLike, state: SessionState, *, host: str = "127.0.0.1", port: int = 8080, **controls: Any
-    ) -> None:
+    def __init__(self, head: HeadLike, state: SessionState, *, host: str = "127.0.0.1", port: int = 8080) -> None:
         neutral = head.neutral_vertices
         self._server = open_server(host, port, neutral)
         self._lock = threading.Lock()
@@ -95,6 +94,7 @@ class Page:
         patches: dict[Material, ColorPatches] = {}
         self._heads = [HeadView(self._server, name, head, patches) for name in ("/a", "/b")]
         self._placed: tuple[str, str | None] | None = None
+        self._shown_at: dict[str, float] = {}
         self._no_face = self._server.scene.add_label(
             "/missing",
             "no face",
@@ -118,49 +118,43 @@ class Page:
         panel.set_width(330)
         gui.main_panel.dock_right()
         gui.main_panel.set_width(430)
-        self.controls = Controls(gui, state, has_colors=head.vertex_colors is not None, **controls)
-        self.on_change(self.controls.material, self._set_material)
-        self.on_change(self.controls.wireframe, self._set_wireframe)
-        self.on_click(self.controls.screenshot, self._send_screenshot)
+        self.controls = Controls(gui, head, state, any_source=is_loopback(host))
+        self.bind(self.controls.material, self._set_material)
+        self.bind(self.controls.wireframe, self._set_wireframe)
+        self.bind(self.controls.screenshot, self._send_screenshot)
         self.show(state)
 
     @property
     def address(self) -> str:
         """Where a browser on this machine finds the page."""
         host = self._server.get_host()
-        wild = host in ("0.0.0.0", "::", "")  # noqa: S104 - compared, not listened on
-        named = "localhost" if wild else f"[{host}]" if ":" in host else host
-        return f"http://{named}:{self._server.get_port()}"
+        host = "localhost" if host in ("0.0.0.0", "::", "") else f"[{host}]" if ":" in host else host  # noqa: S104
+        return f"http://{host}:{self._server.get_port()}"
 
     @property
     def watched(self) -> bool:
         """Whether any browser is connected."""
         return bool(self._server.get_clients())
 
-    def on_change(self, control: Any, act: Callable[[Any], object]) -> None:
-        """Call a function with each value that a user gives a control, in a thread of its own."""
-        action = _Action(lambda value: self._attempt(act, value))
+    def bind(self, control: Any, act: Callable[[Any], object]) -> None:
+        """Call a function, in a thread of its own, with each value that a user gives a control.
+
+        If the control is a button, the function is called with the browser (viser's client) in which it was pressed.
+        """
+        is_button = hasattr(control, "on_click")
+        action = _Action(lambda argument: self._attempt(act, argument))
 
         async def changed(event: Any) -> None:
             # A change made by the program has no client. The value is read here, where the browser's message is
             # handled, since a file that plays moves its slider on.
             if event.client_id is not None:
-                action.request(event.target.value)
+                action.request(event.client if is_button else event.target.value)
 
-        control.on_update(changed)
+        (control.on_click if is_button else control.on_update)(changed)
 
-    def on_click(self, button: Any, act: Callable[[Any], object]) -> None:
-        """Call a function with the browser (viser's client) in which a user pressed a button."""
-        action = _Action(lambda client: self._attempt(act, client))
-
-        async def clicked(event: Any) -> None:
-            action.request(event.client)
-
-        button.on_click(clicked)
-
-    def _attempt(self, act: Callable[[Any], object], value: Any) -> None:
+    def _attempt(self, act: Callable[[Any], object], argument: Any) -> None:
         try:
-            act(value)
+            act(argument)
         except (Mp2FlameError, OSError) as error:
             self.notify("Action failed", str(error))
         except Exception as error:
@@ -194,6 +188,37 @@ class Page:
                 self.position.value = round(min(state.position, self.position.max), 2)
             self._stats.content = _stats_table(state.stats)
             self.controls.show(state)
+
+    def sinks(self, on_head: Callable[[float], None] = lambda _: None) -> tuple[FunctionSink, FunctionSink]:
+        """Sinks that show the newest head, and the newest image of the camera.
+
+        Args:
+            on_head: is called with the seconds since the frame left its source, once its head is on its way.
+        """
+
+        def write_head(frame: Frame) -> None:
+            if frame.vertices is not None and self._is_due("head", _HEAD_INTERVAL):
+                self.show_head(frame.vertices)
+                on_head(time.perf_counter() - frame.arrival)
+
+        def write_image(frame: Frame) -> None:
+            image = frame.observation.picture
+            if image is None:
+                self.show_image(None)
+            elif self._is_due("image", _IMAGE_INTERVAL):
+                # Encoding an image would take the processor from the head that is just being sent.
+                time.sleep(_HEAD_SENDING_SECONDS)
+                self.show_image(image)
+
+        head = FunctionSink("viewer", write_head, needs_vertices=True, instant=True)
+        return head, FunctionSink("image", write_image, needs_image=True)
+
+    def _is_due(self, what: str, interval: float) -> bool:
+        now = time.monotonic()
+        due = now - self._shown_at.get(what, 0.0) >= interval
+        if due:
+            self._shown_at[what] = now
+        return due
 
     def show_head(self, vertices: NDArray[np.float32], side: int = 0) -> None:
         """Send new vertices (V, 3) of head A (0) or B (1) at once; without a browser nothing is computed."""
@@ -250,73 +275,3 @@ def _stats_table(stats: Stats) -> str:
         f'<div style="padding:4px 12px;font-size:13px"><b>{stats.frame_rate:.1f} frames per second</b>'
         f'<table class="stats"><tr><th>milliseconds</th><th>p50</th><th>p95</th></tr>{rows}</table>{lines}</div>'
     )
-
-
-class _PageSink(Sink):
-    """Shows the newest frames. The page outlives a run and is closed by its owner."""
-
-    policy: Literal["every", "latest"] = "latest"
-    interval: float
-    """Seconds: screens show sixty images per second and cameras give thirty; more would only delay the detector."""
-
-    def __init__(self, page: Page) -> None:
-        self._page = page
-        self._shown_at = 0.0
-
-    def _is_due(self) -> bool:
-        now = time.monotonic()
-        due = now - self._shown_at >= self.interval
-        if due:
-            self._shown_at = now
-        return due
-
-    @override
-    def close(self) -> None:
-        """The page stays."""
-
-
-class HeadSink(_PageSink):
-    """Shows the newest head, as often as a screen can.
-
-    Args:
-        page: where to show it.
-        on_head: is called with the seconds since the frame left the source, once its head is on its way to a browser.
-    """
-
-    name = "viewer"
-    needs_vertices = True
-    instant = True
-    interval = 1 / 70
-
-    def __init__(self, page: Page, on_head: Callable[[float], None] = lambda _: None) -> None:
-        super().__init__(page)
-        self._on_head = on_head
-
-    @override
-    def write(self, frame: Frame) -> None:
-        """Show one frame's head; one that comes too soon is left out."""
-        if frame.vertices is not None and self._is_due():
-            self._page.show_head(frame.vertices)
-            self._on_head(time.perf_counter() - frame.arrival)
-
-
-class ImageSink(_PageSink):
-    """Shows the newest image of the camera beside the head, after the head of the same frame.
-
-    Args:
-        page: where to show it.
-    """
-
-    name = "image"
-    needs_image = True
-    interval = 1 / 35
-
-    @override
-    def write(self, frame: Frame) -> None:
-        """Show one frame's image; one that comes too soon is left out. A frame without one hides the last."""
-        if frame.observation.picture is None:
-            self._page.show_image(None)
-        elif self._is_due():
-            # Encoding an image would take the processor from the head that is just being sent.
-            time.sleep(_HEAD_SENDING_SECONDS)
-            self._page.show_image(frame.observation.picture)

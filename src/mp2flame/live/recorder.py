@@ -65,7 +65,6 @@ class Recording(Sink):
         self.n_frames = 0
         self.seconds = 0.0
         self._start = 0.0
-        self._shape: tuple[int, ...] = ()
         self._images: Mp4Encoder | None = None
         with ExitStack() as stack:
             # The lock file of a process that was killed tells the next session of an interrupted recording.
@@ -101,10 +100,9 @@ class Recording(Sink):
                 return
             scale = min(1.0, _LARGEST_SIDE / max(image.shape))
             width, height = (max(2, 2 * int(side * scale / 2)) for side in image.shape[1::-1])
-            self._shape = image.shape
             self._images = Mp4Encoder(_images_path(self.path), (width, height), full_color=True, fragmented=True)
             self._images.add(image, 0.0)
-        self._images.add(_fitted(image, self._shape), moment + _LEAD)
+        self._images.add(image, moment + _LEAD)
 
     @override
     def close(self) -> None:
@@ -124,16 +122,6 @@ def _images_path(recording: Path) -> Path:
 
 def _lock_path(recording: Path) -> Path:
     return recording.with_suffix(".lock")
-
-
-def _fitted(image: Image, shape: tuple[int, ...]) -> Image:
-    """The image cropped or padded with black: a video has one size, the sources of a session may differ."""
-    if image.shape == shape:
-        return image
-    canvas = np.zeros(shape, dtype=np.uint8)
-    rows, columns = min(shape[0], image.shape[0]), min(shape[1], image.shape[1])
-    canvas[:rows, :columns] = image[:rows, :columns]
-    return canvas
 
 
 def export(path: Path, kind: str, *, head: FlameHead, on_frame: Callable[[int], None] = lambda _: None) -> Path:

@@ -7,7 +7,6 @@ private parts for them is in this file, and pyproject.toml pins the minor versio
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import ipaddress
 import logging
@@ -95,22 +94,13 @@ def _free_port(host: str, port: int) -> int:
     """The first free port. viser tries further ports itself, but waits forever where there is none."""
     if not 0 <= port <= 65535:
         raise InputError(f"expected a port from 0 to 65535; got {port}")
-    failure = None
     for candidate in range(port, min(port + _PORTS_TO_TRY, 65536)):
-        failure = _bind_error(host, candidate)
-        if failure is None:
+        with contextlib.suppress(OSError):
+            socket.create_server((host, candidate), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
             return candidate
-        if failure.errno not in (errno.EADDRINUSE, errno.EACCES):
-            break
-    raise SinkError(f"cannot listen on {host}:{port} ({failure}); choose another --port or --host") from failure
-
-
-def _bind_error(host: str, port: int) -> OSError | None:
-    try:
-        socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
-    except OSError as error:
-        return error
-    return None
+    raise SinkError(
+        f"{host} is not an address of this machine, or no port from {port} on is free: choose another --port or --host"
+    )
 
 
 @contextlib.contextmanager

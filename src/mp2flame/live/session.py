@@ -5,10 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,51 +16,16 @@ from mp2flame.errors import InputError, Mp2FlameError
 from mp2flame.head import load_head
 from mp2flame.live.controls import NO_SECOND_HEAD
 from mp2flame.live.mapping_control import MappingController, Side
-from mp2flame.live.neutral import AVERAGE_NEUTRAL, NeutralController, data_folder
-from mp2flame.live.page import HeadSink, ImageSink, Page
-from mp2flame.live.recorder import FORMATS, Recorder
+from mp2flame.live.neutral import NeutralController, data_folder
+from mp2flame.live.page import Page
+from mp2flame.live.recorder import Recorder
 from mp2flame.live.source_control import SourceController
-from mp2flame.live.state import SessionState
-from mp2flame.live.stats import DETECTION, END_TO_END, Stats, collect_stats
-from mp2flame.mapping import HeadPoseTarget, Person
+from mp2flame.live.state import DETECTION, END_TO_END, LiveSettings, SessionState, Stats, collect_stats
 from mp2flame.pipeline import Pipeline, Report
 from mp2flame.sinks import open_sink
-from mp2flame.streams.base import is_loopback
 
 _TICK = 0.1
 _TICKS_PER_STATS = 5
-
-
-@dataclass(frozen=True, kw_only=True)
-class LiveSettings:
-    """What a live session starts with."""
-
-    source: str = "0"
-    """A camera's number, a file, or a stream's address."""
-    head: str = "builtin"
-    """A head file, or the built-in head."""
-    mappings: tuple[str, ...] = ("builtin",)
-    """Mappings to choose from; the first is in use."""
-    compare: str | None = None
-    """A second mapping that is shown beside the first."""
-    send: tuple[str, ...] = ()
-    """Addresses that every frame is sent to."""
-    host: str = "127.0.0.1"
-    """Where the page listens."""
-    port: int = 8080
-    """The first port to try; 0 lets the system choose."""
-    mirror: bool = False
-    """The camera's image is mirrored."""
-    landmarker: Path | None = None
-    """MediaPipe's bundle, or None to find or download it."""
-    head_pose: HeadPoseTarget = "global_orient"
-    """The joint that takes the head's rotation."""
-    allow_head_mismatch: bool = False
-    """Use mappings that were made for other heads."""
-    neutral: Person | Literal["auto"] | None = "auto"
-    """The person in front of the camera; "auto" is the neutral that was kept for the source, None the average one."""
-    data: Path | None = None
-    """Where neutrals and recordings are kept; by default the user's data folder."""
 
 
 class LiveSession:
@@ -76,104 +39,75 @@ class LiveSession:
     """
 
     def __init__(self, settings: LiveSettings) -> None:
-        self._settings = settings
         self._stopped = threading.Event()
         self._face: bool | None = None
         self._notice = "Waiting for the first frame."
         self._stats = Stats()
+        self._settings = settings
         head = load_head(settings.head)
         data = settings.data or data_folder()
-        person = settings.neutral if isinstance(settings.neutral, Person) else None
-        fixed = AVERAGE_NEUTRAL if person is None else "Neutral loaded from --neutral."
-        self._neutral = NeutralController(data / "neutral", head, fixed=None if settings.neutral == "auto" else fixed)
-        self.mappings = MappingController(
-            head,
-            settings.mappings[0],
-            head_pose=settings.head_pose,
-            allow_head_mismatch=settings.allow_head_mismatch,
-            show_second=lambda vertices: self.page.show_head(vertices, 1),
-            person=person,
-        )
-        compare = () if settings.compare is None else (settings.compare,)
-        mapping_names = self.mappings.offer(*settings.mappings, *compare)
-        self.source = SourceController(
-            settings.landmarker, mirror=settings.mirror, on_detection=self._detected, on_end=self._source_ended
-        )
+        self._neutral = NeutralController(data / "neutral", head, settings.neutral)
+        self.mappings = MappingController(head, settings, lambda vertices: self.page.show_head(vertices, 1))
+        self.source = SourceController(settings, self._source_ended)
         with ExitStack() as stack:
             stack.callback(self.source.close)
             self.source.open(settings.source)
             outgoing = [stack.enter_context(open_sink(address, head=head)) for address in settings.send]
+            # The controller checks this mapping and all that follow it.
             self.pipeline = Pipeline(
-                self.source,
-                self.mappings.mapping(),
-                head,
-                outgoing,
-                # The controller has checked it, and checks every other that follows.
-                allow_head_mismatch=True,
-                on_frame=self._on_frame,
+                self.source, self.mappings.mapping(), head, allow_head_mismatch=True, on_frame=self._on_frame
             )
             self.mappings.connect(self.pipeline)
             self.recorder = Recorder(data / "recordings", head, self.pipeline)
-            self.page = Page(
-                head,
-                self.state,
-                host=settings.host,
-                port=settings.port,
-                # On the network the page may be watched, but not open this machine's files.
-                any_source=is_loopback(settings.host),
-                mappings=mapping_names,
-                formats=FORMATS,
-                n_expression=head.n_expression,
-                mirror=settings.mirror,
-            )
+            self.page = Page(head, self.state, host=settings.host, port=settings.port)
             stack.pop_all()
-        for sink in (HeadSink(self.page, self._head_shown), ImageSink(self.page)):
+        # The network comes before the viewer, which has more to do.
+        for sink in (*outgoing, *self.page.sinks(self._head_shown)):
             self.pipeline.add_sink(sink)
         self._bind_controls()
 
     def _bind_controls(self) -> None:
-        page, source, mappings, controls = self.page, self.source, self.mappings, self.page.controls
+        page, source, recorder, controls = self.page, self.source, self.recorder, self.page.controls
         sliders = controls.sliders
 
         def gains(_: float) -> None:
             self.set_gains(controls.expression_gain.value, controls.jaw_gain.value)
 
+        def weights(_: float) -> None:
+            self.pose_by_weights(sliders.read_weights())
+
         def zero(_: Any) -> None:
             sliders.set_zero()
             self.pose_by_weights(sliders.read_weights())
 
-        changes: list[tuple[Any, Callable[[Any], object]]] = [
+        controls_and_acts: list[tuple[Any, Callable[[Any], object]]] = [
             (page.playing, source.set_playing),
             (page.loop, source.set_loop),
             (page.position, source.seek),
             (controls.camera, self.set_camera),
             (controls.source, self.open_source),
             (controls.mirror, source.set_mirror),
-            (controls.smoothing, mappings.set_smoothing),
+            (controls.neutral, lambda _: self.take_neutral()),
+            (controls.forget, lambda _: self.forget_neutral()),
+            (controls.smoothing, self.mappings.set_smoothing),
             (controls.expression_gain, gains),
             (controls.jaw_gain, gains),
             (controls.first, partial(self.set_mapping, "A")),
             (controls.second, lambda name: self.set_mapping("B", None if name == NO_SECOND_HEAD else name)),
-            *((slider, lambda _: self.pose_by_weights(sliders.read_weights())) for slider in sliders.weights.values()),
+            (controls.record, lambda _: recorder.start()),
+            (controls.stop, lambda _: recorder.stop()),
+            (controls.download, self._send_recording),
+            (sliders.zero, zero),
+            *((slider, weights) for slider in sliders.weights.values()),
             *(
                 (slider, partial(self._pose_by_slider, name, index, unit))
                 for (name, index), (slider, unit) in sliders.coefficients.items()
             ),
         ]
-        clicks: list[tuple[Any, Callable[[Any], object]]] = [
-            (controls.neutral, lambda _: self.take_neutral()),
-            (controls.forget, lambda _: self.forget_neutral()),
-            (controls.record, lambda _: self.recorder.start()),
-            (controls.stop, lambda _: self.recorder.stop()),
-            (controls.download, self._send_recording),
-            (sliders.zero, zero),
-        ]
         if controls.other is not None:
-            clicks.append((controls.open, lambda _: self.open_source(controls.other.value)))
-        for control, act in changes:
-            page.on_change(control, act)
-        for button, act in clicks:
-            page.on_click(button, act)
+            controls_and_acts.append((controls.open, lambda _: self.open_source(controls.other.value)))
+        for control, act in controls_and_acts:
+            page.bind(control, act)
         page.after_action = self._refresh
 
     @property
@@ -183,12 +117,14 @@ class LiveSession:
         return SessionState(
             source=source.name,
             sources=source.names,
+            mirrored=self._settings.mirror,
             camera_on=source.sliders is None,
             face=self._face,
             notice=self._notice,
             position=None if player is None else player.position,
             duration=None if player is None else player.duration,
             playing=player is not None and player.playing,
+            mapping_names=self.mappings.offered,
             mappings=self.mappings.names,
             neutral=self._neutral.text,
             neutral_progress=self._neutral.progress,
@@ -212,7 +148,7 @@ class LiveSession:
         try:
             self._find_neutral()
             if self._settings.compare is not None:
-                self.set_mapping("B", *self.mappings.offer(self._settings.compare))
+                self.set_mapping("B", self._settings.compare)
             ticker.start()
             return self.pipeline.run()
         finally:
@@ -299,10 +235,9 @@ class LiveSession:
     def _pose_by_slider(self, name: str, index: int, unit: float, value: float) -> None:
         self.pose_by_coefficient(name, index, value * unit)
 
-    def _detected(self, seconds: float) -> None:
-        self.pipeline.stopwatch.add(DETECTION, seconds)
-
     def _head_shown(self, seconds: float) -> None:
+        if self.source.detection_seconds:
+            self.pipeline.stopwatch.add(DETECTION, self.source.detection_seconds)
         self.pipeline.stopwatch.add(END_TO_END, self.source.detection_seconds + seconds)
 
     def _on_frame(self, frame: Frame) -> None:
@@ -335,5 +270,6 @@ class LiveSession:
             count += 1
             self.recorder.check()
             if count % _TICKS_PER_STATS == 0:
-                self._stats = collect_stats(self.pipeline, self.source.frame_rate, self.source.skipped)
+                skipped = 0 if self.source.player is None else self.source.player.skipped
+                self._stats = collect_stats(self.pipeline, self.source.frame_rate, skipped)
             self._refresh()

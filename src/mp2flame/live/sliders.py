@@ -1,4 +1,4 @@
-"""Sliders that pose the head while the camera is off: the page's controls, and the source that they make up."""
+"""A source whose blendshape weights are set by hand, and the sliders that pose the head while the camera is off."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def observe_weights(weights: NDArray[np.float32], moment: float = 0.0) -> Observ
 
 
 class SliderSource(Source):
-    """Thirty frames a second of what the sliders say, and one at once whenever a slider moves."""
+    """Thirty frames per second of what the sliders say, and one at once whenever a slider moves."""
 
     live = True
 
@@ -52,22 +52,18 @@ class SliderSource(Source):
         """Produce a frame at once, with new weights (52,) in ARKit's order if they are given."""
         with self._changed:
             if weights is not None:
-                self._weights = weights.astype(np.float32)
+                self._weights = weights
             self._moved = True
             self._changed.notify_all()
 
     @override
     def __iter__(self) -> Generator[Observation, None, None]:
         start = time.monotonic()
-        while True:
+        while not self._closed:
+            yield observe_weights(self._weights, time.monotonic() - start)
             with self._changed:
-                if not self._moved and not self._closed:
-                    self._changed.wait(_STEP)
+                self._changed.wait_for(lambda: self._moved or self._closed, _STEP)
                 self._moved = False
-                if self._closed:
-                    return
-                weights = self._weights
-            yield observe_weights(weights, time.monotonic() - start)
 
     @override
     def close(self) -> None:
@@ -85,7 +81,6 @@ class SliderPanel:
     """
 
     def __init__(self, gui: Any, n_expression: int) -> None:
-        self._gui = gui
         self._shown: FlameParams | None = None
         self._enabled: bool | None = None
         self.zero = gui.add_button("All to zero", hint="The neutral face")
@@ -98,17 +93,19 @@ class SliderPanel:
                 for name in ARKIT:
                     if name.startswith(group):
                         self.weights[name] = gui.add_slider(name, min=0.0, max=1.0, step=0.01, initial_value=0.0)
-        for title, (field, names, limit) in _POSES.items():
+        rotations = (
+            (title, field, [f"{name} (°)" for name in names], limit, np.pi / 180)
+            for title, (field, names, limit) in _POSES.items()
+        )
+        numbers = [str(index + 1) for index in range(n_expression)]
+        for title, field, labels, limit, unit in (
+            *rotations,
+            ("expression", "expression", numbers, _EXPRESSION_LIMIT, 1.0),
+        ):
             with gui.add_folder(f"FLAME: {title}", expand_by_default=title == "jaw"):
-                for index, name in enumerate(names):
-                    self._add_coefficient(f"{name} (°)", field, index, limit, np.pi / 180)
-        with gui.add_folder("FLAME: expression", expand_by_default=False):
-            for index in range(n_expression):
-                self._add_coefficient(f"{index + 1}", "expression", index, _EXPRESSION_LIMIT, 1.0)
-
-    def _add_coefficient(self, label: str, field: str, index: int, limit: float, unit: float) -> None:
-        slider = self._gui.add_slider(label, min=-limit, max=limit, step=limit / 300, initial_value=0.0)
-        self.coefficients[field, index] = (slider, unit)
+                for index, label in enumerate(labels):
+                    slider = gui.add_slider(label, min=-limit, max=limit, step=limit / 300, initial_value=0.0)
+                    self.coefficients[field, index] = (slider, unit)
 
     def read_weights(self) -> NDArray[np.float32]:
         """The positions of the blendshape sliders, (52,) in ARKit's order."""
@@ -129,6 +126,5 @@ class SliderPanel:
             return
         self._shown = pose
         for (field, index), (slider, unit) in self.coefficients.items():
-            row = getattr(pose, field)[0]
-            value = float(row[index]) / unit if index < len(row) else 0.0
+            value = float(getattr(pose, field)[0, index]) / unit
             slider.value = float(np.clip(round(value, 3), slider.min, slider.max))

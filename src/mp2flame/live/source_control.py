@@ -8,48 +8,22 @@ import time
 from collections import deque
 from collections.abc import Callable, Generator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from typing_extensions import override
 
 from mp2flame.data import Observation, replace_unchecked
 from mp2flame.errors import Mp2FlameError, plain
 from mp2flame.live.sliders import SliderSource
+from mp2flame.live.state import LiveSettings
 from mp2flame.sources import open_source
 from mp2flame.sources.base import Source
-from mp2flame.sources.detection import DetectedSource, Detector
+from mp2flame.sources.detection import DetectedSource
 from mp2flame.sources.player import Player, play_in_real_time
 
 _LOGGER = logging.getLogger("mp2flame")
-_CAMERAS = {f"Camera {index}": str(index) for index in range(4)}
 _STEP = 1 / 30
 _RATE_SECONDS = 2.0
-
-
-class TimedDetector:
-    """Another detector, whose durations are measured.
-
-    Args:
-        detector: detects faces.
-        on_detection: is called with the seconds of each detection.
-    """
-
-    def __init__(self, detector: Detector, on_detection: Callable[[float], None]) -> None:
-        self._detector = detector
-        self._on_detection = on_detection
-
-    def detect(self, picture: NDArray[Any], time_of_frame: float, *, keep_image: bool = False) -> Observation:
-        """The face in one image (H, W, 3)."""
-        start = time.perf_counter()
-        observation = self._detector.detect(picture, time_of_frame, keep_image=keep_image)
-        self._on_detection(time.perf_counter() - start)
-        return observation
-
-    def reset(self) -> None:
-        """Forget earlier images and release the detector's resources."""
-        self._detector.reset()
 
 
 class SourceController(Source):
@@ -59,22 +33,13 @@ class SourceController(Source):
     one stream. A source that ends or fails is detached and reported; the iteration waits for the next one.
 
     Args:
-        landmarker: MediaPipe's bundle, or None to find or download it.
-        mirror: the camera's image is mirrored.
-        on_detection: is called with the seconds of each detection.
+        settings: the landmarker, and whether the camera's image is mirrored.
         on_end: is called in the reading thread when a source ends by itself, with its error if it has one.
     """
 
     live = True
 
-    def __init__(
-        self,
-        landmarker: Path | None,
-        *,
-        mirror: bool,
-        on_detection: Callable[[float], None],
-        on_end: Callable[[Exception | None], None],
-    ) -> None:
+    def __init__(self, settings: LiveSettings, on_end: Callable[[Exception | None], None]) -> None:
         self.current: Source | None = None
         """The source that frames come from now."""
         self.spec = ""
@@ -85,12 +50,11 @@ class SourceController(Source):
         """Takes the place of a source while the camera is off."""
         self.detection_seconds = 0.0
         """Duration of the latest detection; 0 for sources without images."""
-        self._landmarker = landmarker
-        self._mirror = mirror
-        self._on_detection = on_detection
+        self._landmarker = settings.landmarker
+        self._mirror = settings.mirror
         self._on_end = on_end
         self._loop = True
-        self._specs = dict(_CAMERAS)
+        self._specs = {f"Camera {index}": str(index) for index in range(4)}
         self._changed = threading.Condition()
         self._closed = False
         self._time = 0.0
@@ -113,11 +77,6 @@ class SourceController(Source):
         return self.current is not None and self.sliders is None
 
     @property
-    def skipped(self) -> int:
-        """Frames of a file that were left out because they were late."""
-        return 0 if self.player is None else self.player.skipped
-
-    @property
     def frame_rate(self) -> float:
         """Frames per second over the last two seconds."""
         now = time.perf_counter()
@@ -138,7 +97,6 @@ class SourceController(Source):
         source, player = play_in_real_time(open_source(spec, landmarker=self._landmarker))
         if isinstance(source, DetectedSource):
             source.mirror = self._mirror
-            source.detector = TimedDetector(source.detector, self._detected)
         if player is not None:
             player.loop = self._loop
         self._use(source, player, None)
@@ -152,6 +110,16 @@ class SourceController(Source):
         sliders = SliderSource()
         self._use(sliders, None, sliders)
 
+    def _use(self, source: Source, player: Player | None, sliders: SliderSource | None) -> None:
+        with self._changed:
+            before: Source | None = source
+            if not self._closed:
+                before, self.current = self.current, source
+                self.player, self.sliders, self.detection_seconds = player, sliders, 0.0
+            self._changed.notify_all()
+        if before is not None:
+            before.close()
+
     def set_mirror(self, on: bool) -> None:
         """Treat the camera's image as mirrored, from the next frame on."""
         self._mirror = on
@@ -159,16 +127,16 @@ class SourceController(Source):
         if isinstance(source, DetectedSource):
             source.mirror = on
 
+    def set_playing(self, on: bool) -> None:
+        """Play or pause a file."""
+        if self.player is not None:
+            (self.player.play if on else self.player.pause)()
+
     def set_loop(self, on: bool) -> None:
         """Start files again at their end."""
         self._loop = on
         if self.player is not None:
             self.player.loop = on
-
-    def set_playing(self, on: bool) -> None:
-        """Play or pause a file."""
-        if self.player is not None:
-            (self.player.play if on else self.player.pause)()
 
     def seek(self, seconds: float) -> None:
         """Go to a time of a file."""
@@ -180,20 +148,6 @@ class SourceController(Source):
         sliders = self.sliders
         if sliders is not None:
             sliders.refresh()
-
-    def _detected(self, seconds: float) -> None:
-        self.detection_seconds = seconds
-        self._on_detection(seconds)
-
-    def _use(self, source: Source, player: Player | None, sliders: SliderSource | None) -> None:
-        with self._changed:
-            before: Source | None = source
-            if not self._closed:
-                before, self.current = self.current, source
-                self.player, self.sliders, self.detection_seconds = player, sliders, 0.0
-            self._changed.notify_all()
-        if before is not None:
-            before.close()
 
     @override
     def __iter__(self) -> Generator[Observation, None, None]:
@@ -209,15 +163,15 @@ class SourceController(Source):
                 yield from self._play(source)
             except (Mp2FlameError, OSError) as caught:
                 error = caught
+            self._ended_at = time.monotonic()
             with self._changed:
                 detached = self.current is source
                 if detached:
                     self.current = None
-            self._ended_at = time.monotonic()
             if detached:
                 source.close()
                 if error is not None:
-                    # Whoever has not opened the page yet reads it here.
+                    # A user who has not opened the page reads it here.
                     _LOGGER.warning("the source has stopped: %s", plain(error))
                 self._on_end(error)
 
@@ -236,6 +190,8 @@ class SourceController(Source):
                     base += max(_STEP, time.monotonic() - self._ended_at)
             self._time = base + now - first
             self._arrivals.append(time.perf_counter())
+            if isinstance(source, DetectedSource):
+                self.detection_seconds = source.detection_seconds
             yield replace_unchecked(observation, time=np.array([self._time]))
             source.keep_image = self.keep_image
 

@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Generator
 from contextlib import suppress
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, Final, Protocol, TypeVar
 
 from numpy.typing import NDArray
@@ -50,6 +51,8 @@ class DetectedSource(Source):
         self.detector = detector
         self.mirror = mirror
         self.live = reader.live
+        self.detection_seconds = 0.0
+        """Duration of the latest detection."""
         self._closed = threading.Event()
         # Weak: a source and its iteration that held each other would be freed by the garbage collector, at any
         # moment and in any thread, and not when the last name for them is gone.
@@ -76,7 +79,10 @@ class DetectedSource(Source):
                     yield Observation.missing(time)
                     continue
                 upright = mirror_image(to_rgb(image)) if self.mirror else image
-                yield self.detector.detect(upright, time, keep_image=self.keep_image)
+                start = perf_counter()
+                observation = self.detector.detect(upright, time, keep_image=self.keep_image)
+                self.detection_seconds = perf_counter() - start
+                yield observation
         finally:
             frames.close()
             self.detector.reset()
