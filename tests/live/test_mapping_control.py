@@ -105,7 +105,7 @@ def test_a_neutral_without_a_face_is_refused_and_the_old_one_stays(tmp_path: Pat
 
 def test_without_a_neutral_of_the_session_the_given_person_counts(tmp_path: Path) -> None:
     person, other = _seen(), _seen()
-    controller = _controller(blendshape_mapping(tmp_path / "m.safetensors"), person=Person(neutral=person))
+    controller = _controller(blendshape_mapping(tmp_path / "m.safetensors"), neutral=Person(neutral=person))
     assert np.abs(controller.mapping()(person).expression).max() < 1e-5
     controller.set_neutral(other)
     assert np.abs(controller.mapping()(other).expression).max() < 1e-5

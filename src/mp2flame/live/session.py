@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from typing import Any
 
@@ -25,7 +26,14 @@ from mp2flame.pipeline import Pipeline, Report
 from mp2flame.sinks import open_sink
 
 _TICK = 0.1
+_M_ARENA_MAX = -8
 _TICKS_PER_STATS = 5
+
+
+def _limit_arenas() -> None:
+    """Let glibc keep two pools of memory, not one per thread, each of which would keep what large images needed."""
+    with suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 2)
 
 
 class LiveSession:
@@ -39,6 +47,7 @@ class LiveSession:
     """
 
     def __init__(self, settings: LiveSettings) -> None:
+        _limit_arenas()
         self._stopped = threading.Event()
         self._face: bool | None = None
         self._notice = "Waiting for the first frame."
