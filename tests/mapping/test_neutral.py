@@ -13,7 +13,7 @@ from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation, concatenate
 from mp2flame.mapping.neutral import find_neutral_frames, neutral_candidates
-from mp2flame.pipeline.neutral import take_neutral_prefix
+from mp2flame.pipeline.pipeline import take_neutral_prefix
 from tests.helpers.fakes import observation
 
 

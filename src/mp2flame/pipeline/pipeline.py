@@ -9,27 +9,26 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass
-from itertools import count, groupby, islice
-from pathlib import Path
-from typing import Final, Literal
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from itertools import chain, count, groupby, islice, product
+from typing import Final, Literal, TypeAlias
 
-from numpy.typing import ArrayLike
 from threadpoolctl import threadpool_limits
 
 from mp2flame.data import Frame, Observation, concatenate
-from mp2flame.errors import FormatError, InputError, Mp2FlameError, SinkError, SourceError
-from mp2flame.files import check_outputs
-from mp2flame.filters import Filter, default_filters
-from mp2flame.formats import load_params
-from mp2flame.head import FlameHead, load_head
-from mp2flame.mapping import BlendshapeMapping, HeadPoseTarget, Person, check_compatible, load_mapping
-from mp2flame.pipeline.neutral import TimedObservation, load_neutral, take_neutral_prefix
+from mp2flame.errors import FormatError, Mp2FlameError, SinkError, SourceError
+from mp2flame.filters import Filter
+from mp2flame.head import FlameHead
+from mp2flame.mapping import BlendshapeMapping, Person, check_compatible
+from mp2flame.mapping.neutral import NEUTRAL_SECONDS, find_neutral_frames
 from mp2flame.pipeline.timing import StageTiming, Stopwatch, low_latency_interpreter
 from mp2flame.pipeline.workers import BoundedQueue, InlineSink, make_worker
-from mp2flame.sinks import Sink, open_sinks
-from mp2flame.sources import Source, open_source
+from mp2flame.sinks import Sink
+from mp2flame.sources import Source
+
+TimedObservation: TypeAlias = tuple[float, Observation]
+"""When a frame left the source (`time.perf_counter` seconds), and the frame."""
 
 _QUEUE_FILE, _QUEUE_LIVE = 8, 4
 _BATCH: Final = 8
@@ -120,10 +119,6 @@ class Pipeline:
         """Frames lost so far by place: `source` (live only), and each open sink by its name."""
         return self._dropped(self._open_workers())
 
-    def _open_workers(self) -> list[InlineSink]:
-        with self._lock:
-            return list(self._workers)
-
     def _dropped(self, workers: Sequence[InlineSink]) -> dict[str, int]:
         dropped = {"source": self._queue.dropped} if self.source.live else {}
         return dropped | {worker.name: worker.dropped for worker in workers}
@@ -154,8 +149,12 @@ class Pipeline:
             if worker.error is not None:
                 raise worker.error
 
+    def _open_workers(self) -> list[InlineSink]:
+        with self._lock:
+            return list(self._workers)
+
     def _remove(self, sink: Sink) -> list[InlineSink]:
-        """Take the workers of a sink out, from whichever thread comes first."""
+        """Take the workers of a sink out; empty where another thread was first."""
         with self._lock:
             removed = [worker for worker in self._workers if worker.sink is sink]
             self._workers = [worker for worker in self._workers if worker.sink is not sink]
@@ -174,10 +173,10 @@ class Pipeline:
             SinkError: a file sink failed; the others are closed with everything read so far.
         """
         started = time.perf_counter()
-        for sink in self._sinks:
-            self.add_sink(sink)
         with self._lock:
             self._ask_for_images()
+        for sink in self._sinks:
+            self.add_sink(sink)
         reader = threading.Thread(target=self._read, name="mp2flame-source", daemon=True)
         reader.start()
         neutral_taken = interrupted = completed = False
@@ -198,7 +197,7 @@ class Pipeline:
             self._stopping.set()
             self._queue.end(discard=True)
             workers = self._finish(reader, failed=failed)
-        self._raise_first_error(workers, interrupted=interrupted)
+        self._raise_first_error(workers)
         return Report(
             frames=self._frames,
             frames_without_face=self._without_face,
@@ -212,18 +211,15 @@ class Pipeline:
 
     def _read(self) -> None:
         observations: Iterator[Observation] = iter(())
+        started = time.perf_counter()
         try:
             observations = iter(self.source)
-            while not self._stopping.is_set():
-                started = time.perf_counter()
-                try:
-                    observation = next(observations)
-                except StopIteration:
-                    break
+            for observation in observations:
                 arrival = time.perf_counter()
                 self.stopwatch.add("source", arrival - started)
-                if not self._queue.put((arrival, observation)):
+                if self._stopping.is_set() or not self._queue.put((arrival, observation)):
                     break
+                started = time.perf_counter()
         except Exception as error:  # noqa: BLE001 - kept and raised in the caller's thread
             self._read_error = error
         finally:
@@ -251,6 +247,37 @@ class Pipeline:
                 if self._stopping.is_set():
                     return
 
+    def _step(self, batch: list[TimedObservation]) -> Iterator[Frame]:
+        """The frames of a batch through mapping, filters and head; together, or one by one if that fails for one."""
+        n, filters, moments = len(batch), self.filters, [time.perf_counter()]
+        try:
+            params = self.mapping(batch[0][1] if n == 1 else concatenate(observation for _, observation in batch))
+        except Exception:
+            if n == 1:
+                raise
+            for single in batch:
+                yield from self._step([single])
+            return
+        moments.append(time.perf_counter())
+        if filters is not None:
+            params = filters(params)
+        moments.append(time.perf_counter())
+        rows = [params] if n == 1 else params
+        frames = [
+            Frame(observation, row, None, arrival) for (arrival, observation), row in zip(batch, rows, strict=True)
+        ]
+        workers = self._open_workers()
+        for frame, worker in product(frames, [worker for worker in workers if worker.early]):
+            worker.put(frame)
+        written = time.perf_counter()
+        if self.head is not None and any(worker.sink.needs_vertices for worker in workers):
+            frames = [replace(frame, vertices=row) for frame, row in zip(frames, self.head(params), strict=True)]
+        moments.append(moments[-1] + time.perf_counter() - written)
+        for frame in frames:
+            for stage, start, end in zip(("mapping", "filters", "head"), moments, moments[1:], strict=False):
+                self.stopwatch.add(stage, (end - start) / n)
+            yield frame
+
     def _distribute(self, frame: Frame) -> None:
         self._frames += 1
         self._without_face += not frame.observation.found[0]
@@ -261,38 +288,6 @@ class Pipeline:
                 worker.put(frame)
         if self.on_frame is not None:
             self.on_frame(frame)
-
-    def _step(self, batch: list[TimedObservation]) -> Iterator[Frame]:
-        """The frames of a batch through mapping, filters and head; together, or one by one if that fails for one."""
-        t0 = time.perf_counter()
-        try:
-            params = self.mapping(batch[0][1] if len(batch) == 1 else concatenate(seen for _, seen in batch))
-        except Exception:
-            if len(batch) == 1:
-                raise
-            for alone in batch:
-                yield from self._step([alone])
-            return
-        t1 = time.perf_counter()
-        filters = self.filters
-        if filters is not None:
-            params = filters(params)
-        t2 = time.perf_counter()
-        rows = [params] if len(batch) == 1 else list(params)
-        workers = self._open_workers()
-        early = [worker for worker in workers if worker.early]
-        for (arrival, seen), one in zip(batch, rows, strict=True):
-            for worker in early:
-                worker.put(Frame(seen, one, None, arrival))
-        t3 = time.perf_counter()
-        vertices = None
-        if self.head is not None and any(worker.sink.needs_vertices for worker in workers):
-            vertices = self.head(params)
-        t4 = time.perf_counter()
-        for row, ((arrival, seen), one) in enumerate(zip(batch, rows, strict=True)):
-            for stage, seconds in (("mapping", t1 - t0), ("filters", t2 - t1), ("head", t4 - t3)):
-                self.stopwatch.add(stage, seconds / len(batch))
-            yield Frame(seen, one, None if vertices is None else vertices[row], arrival)
 
     def _drop_failed(self, worker: InlineSink) -> None:
         """A network sink that failed gives a warning; a file sink that failed ends the run."""
@@ -317,22 +312,22 @@ class Pipeline:
             reader.join(timeout=5.0)
         return workers
 
-    def _raise_first_error(self, workers: Sequence[InlineSink], *, interrupted: bool) -> None:
-        failed = [worker for worker in workers if worker.error is not None and worker.sink.policy == "every"]
+    def _raise_first_error(self, workers: Sequence[InlineSink]) -> None:
+        files = [worker for worker in workers if worker.sink.policy == "every"]
         for worker in workers:
-            if worker.error is not None and worker not in failed:
+            if worker.error is not None and worker not in files:
                 self._warn(worker)
-        error = self._read_error or next((worker.error for worker in failed), None)
+        failed = next((worker for worker in files if worker.error is not None), None)
+        error = self._read_error or (None if failed is None else failed.error)
         if error is None:
             return
-        if self._read_error is None and self._frames == 0 and not interrupted:
+        if self._frames == 0 and failed is not None:
             raise SourceError("the source ended before its first frame, so nothing was written") from error
-        kept = [worker.name for worker in workers if worker.sink.policy == "every" and worker not in failed]
-        incomplete = f"; incomplete, with the first frames only: {', '.join(kept)}" if kept and self._frames else ""
-        if self._read_error is None and not isinstance(error, Mp2FlameError):
-            raise SinkError(
-                f"the output {failed[0].name} failed after {failed[0].written} frames: {error}{incomplete}"
-            ) from error
+        kept = [worker.name for worker in files if worker.error is None and self._frames]
+        incomplete = f"; incomplete, with the first frames only: {', '.join(kept)}" if kept else ""
+        if failed is not None and not isinstance(error, Mp2FlameError):
+            message = f"the output {failed.name} failed after {failed.written} frames: {error}{incomplete}"
+            raise SinkError(message) from error
         if incomplete and type(error) in (SinkError, SourceError, FormatError):
             raise type(error)(f"{error}{incomplete}") from error
         raise error
@@ -354,99 +349,32 @@ def _joinable(item: TimedObservation) -> tuple[object, ...]:
     return bool(observation.found[0]), size, *(array is None for array in optional)
 
 
-def drive(
-    source: str | Path | int | Source,
-    outputs: str | Path | Iterable[str | Path] = (),
-    mapping: str | Path | BlendshapeMapping = "builtin",
-    head: str | Path | FlameHead | None = "builtin",
-    sinks: Sequence[Sink] = (),
-    *,
-    filters: Filter | Literal["default"] | None = "default",
-    neutral: str | Path | Person | Observation | None = "auto",
-    head_pose: HeadPoseTarget = "global_orient",
-    identity: str | Path | ArrayLike | None = None,
-    landmarker: str | Path | None = None,
-    mirror: bool = False,
-    fps: float | None = None,
-    order: str | None = None,
-    allow_head_mismatch: bool = False,
-    on_frame: Callable[[Frame], None] | None = None,
-) -> Report:
-    """Drive a head from a source into outputs, until the source ends; what the command `mp2flame drive` does.
-
-        mp2flame.drive("me.mp4", "out.mp4")
-        mp2flame.drive(0, ["take.jsonl", "vmc://localhost:39539"], head="mine.pkl", mapping="mine.safetensors")
+def take_neutral_prefix(
+    items: Iterable[TimedObservation], *, seconds: float = NEUTRAL_SECONDS
+) -> tuple[Observation | None, Iterator[TimedObservation]]:
+    """The neutral first second of a stream, and the whole stream again with that second in front.
 
     Args:
-        source: what `open_source` takes, or an open source, which the caller closes.
-        outputs: files and addresses, as `open_sink` takes them.
-        mapping: what `load_mapping` takes, or a mapping, which is used as it is.
-        head: what `load_head` takes, or a head; None where nothing needs its vertices.
-        sinks: open sinks besides the outputs; they are closed in every case.
-        filters: parameters along time; `"default"` for `default_filters()`, None for none.
-        neutral: the person's neutral face: `"auto"` for the first second of the source if it is neutral, `"none"` or
-            None for an average person's, an image, video, recording or person file, frames of it, or a person.
-        head_pose: the joint that takes the head's rotation, of a mapping that is given by name.
-        identity: identity coefficients of the head, or a parameter file that holds them.
-        landmarker: MediaPipe's face_landmarker.task; by default it is found or downloaded.
-        mirror: the camera's image is mirrored.
-        fps: frames per second of a folder of images.
-        order: the order of blendshapes in files that do not name them.
-        allow_head_mismatch: use the mapping although it was made for another head.
-        on_frame: called after each frame, for progress.
+        items: single frames in rising time.
+        seconds: how much of the stream is examined, counted from the first frame with a face.
 
-    Raises:
-        InputError: an output is an input, or another output, or no format has its suffix.
-        HeadMismatchError: the mapping was made for another head.
-        SourceError, FormatError, SinkError: as `Pipeline.run` does.
+    Returns:
+        The frames of that second in which the face is neutral, or None where it is not; and every item.
     """
-    if isinstance(outputs, BlendshapeMapping):
-        raise InputError(
-            "expected file names or addresses as outputs; got a mapping: give mapping, head, sinks by name"
-        )
-    outputs = [outputs] if isinstance(outputs, str | Path) else list(outputs)
-    with ExitStack() as stack:
-        undo = stack.enter_context(ExitStack())
-        for sink in sinks:
-            undo.callback(sink.abort)
-        named = [item for item in (source, mapping, head, neutral, identity) if isinstance(item, str | Path)]
-        check_outputs(outputs, named)
-        loaded_head = load_head(head) if isinstance(head, str | Path) else head
-        if identity is not None:
-            if loaded_head is None:
-                raise InputError("an identity needs a head; got head=None")
-            loaded_head = loaded_head.with_shape(_identity(identity))
-        if not isinstance(mapping, BlendshapeMapping):
-            mapping = load_mapping(mapping, head_pose=head_pose)
-        if not isinstance(source, Source):
-            spec = str(source) if isinstance(source, int) else source
-            opened = open_source(spec, landmarker=landmarker, mirror=mirror, fps=fps, order=order)
-            source = stack.enter_context(opened)
-        if isinstance(neutral, str | Path):
-            neutral = load_neutral(neutral, landmarker=landmarker, mirror=mirror)
-        if outputs and loaded_head is None:
-            raise InputError("outputs need the head that is driven; got head=None")
-        opened_sinks = [] if loaded_head is None else open_sinks(outputs, head=loaded_head)
-        for sink in opened_sinks:
-            undo.callback(sink.abort)
-        pipeline = Pipeline(
-            source,
-            mapping,
-            loaded_head,
-            [*opened_sinks, *sinks],
-            filters=default_filters() if filters == "default" else filters,
-            neutral=neutral,
-            allow_head_mismatch=allow_head_mismatch,
-            on_frame=on_frame,
-        )
-        undo.pop_all()
-        return pipeline.run()
-
-
-def _identity(identity: str | Path | ArrayLike) -> ArrayLike:
-    if not isinstance(identity, str | Path):
-        return identity
-    shape = load_params(identity).shape
-    if shape is None:
-        raise InputError(f"{identity} holds no identity coefficients: expected a parameter file with `shape`")
-    return shape
+    stream = iter(items)
+    held: list[TimedObservation] = []
+    begin: float | None = None
+    for arrival, observation in stream:
+        held.append((arrival, observation))
+        now = float(observation.time[0])
+        if begin is None and observation.found[0]:
+            begin = now
+        if begin is not None and now - begin >= seconds:
+            break
+        # A source that shows no face for long must not be held back until its end.
+        if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
+            break
+    seen = [observation for _, observation in held if observation.found[0]]
+    rows = find_neutral_frames(concatenate(seen)) if seen else None
+    neutral = None if rows is None else concatenate(seen[row] for row in rows)
+    return neutral, chain(held, stream)
