@@ -20,7 +20,8 @@ from time import perf_counter, sleep
 import numpy as np
 import pyarrow.parquet as pq
 
-from mp2flame.dataset.extract import Extraction, Task, tasks_of
+from mp2flame.dataset.extract import Extraction
+from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.flame_head_tracker import read_head_tracker_folder
 from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
@@ -191,7 +192,6 @@ def bench_extract(film: Path, landmarker: Path, n: int = 2048) -> bool:
     from PIL import Image
 
     from mp2flame.data import FlameParams
-    from mp2flame.dataset.readers.base import TrackedSequence
     from mp2flame.sources.video import VideoReader
 
     with tempfile.TemporaryDirectory(prefix="bench_fit_") as scratch:
@@ -208,17 +208,16 @@ def bench_extract(film: Path, landmarker: Path, n: int = 2048) -> bool:
             frame=np.arange(n),
             images=paths,
         )
-        tasks = tasks_of(sequence, landmarker)
-        one, two = (_extraction_seconds(folder, tasks, processes) for processes in (1, 2))
+        one, two = (_extraction_seconds(folder, sequence, landmarker, processes) for processes in (1, 2))
         alone, beside = (_bare_rate(folder, landmarker, processes) for processes in (1, 2))
     print(f"bare MediaPipe: {alone:.0f} pictures/s on one process, {beside:.0f} on two, ratio {beside / alone:.2f}")
     return _verdict(f"extraction of {n} pictures on two processes", two, one, one / two, 1.7)
 
 
-def _extraction_seconds(folder: Path, tasks: list[Task], processes: int) -> float:
-    extraction = Extraction(folder / f"seen{processes}", processes=processes)
+def _extraction_seconds(folder: Path, sequence: TrackedSequence, landmarker: Path, processes: int) -> float:
+    extraction = Extraction(folder / f"detected{processes}", landmarker, processes=processes)
     start = perf_counter()
-    extraction.run(tasks, lambda _: None)
+    extraction.run([sequence], lambda *_: None)
     return perf_counter() - start
 
 

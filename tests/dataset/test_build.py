@@ -14,7 +14,7 @@ pytest.importorskip("cv2", reason="pictures need the extra track")
 
 
 from mp2flame.blendshapes import ARKIT, MEDIAPIPE, reorder
-from mp2flame.dataset.build import build, check_versions
+from mp2flame.dataset.build import build, check_heads
 from mp2flame.dataset.plots import PLOTS, plot
 from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.dataset.store import Dataset
@@ -143,11 +143,13 @@ def test_mixed_widths_and_versions_are_refused(tmp_path: Path) -> None:
     fifty, hundred = four_arrays_folder(tmp_path / "fifty", tool_scores()), head_tracker_folder(tmp_path / "hundred")
     with pytest.raises(InputError, match=r"50 and.*100|100 and.*50"):
         build([fifty, hundred], tmp_path / "mixed")
-    (sequence,) = read_input(fifty)
-    one = replace(sequence, head_version="FLAME 2020")
-    other = replace(sequence, head_version="FLAME 2023", source="elsewhere")
+    two = {("FLAME 2020", "", "here"), ("FLAME 2023", "", "elsewhere")}
     with pytest.raises(HeadMismatchError, match=r"FLAME 2020.*FLAME 2023"):
-        check_versions([one, other], "", "")
+        check_heads(two, "", "")
+    assert check_heads(two, "FLAME 2020", "") == "FLAME 2020"
+    assert check_heads({("FLAME 2020", "a" * 64, "here"), ("", "", "there")}, "", "a" * 64) == "FLAME 2020"
+    with pytest.raises(HeadMismatchError, match="another head"):
+        check_heads({("", "b" * 64, "here")}, "FLAME 2020", "a" * 64)
     assert not (tmp_path / "mixed").exists()
 
 

@@ -90,7 +90,7 @@ def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_work
     from PIL import Image
 
     from mp2flame.data import FlameParams
-    from mp2flame.dataset.extract import Extraction, tasks_of
+    from mp2flame.dataset.extract import Extraction
     from mp2flame.dataset.readers.base import TrackedSequence
     from mp2flame.sources.video import VideoReader
 
@@ -105,15 +105,15 @@ def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_work
     sequence = TrackedSequence(
         subject="a", name="a", source="a", params=params, frame=np.arange(len(paths)), images=paths
     )
-    tasks = tasks_of(sequence, landmarker)
-    assert len(tasks) == 2
-    told: list[int] = []
-    spread, alone = Extraction(tmp_path / "spread", cluster=True), Extraction(tmp_path / "alone")
-    spread.run(tasks, told.append)
-    alone.run(tasks, lambda _: None)
-    assert sum(told) == 80
-    for name, column in alone.results(tasks).columns.items():
-        np.testing.assert_array_equal(spread.results(tasks).columns[name], column)
+    progress: list[int] = []
+    spread = Extraction(tmp_path / "spread", landmarker, cluster=True)
+    alone = Extraction(tmp_path / "alone", landmarker)
+    spread.run([sequence], lambda done, _: progress.append(done))
+    alone.run([sequence], lambda *_: None)
+    assert sorted(progress) == progress
+    assert (progress[0], progress[-1], len(progress)) == (0, 80, 3)
+    for name, column in alone.result(sequence).columns.items():
+        np.testing.assert_array_equal(spread.result(sequence).columns[name], column)
 
 
 @pytest.mark.parametrize("address", ["{free}", "ray://{free}"])

@@ -19,7 +19,7 @@ pytest.importorskip("pyarrow", reason="data sets need the extra train")
 pytest.importorskip("mediapipe", reason="pictures need the extra track")
 
 from mp2flame.dataset.build import build
-from mp2flame.dataset.extract import Extraction, tasks_of
+from mp2flame.dataset.extract import Extraction
 from mp2flame.dataset.readers.detect_format import read_input
 from mp2flame.dataset.store import Dataset
 from mp2flame.errors import InputError, SinkError
@@ -169,7 +169,7 @@ def test_another_landmarker_detects_anew(tmp_path: Path) -> None:
     keys = []
     for content in (b"one", b"other", b"one"):
         (tmp_path / "bundle.task").write_bytes(content)
-        keys += [task.key for task in tasks_of(sequence, tmp_path / "bundle.task")]
+        keys += [task.key for task in Extraction(tmp_path, tmp_path / "bundle.task").tasks(sequence)]
     assert keys[0] == keys[2] != keys[1]
 
 
@@ -177,7 +177,7 @@ def test_two_builds_of_one_output_do_not_disturb_each_other(landmarker: Path, tm
     blank_pictures(tmp_path / "images", ["0.png"])
     np.savez(tmp_path / "track.npz", **tool_truth(n=1))
     spec = f"{tmp_path / 'track.npz'}={tmp_path / 'images'}"
-    extraction = Extraction(tmp_path / ".data.seen")
+    extraction = Extraction(tmp_path / ".data.seen", landmarker)
     with extraction.locked(tmp_path / "data"), pytest.raises(SinkError, match="another process builds"):
         build([spec], tmp_path / "data", landmarker=landmarker)
     build([spec], tmp_path / "data", landmarker=landmarker)

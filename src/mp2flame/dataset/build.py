@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 
 from mp2flame.blendshapes import to_mediapipe
 from mp2flame.data import HeadLike
-from mp2flame.dataset.extract import Extracted, Extraction, Task, tasks_of
+from mp2flame.dataset.extract import Extracted, Extraction
 from mp2flame.dataset.order_check import OrderCheck
 from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.detect_format import read_input
@@ -88,59 +86,54 @@ def build(
         raise InputError("expected at least one input; got none")
     if fps is not None:
         check_number("fps", fps, above=0)
-    path = Path(output)
-    version, digest = (head_version or (head.version if head else "")), (head.hash if head else "")
-    extraction = Extraction(
-        path.with_name(f".{path.name}.seen"), processes=processes or os.cpu_count() or 1, cluster=cluster
-    )
-    with DatasetWriter(path, head_version=version, head_hash=digest) as writer:
-        intake = _Intake(writer, extraction, order, fps)
-        waiting = _write_observed(inputs, intake, landmarker)
-        stated = check_versions(list(intake.origins), version, digest)
-        writer.set_head(version or stated, digest)
-        with extraction.locked(path) if waiting else nullcontext():
-            _detect(extraction, [task for parts in waiting.values() for tasks in parts for task in tasks], progress)
-            for spec, parts in waiting.items():
-                _write_detected(spec, parts, intake)
-            intake.check.check()
-            report = intake.report
-            for subject in sorted(report.subjects) if estimate_neutral else ():
-                report.neutral += writer.estimate_neutral(subject)
-            if not report.frames:
+    path, version, digest = Path(output), head_version or (head.version if head else ""), head.hash if head else ""
+    with ExitStack() as stack:
+        writer = stack.enter_context(DatasetWriter(path, head_version=version, head_hash=digest))
+        intake = _Intake(writer, order)
+        sequences = (item for spec in dict.fromkeys(inputs) for item in read_input(spec, order=order, fps=fps))
+        # Sequences with scores are written at once: memory holds one of them, however many there are.
+        pending = [sequence for sequence in sequences if not intake.write_observed(sequence)]
+        writer.set_head(check_heads(intake.heads, version, digest), digest)
+        extraction: Extraction | None = None
+        if pending:
+            kept, count = path.with_name(f".{path.name}.seen"), processes or os.cpu_count() or 1
+            extraction = Extraction(kept, landmarker_path(landmarker), processes=count, cluster=cluster)
+            stack.enter_context(extraction.locked(path))
+            extraction.run(pending, progress)
+            for sequence in pending:
+                intake.write(sequence, extraction.result(sequence))
+            if not intake.report.frames:
                 extraction.remove()
-            sources = sorted({origin.source for origin in intake.origins})
-            details = {"sources": sources, "left_out": dict(report.left_out), "rest_estimated": estimate_neutral}
-            writer.finish(details)
+        intake.check.check()
+        for subject in sorted(intake.report.subjects) if estimate_neutral else ():
+            intake.report.neutral += writer.estimate_neutral(subject)
+        sources = sorted({source for *_, source in intake.heads})
+        left_out = dict(intake.report.left_out)
+        writer.finish({"sources": sources, "left_out": left_out, "rest_estimated": estimate_neutral})
+        if extraction is not None:
             extraction.remove()
-    return Dataset(path), report
-
-
-class Origin(NamedTuple):
-    """Where a sequence is from."""
-
-    source: str
-    """The tool and the path."""
-    head_version: str
-    """The head that it is for, in words; empty where that is not stated."""
-    head_hash: str
-    """Its hash, likewise."""
+    return Dataset(path), intake.report
 
 
 @dataclass
 class _Intake:
-    """Writes sequences as they come, and keeps of them only what must be reported in the end."""
+    """Writes sequences as they come, and keeps of them only what must be known in the end."""
 
     writer: DatasetWriter
-    extraction: Extraction
     order: str | None
-    fps: float | None
     check: OrderCheck = field(default_factory=OrderCheck)
     report: BuildReport = field(default_factory=BuildReport)
-    origins: set[Origin] = field(default_factory=set)
+    heads: set[tuple[str, str, str]] = field(default_factory=set)
 
-    def write(self, sequence: TrackedSequence, tasks: list[Task] | None) -> None:
-        """Write a sequence, with what its tasks detected; rows whose truth is not known are left out."""
-        extracted = None if tasks is None else self.extraction.results(tasks)
+    def write_observed(self, sequence: TrackedSequence) -> bool:
+        """Write a sequence that has scores; False for one whose images must be processed first."""
+        self.heads.add((sequence.head_version, sequence.head_hash, sequence.source))
+        if sequence.observed:
+            self.write(sequence, None)
+        return bool(sequence.observed)
+
+    def write(self, sequence: TrackedSequence, extracted: Extracted | None) -> None:
+        """Write the frames of a sequence whose truth is known."""
         rows = _table(sequence, extracted, self.order, self.report.left_out)
         if len(rows):
             self.check.add(rows)
@@ -154,16 +147,14 @@ def _table(
     sequence: TrackedSequence, extracted: Extracted | None, order: str | None, left_out: Counter[str]
 ) -> FrameTable:
     """The rows of a sequence whose truth is known; frames without a face stay as such."""
+    known, unreadable = sequence.params.found, 0
     if extracted is None:
-        rows = sequence.table()
+        rows, without_face = sequence.table(), "NaN among the scores"
         if order is not None and not sequence.named_scores:
             rows = replace(rows, columns={**rows.columns, "scores": to_mediapipe(rows.columns["scores"], order=order)})
-        without_face = "NaN among the scores"
     else:
         rows = sequence.table(extracted.columns, extracted.image_size, extracted.time)
-        without_face = "no face found in the image"
-    known = sequence.params.found
-    unreadable = extracted.unreadable if extracted else 0
+        unreadable, without_face = extracted.unreadable, "no face found in the image"
     counts = {
         "no image": sequence.missing_images,
         "image cannot be read": unreadable,
@@ -174,65 +165,29 @@ def _table(
     return rows[np.flatnonzero(known)]
 
 
-def _write_observed(
-    inputs: Sequence[str | Path], intake: _Intake, landmarker: Path | None
-) -> dict[str | Path, list[list[Task]]]:
-    """Write every sequence that has scores; the tasks of each of the others, by input."""
-    waiting: dict[str | Path, list[list[Task]]] = {}
-    bundle: Path | None = None
-    for spec in dict.fromkeys(inputs):
-        for sequence in read_input(spec, order=intake.order, fps=intake.fps):
-            intake.origins.add(Origin(sequence.source, sequence.head_version, sequence.head_hash))
-            if "scores" in sequence.observed:
-                intake.write(sequence, None)
-                continue
-            bundle = bundle or landmarker_path(landmarker)
-            waiting.setdefault(spec, []).append(tasks_of(sequence, bundle))
-    return waiting
+def check_heads(heads: Iterable[tuple[str, str, str]], version: str, digest: str) -> str:
+    """The version of the one head that all inputs are for; the empty string where nobody states it.
 
-
-def _write_detected(spec: str | Path, parts: list[list[Task]], intake: _Intake) -> None:
-    """Read an input again, and write its sequences whose images were processed.
-
-    Reading twice is little work beside detecting, and memory need not hold all sequences meanwhile.
-    """
-    read = read_input(spec, order=intake.order, fps=intake.fps)
-    sequences = (sequence for sequence in read if "scores" not in sequence.observed)
-    for sequence, tasks in zip_longest(sequences, parts, fillvalue=None):
-        if sequence is None or tasks is None or sum(map(len, tasks)) != len(sequence.frame):
-            raise InputError(f"{spec} was changed while its images were processed: build again")
-        intake.write(sequence, tasks)
-
-
-def check_versions(sequences: Sequence[Origin | TrackedSequence], version: str, digest: str) -> str:
-    """The one head that the inputs state; the empty string where none does.
+    Args:
+        heads: the version in words, the hash and the source of every sequence; empty strings where they are unknown.
+        version: what the user states.
+        digest: the hash of the head that the user gives, or the empty string.
 
     Raises:
-        HeadMismatchError: two state different ones, and the user did not say which it is.
+        HeadMismatchError: a recording is for another head than the given one, or two inputs state different heads and
+            the user does not say which it is.
     """
-    hashes = {sequence.head_hash for sequence in sequences if sequence.head_hash}
+    stated = {found: source for found, _, source in heads if found}
+    hashes = {found for _, found, _ in heads if found}
     if digest and hashes - {digest}:
         raise HeadMismatchError(
             f"a recording was made with another head (hash {min(hashes - {digest})[:12]}) than the one given "
             f"({digest[:12]}): give the head that it was made with"
         )
-    stated = {sequence.head_version: sequence.source for sequence in sequences if sequence.head_version}
     if (len(stated) > 1 or len(hashes) > 1) and not version:
         listed = "; ".join(f"{name}: {source}" for name, source in sorted(stated.items()))
         raise HeadMismatchError(
             f"the inputs are for different heads ({listed}), whose coefficients do not mean the same: build one data "
             "set for each, or state --head-version if you know that they are the same"
         )
-    return next(iter(stated), "")
-
-
-def _detect(extraction: Extraction, tasks: list[Task], progress: Callable[[int, int], None]) -> None:
-    total, done = sum(map(len, tasks)), 0
-
-    def advance(count: int) -> None:
-        nonlocal done
-        done += count
-        progress(done, total)
-
-    if tasks:
-        extraction.run(tasks, advance)
+    return version or next(iter(stated), "")

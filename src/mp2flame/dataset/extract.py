@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from mp2flame.data import Observation
 from mp2flame.dataset.readers.base import TrackedSequence
-from mp2flame.errors import FormatError, MissingFileError, SourceError
+from mp2flame.errors import FormatError, InputError, MissingFileError, SourceError
 from mp2flame.files import AtomicFile, exclusive_lock, file_sha256, read_npz, write_errors
 from mp2flame.parallel import run_jobs
 
@@ -58,16 +58,6 @@ class Task:
         return str(self.video) if self.video else f"{self.images[0]} to {self.images[-1].name}"
 
 
-def tasks_of(sequence: TrackedSequence, landmarker: Path) -> list[Task]:
-    """The tasks of a sequence that has images, in its frames' order."""
-    known = landmarker, file_sha256(landmarker)
-    if sequence.video is not None:
-        return [Task((), sequence.video, tuple(int(frame) for frame in sequence.frame), *known)]
-    files = list(sequence.images)
-    starts = range(0, len(files), _IMAGES_IN_A_TASK)
-    return [Task(tuple(files[i : i + _IMAGES_IN_A_TASK]), None, (), *known) for i in starts]
-
-
 @dataclass(frozen=True, eq=False)
 class Extracted:
     """What was detected in the images of a sequence."""
@@ -83,17 +73,19 @@ class Extracted:
 
 
 class Extraction:
-    """Runs tasks and keeps their results in a folder until they are removed.
+    """Detects faces in the images of sequences, and keeps the results in a folder until they are removed.
 
     Args:
-        folder: where results are kept; made when needed. What an earlier, killed run left there is used.
+        folder: where results are kept; what an earlier, killed run left there is used.
+        landmarker: MediaPipe's bundle.
         processes: how many; 1 stays in this process.
         cluster: run on the Ray that this process is connected to; images and the folder must be where every machine
             can reach them.
     """
 
-    def __init__(self, folder: Path, *, processes: int = 1, cluster: bool = False) -> None:
+    def __init__(self, folder: Path, landmarker: Path, *, processes: int = 1, cluster: bool = False) -> None:
         self._folder = folder.resolve()
+        self._landmarker = landmarker, file_sha256(landmarker)
         self._processes = processes
         self._cluster = cluster
 
@@ -109,19 +101,30 @@ class Extraction:
         with exclusive_lock(self._folder / "lock", f"another process builds {output}: wait until it is done"):
             yield
 
-    def run(self, tasks: Sequence[Task], advance: Callable[[int], None]) -> None:
-        """Do all tasks that are not done yet.
+    def tasks(self, sequence: TrackedSequence) -> list[Task]:
+        """The tasks of a sequence that has images, in its frames' order."""
+        if sequence.video is not None:
+            return [Task((), sequence.video, tuple(int(frame) for frame in sequence.frame), *self._landmarker)]
+        files = list(sequence.images)
+        starts = range(0, len(files), _IMAGES_IN_A_TASK)
+        return [Task(tuple(files[i : i + _IMAGES_IN_A_TASK]), None, (), *self._landmarker) for i in starts]
+
+    def run(self, sequences: Sequence[TrackedSequence], progress: Callable[[int, int], None]) -> None:
+        """Do all tasks of the sequences that are not done yet.
 
         Args:
-            tasks: what to do.
-            advance: called with the number of images done, also in earlier runs.
+            sequences: what to detect faces in.
+            progress: called with the number of images done, also in earlier runs, and of all.
 
         Raises:
             WorkerError: a process died; the results of all others are kept.
         """
         self._folder.mkdir(exist_ok=True)
+        tasks = [task for sequence in sequences for task in self.tasks(sequence)]
         remaining = [task for task in tasks if not self._target(task).is_file()]
-        advance(sum(map(len, tasks)) - sum(map(len, remaining)))
+        total = sum(map(len, tasks))
+        done = total - sum(map(len, remaining))
+        progress(done, total)
         work = partial(_extract, self._folder)
         if self._cluster:
             from mp2flame.dataset.cluster import run_on_cluster
@@ -131,15 +134,23 @@ class Extraction:
             kept = f"what is finished is kept in {self._folder}"
             jobs = run_jobs(work, remaining, processes=self._processes, label=Task.label, kept=kept)
         for task, _ in jobs:
-            advance(len(task))
+            done += len(task)
+            progress(done, total)
 
-    def results(self, tasks: Sequence[Task]) -> Extracted:
-        """What all tasks of a sequence detected, in order."""
-        parts = [read_npz(self._target(task), "kept result") for task in tasks]
+    def result(self, sequence: TrackedSequence) -> Extracted:
+        """What was detected in a sequence.
+
+        Raises:
+            InputError: its images were changed since.
+        """
+        targets = [self._target(task) for task in self.tasks(sequence)]
+        if not all(target.is_file() for target in targets):
+            raise InputError(f"the images of {sequence.source} were changed while they were processed: build again")
+        parts = [read_npz(target, "kept result") for target in targets]
         sizes = [part["size"] for part in parts if part["size"].any()]
         time: NDArray[np.float64] = np.concatenate([part["time"] for part in parts])
         return Extracted(
-            columns={name: np.concatenate([part[name] for part in parts]).astype(np.float32) for name in _WIDTHS},
+            columns={name: np.concatenate([part[name] for part in parts]) for name in _WIDTHS},
             image_size=(int(sizes[0][0]), int(sizes[0][1])) if sizes else None,
             time=time if np.isfinite(time).all() else None,
             unreadable=sum(int(part["unreadable"].sum()) for part in parts),
