@@ -30,6 +30,8 @@ def test_it_prints_what_is_missing_and_how_to_get_it(
 
 def test_it_names_the_system_package_for_a_missing_library() -> None:
     assert doctor.APT_LINE.startswith("apt-get install -y libegl1")
-    row = doctor._extra("track", "mediapipe; raise ImportError('libEGL.so.1: cannot open')", "mediapipe", "see faces")
+    row = doctor.check_extra(
+        "track", "mediapipe; raise ImportError('libEGL.so.1: cannot open')", "mediapipe", "see faces"
+    )
     assert not row.ok
     assert doctor.APT_LINE in row.remedy

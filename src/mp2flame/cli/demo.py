@@ -59,20 +59,17 @@ class Demo(LandmarkerOption):
 def _drive(video: Path, landmarker: Path, head: FlameHead, targets: list[Path]) -> tuple[Report, FlameParams]:
     from mp2flame.data import concatenate
     from mp2flame.pipeline import drive
-    from mp2flame.sources import open_source
 
     shape = np.random.default_rng(_IDENTITY_SEED).normal(scale=_IDENTITY_SPREAD, size=head.n_shape)
     driven: list[FlameParams] = []
-    with (
-        open_source(video, landmarker=landmarker) as source,
-        progress("driving the other head", source.n_frames) as bar,
-    ):
+    with progress("driving the other head", None) as bar:
 
         def collect(frame: Frame) -> None:
             driven.append(frame.params)
             bar.advance()
 
-        report = drive(source, targets, head=head, identity=shape.astype(np.float32), on_frame=collect)
+        identity = shape.astype(np.float32)
+        report = drive(video, targets, head=head, identity=identity, landmarker=landmarker, on_frame=collect)
     return report, concatenate(driven)
 
 

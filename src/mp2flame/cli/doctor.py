@@ -20,14 +20,14 @@ APT_LINE: Final = "apt-get install -y libegl1 libgles2 libgl1 libglib2.0-0 libsm
 """What a bare Debian or Ubuntu lacks for MediaPipe, OpenCV and off-screen rendering."""
 
 _EXTRAS: Final = (
-    ("track", "mediapipe", "mediapipe", "see faces"),
+    ("track", "mediapipe", "mediapipe", "detect faces"),
     ("track", "av", "av", "read and write video"),
-    ("track", "cv2", "opencv-contrib-python", "read cameras and pictures"),
-    ("render", "pyvista", "pyvista", "draw heads"),
+    ("track", "cv2", "opencv-contrib-python", "read cameras and images"),
+    ("render", "pyvista", "pyvista", "render heads"),
     ("viewer", "viser", "viser", "show heads in a browser"),
-    ("stream", "websockets", "websockets", "serve web pages and programs"),
-    ("stream", "pythonosc", "python-osc", "speak VMC"),
-    ("train", "pyarrow", "pyarrow", "keep data sets"),
+    ("stream", "websockets", "websockets", "send and receive WebSocket streams"),
+    ("stream", "pythonosc", "python-osc", "send and receive VMC streams"),
+    ("train", "pyarrow", "pyarrow", "read and write data sets"),
     ("train", "matplotlib", "matplotlib", "plot data sets"),
 )
 
@@ -37,7 +37,7 @@ _RENDER = "from mp2flame.render import MeshRenderer as M; M([[0,1,2]]).render([[
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the doctor's report."""
+    """One line of the report."""
 
     name: str
     ok: bool
@@ -45,56 +45,53 @@ class Check:
     remedy: str = ""
 
 
-def _works(code: str) -> tuple[bool, str]:
-    """Whether `code` runs in a fresh interpreter, and the last line of what it said otherwise."""
+def _failure(code: str) -> str:
+    """The last line that `code` prints when it fails in a fresh interpreter; empty if it runs."""
     try:
-        ran = subprocess.run(  # noqa: S603 - our own interpreter, our own words
+        process = subprocess.run(  # noqa: S603 - our own interpreter, our own words
             [sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False
         )
     except subprocess.TimeoutExpired:
-        return False, "did not answer within two minutes"
-    if ran.returncode == 0:
-        return True, ""
-    lines = ran.stderr.strip().splitlines()
-    return False, lines[-1] if lines else f"ended with code {ran.returncode}"
+        return "no answer within two minutes"
+    if process.returncode == 0:
+        return ""
+    return (process.stderr.strip().splitlines() or [f"exit code {process.returncode}"])[-1]
 
 
-def _extra(extra: str, module: str, package: str, purpose: str) -> Check:
-    works, said = _works(f"import {module}")
-    if works:
-        try:
-            return Check(module, ok=True, found=metadata.version(package))
-        except metadata.PackageNotFoundError:
-            return Check(module, ok=True, found="installed")
-    system_library = ".so" in said
-    remedy = APT_LINE if system_library else f'pip install "mp2flame[{extra}]"'
-    return Check(module, ok=False, found=said, remedy=f"needed to {purpose}: {remedy}")
+def check_extra(extra: str, module: str, package: str, purpose: str) -> Check:
+    """Whether an optional package can be imported, and if not, whether it or a system library is missing."""
+    failure = _failure(f"import {module}")
+    if failure:
+        remedy = APT_LINE if ".so" in failure else f'pip install "mp2flame[{extra}]"'
+        return Check(module, ok=False, found=failure, remedy=f"needed to {purpose}: {remedy}")
+    try:
+        return Check(module, ok=True, found=metadata.version(package))
+    except metadata.PackageNotFoundError:
+        return Check(module, ok=True, found="installed")
 
 
 def _landmarker() -> Check:
     from mp2flame.downloads import find_landmarker
 
+    remedy = "mp2flame fetch landmarker (or name a local file by --landmarker or MP2FLAME_LANDMARKER)"
     try:
         path = find_landmarker()
     except Mp2FlameError as error:
         return Check("face landmarker", ok=False, found=str(error), remedy="correct MP2FLAME_LANDMARKER")
-    if path is None:
-        remedy = "mp2flame fetch landmarker (or name a local file by --landmarker or MP2FLAME_LANDMARKER)"
-        return Check("face landmarker", ok=False, found="not fetched yet", remedy=remedy)
-    return Check("face landmarker", ok=True, found=str(path))
+    return Check("face landmarker", ok=path is not None, found=str(path or "not downloaded yet"), remedy=remedy)
 
 
 def _assets() -> Check:
     from mp2flame.head import load_head
     from mp2flame.mapping import check_compatible, load_mapping
 
+    name = "built-in head and mapping"
     try:
         head = load_head("builtin")
-        mapping = load_mapping("builtin")
-        check_compatible(mapping, head)
+        check_compatible(load_mapping("builtin"), head)
     except Mp2FlameError as error:
-        return Check("built-in head and mapping", ok=False, found=str(error), remedy="reinstall mp2flame")
-    return Check("built-in head and mapping", ok=True, found=f"{head.n_vertices} vertices, hash {head.hash[:12]}")
+        return Check(name, ok=False, found=str(error), remedy="reinstall mp2flame")
+    return Check(name, ok=True, found=f"{head.n_vertices} vertices, hash {head.hash[:12]}")
 
 
 def checks() -> list[Check]:
@@ -102,11 +99,11 @@ def checks() -> list[Check]:
     rows = [
         Check("mp2flame", ok=True, found=__version__),
         Check("Python", ok=sys.version_info >= (3, 10), found=platform.python_version(), remedy="use 3.10 or newer"),
-        *(_extra(*row) for row in _EXTRAS),
+        *(check_extra(*row) for row in _EXTRAS),
     ]
     if any(row.ok for row in rows if row.name == "pyvista"):
-        works, said = _works(_RENDER)
-        rows.append(Check("off-screen rendering", ok=works, found=said or "works", remedy=APT_LINE))
+        failure = _failure(_RENDER)
+        rows.append(Check("off-screen rendering", ok=not failure, found=failure or "works", remedy=APT_LINE))
     return [*rows, _landmarker(), _assets()]
 
 

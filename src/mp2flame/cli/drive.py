@@ -9,21 +9,12 @@ from typing import Annotated
 import tyro
 
 from mp2flame.cli.console import finish, progress
-from mp2flame.cli.options import (
-    Flag,
-    HeadOption,
-    ImageOptions,
-    MappingOptions,
-    NeutralOption,
-    OptionalFile,
-    check_files,
-    option,
-)
+from mp2flame.cli.options import Flag, HeadOption, ImageOptions, MappingOptions, OptionalFile, check_files, option
 from mp2flame.errors import InputError
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drive(ImageOptions, NeutralOption, MappingOptions, HeadOption):
+class Drive(ImageOptions, MappingOptions, HeadOption):
     """Drive a head from a video, images, a webcam or a recording.
 
     The suffix of each output is its format: .npz (as VHAP and GaussianAvatars read it), .csv, .jsonl (a recording),

@@ -9,18 +9,12 @@ from typing import Annotated
 import tyro
 
 from mp2flame.cli.console import finish, say
-from mp2flame.cli.options import (
-    HeadOption,
-    ImageOptions,
-    MappingOptions,
-    NeutralOption,
-    option,
-)
+from mp2flame.cli.options import HeadOption, ImageOptions, MappingOptions, option
 from mp2flame.validation import check_number
 
 
 @dataclass(frozen=True, kw_only=True)
-class Live(ImageOptions, NeutralOption, MappingOptions, HeadOption):
+class Live(ImageOptions, MappingOptions, HeadOption):
     """Drive a head live in the browser; send and record it.
 
     The page controls the source, the neutral face, smoothing, gains, mappings, sliders and recordings. Ctrl-C ends the

@@ -108,11 +108,11 @@ def _run(words: list[str]) -> int:
         config = (tyro.conf.FlagCreatePairsOff,)
         return tyro.cli(command, prog=f"mp2flame {name}", description="", args=options, config=config).run()
     group = [other for other in COMMANDS if other.startswith(f"{name} ")]
-    known, rest = (group, words[1:]) if group else (list(COMMANDS), words)
-    if rest in ([], ["--help"], ["-h"]):
-        (say if rest else hint)(_overview(known))
-        return 0 if rest else _WRONG_USAGE
-    unknown = f"{name} {rest[0]}" if group else name
+    known, others = (group, words[1:]) if group else (list(COMMANDS), words)
+    if others in ([], ["--help"], ["-h"]):
+        (say if others else hint)(_overview(known))
+        return 0 if others else _WRONG_USAGE
+    unknown = f"{name} {others[0]}" if group else name
     guess = "".join(f"did you mean {near}? " for near in difflib.get_close_matches(unknown, known, n=1))
     fail(f"there is no command {unknown}; {guess}mp2flame --help lists the commands")
     return _WRONG_USAGE

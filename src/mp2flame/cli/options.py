@@ -50,16 +50,8 @@ class ImageOptions(LandmarkerOption):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NeutralOption:
-    """Whose neutral face the mapping starts from."""
-
-    neutral: Annotated[str, option("NEUTRAL")] = "auto"
-    """The person's neutral face: auto, none (the average person's), an image, video, recording or person file."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class MappingOptions:
-    """Which mapping is used."""
+    """Which mapping is used, and for whom."""
 
     mapping: Annotated[str, option("MAPPING")] = "builtin"
     """The mapping: a file or folder, builtin, builtin-scores, or the name of a fetched one."""
@@ -67,6 +59,8 @@ class MappingOptions:
     """The joint that takes the head's rotation: global_orient, neck_pose, or none."""
     allow_head_mismatch: Flag = False
     """Use the mapping although it was made for another head or does not name its head."""
+    neutral: Annotated[str, option("NEUTRAL")] = "auto"
+    """The person's neutral face: auto, none (the average person's), an image, video, recording or person file."""
 
 
 @dataclass(frozen=True, kw_only=True)

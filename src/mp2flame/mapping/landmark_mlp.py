@@ -1,8 +1,8 @@
-"""The landmarks mapping: a small neural network on landmarks and scores relative to the person's rest, in NumPy alone.
+"""The landmarks mapping: small neural networks on landmarks and scores relative to neutral, in NumPy alone.
 
-A frame's landmarks are laid onto the person's rest landmarks by the best similarity (which turns the head to the front,
-and takes out distance and image position), subtracted, joined with the scores relative to rest, whitened by one matrix,
-and given to a few small networks whose outputs are averaged. Training is in `mp2flame.regression`.
+A frame's landmarks are aligned to the person's neutral landmarks by the best similarity, which turns the head to the
+front and removes distance and image position. The differences and the scores relative to neutral are whitened by one
+matrix and given to a few small networks, whose outputs are averaged. Training is in `mp2flame.regression`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from mp2flame.rotations import nearest_rotation
 Float32 = NDArray[np.float32]
 
 N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
-"""Numbers the whitening matrix takes: landmarks relative to rest, then scores relative to rest."""
+"""Inputs of the whitening matrix: landmarks relative to neutral, then scores relative to neutral."""
 
 _LAYER = "layer_"
 _CHUNK = 4096
@@ -36,9 +36,9 @@ _MIDDLE: Final = np.array([0.5, 0.5, 0.0], np.float32)
 
 
 def upright(landmarks: Float32, image_size: NDArray[np.int64] | None) -> Float32:
-    """Landmarks (N, 478, 3) of a picture as points with square axes: x right, y up, z towards the camera.
+    """Landmarks (N, 478, 3) of an image as points with square axes: x right, y up, z towards the camera.
 
-    The unit is the picture's width. A picture of unknown size is taken as square.
+    The unit is the image's width. An image of unknown size counts as square.
     """
     ratio = 1.0 if image_size is None else float(image_size[1]) / float(image_size[0])
     return (landmarks - _MIDDLE) * np.array([1.0, -ratio, -1.0], np.float32)
@@ -55,7 +55,7 @@ def align(points: Float32, target: Float32, weights: Float32) -> Float32:
         weights: (P,) non-negative with sum 1.
 
     Returns:
-        (N, P, 3) what is left of the difference.
+        (N, P, 3) the remaining differences.
     """
     # The target's weighted mean is zero, so the points' own mean drops out of the covariance.
     covariance = (weights[:, None] * target).T @ points
@@ -78,7 +78,7 @@ def silu(values: Float32) -> Float32:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LandmarkMapping(StoredMapping):
-    """Networks on whitened, rest-relative landmarks and scores; zero at rest.
+    """Networks on whitened landmarks and scores relative to neutral; the neutral face maps to zero.
 
     Raises:
         InputError: a shape is wrong or a value is not finite.
@@ -97,7 +97,7 @@ class LandmarkMapping(StoredMapping):
     default_scores: Float32
     """(52,) the average person's neutral scores."""
     whitening: Float32
-    """(1486, K) from rest-relative landmarks and scores to the networks' inputs."""
+    """(1486, K) from landmarks and scores relative to neutral to the networks' inputs."""
     layers: tuple[tuple[Float32, Float32], ...]
     """Weights (M, in, out) and biases (M, 1, out) of M networks; the last out is E + 9."""
     neutral_landmarks: Float32 | None = None
@@ -119,9 +119,8 @@ class LandmarkMapping(StoredMapping):
         for name, shape in fixed.items():
             value = getattr(self, name)
             if value is not None or not name.startswith("neutral_"):
-                object.__setattr__(self, name, check_weights(f"LandmarkMapping.{name}", value, shape))
-        object.__setattr__(self, "layers", self._checked_layers())
-        object.__setattr__(self, "metadata", read_only_metadata(self.metadata))
+                vars(self)[name] = check_weights(f"LandmarkMapping.{name}", value, shape)
+        vars(self).update(layers=self._checked_layers(), metadata=read_only_metadata(self.metadata))
         if (self.neutral_landmarks is None) != (self.neutral_scores is None):
             raise InputError("LandmarkMapping needs both neutral_landmarks and neutral_scores, or neither; got one")
         if self.alignment_weights.min() < 0 or abs(float(self.alignment_weights.sum()) - 1) > 1e-3:
@@ -163,9 +162,9 @@ class LandmarkMapping(StoredMapping):
 
     def inputs(self, points: Float32, scores: Float32) -> Float32:
         """The networks' inputs (N, K) of upright points (N, 478, 3) and scores (N, 52)."""
-        rest = self.default_landmarks if self.neutral_landmarks is None else self.neutral_landmarks
+        neutral = self.default_landmarks if self.neutral_landmarks is None else self.neutral_landmarks
         base = self.default_scores if self.neutral_scores is None else self.neutral_scores
-        moved = align(points, rest, self.alignment_weights).reshape(len(points), -1)
+        moved = align(points, neutral, self.alignment_weights).reshape(len(points), -1)
         inputs: Float32 = moved @ self.whitening[: 3 * N_LANDMARKS]
         inputs += (scores - base) @ self.whitening[3 * N_LANDMARKS :]
         return inputs

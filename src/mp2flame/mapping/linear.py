@@ -100,12 +100,9 @@ class LinearMapping(StoredMapping):
             value = getattr(self, name)
             if value is not None:
                 checked[name] = check_weights(f"LinearMapping.{name}", value, (size,))
-        checked["metadata"] = read_only_metadata(self.metadata)
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        vars(self).update(checked, metadata=read_only_metadata(self.metadata))
         base, offset = self._base_and_offset()
-        object.__setattr__(self, "_base", base)
-        object.__setattr__(self, "_offset", offset)
+        vars(self).update(_base=base, _offset=offset)
 
     def _base_and_offset(self) -> tuple[Float32 | None, Float32 | None]:
         if self.uses_neutral:

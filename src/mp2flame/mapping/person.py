@@ -41,8 +41,7 @@ class Person:
     """Frames of the neutral face."""
 
     def __post_init__(self) -> None:
-        frames = self.neutral[np.flatnonzero(require_face(self.neutral))].without_picture()
-        object.__setattr__(self, "neutral", frames)
+        vars(self)["neutral"] = self.neutral[np.flatnonzero(require_face(self.neutral))].without_picture()
 
     def save(self, path: str | Path) -> None:
         """Write a person file; the file appears only when it is complete.

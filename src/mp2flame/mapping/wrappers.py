@@ -51,10 +51,9 @@ class WithHeadPose(MappingWrapper):
     pitch for a head that faces the camera. A mapping that knows this rotation of its head
     (`MappingInfo.frontal_rotation`, see `estimate_frontal_rotation`) has it removed here.
 
-    MediaPipe fits its transform for a camera with a vertical field of view of 63 degrees. A face away from the image
-    center is not corrected: the same view of a face, moved from the center to a quarter of the image's width from the
-    edge, is reported as turned by 4 degrees towards the center. That lies between the head's rotation in the world and
-    its appearance in the image, and which of the two is right depends on the camera.
+    MediaPipe assumes a vertical field of view of 63 degrees, and reports the same view of a face as turned by 4 degrees
+    towards the image center if the face is a quarter of the image's width from the edge. That is not corrected: it lies
+    between the head's rotation in the world and its appearance in the image, and the camera decides which is right.
 
     Args:
         mapping: gives everything else.
@@ -73,7 +72,7 @@ class WithHeadPose(MappingWrapper):
             raise InputError(f"expected the head's rotation to go to global_orient or neck_pose; got {self.to!r}")
         frontal = self.mapping.info.frontal_rotation
         if frontal is not None:
-            object.__setattr__(self, "_frontal", rotations.matrix(frontal))
+            vars(self)["_frontal"] = rotations.matrix(frontal)
 
     @override
     def __call__(self, observation: Observation) -> FlameParams:
