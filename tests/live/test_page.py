@@ -226,10 +226,11 @@ def test_a_state_is_shown(page: Page, tab: Tab) -> None:
     words = ("No face.", "Yours.", "4 frames", "29.5 frames per second", "head", "1.5", "2.5", "3 frames dropped")
     wait_for(lambda: all(word in tab.text() for word in words))
     wait_for(lambda: tab.node("/missing", "visible"))
-    assert tab.control("Position (s)")["value"] == 2.0
+    wait_for(lambda: tab.control("Position (s)")["value"] == 2.0)
     assert tab.control("Position (s)")["max"] == 11.6
     assert tab.control("Camera on")["value"] is False
-    assert not tab.control("jawOpen")["disabled"]
+    wait_for(lambda: not tab.control("jawOpen")["disabled"])
+    wait_for(lambda: tab.control("Download")["visible"])
     for label in ("Position (s)", "Loop", "Playing", "Forget", "Download", "Format"):
         assert tab.control(label)["visible"], label
     page.show(_STATE)

@@ -119,7 +119,7 @@ def _image(index: int, height: int = 48, width: int = 64) -> np.ndarray:
 
 def _record(path: Path, images: list[np.ndarray | None], after: Callable[[int], None] = lambda _: None) -> Recording:
     head = load_head("builtin")
-    recording = Recording(path, head=head)
+    recording = Recording(path, head)
     shapes = head.blendshapes()
     for index, image in enumerate(images):
         seen = replace(observation(index + 100), picture=image)
@@ -131,7 +131,7 @@ def _record(path: Path, images: list[np.ndarray | None], after: Callable[[int], 
 def _video_of(recording: Path) -> list[np.ndarray]:
     from mp2flame.sources.video import VideoReader
 
-    video = export(recording, ".mp4", head=load_head("builtin"))
+    video = export(recording, ".mp4", load_head("builtin"))
     return [image for _, image in VideoReader(video) if image is not None]
 
 
@@ -150,9 +150,9 @@ def test_each_frame_is_played_with_its_own_image(first: bool, tmp_path: Path, mo
     assert recording.error is None
     sink = _ImageSink()
     monkeypatch.setattr("mp2flame.live.recorder.open_sink", lambda *_, **__: sink)
-    done: list[int] = []
-    export(recording.path, ".mp4", head=load_head("builtin"), on_frame=done.append)
-    assert done == [1, 2, 3, 4, 5]
+    done: list[Frame] = []
+    export(recording.path, ".mp4", load_head("builtin"), done.append)
+    assert len(done) == 5
     assert sink.closed
     for image, (seen, _, _) in zip(images, sink.frames, strict=True):
         assert (seen.picture is None) == (image is None)
@@ -165,7 +165,7 @@ def test_large_images_are_kept_as_large_as_videos_are(tmp_path: Path, monkeypatc
     recording.close()
     sink = _ImageSink()
     monkeypatch.setattr("mp2flame.live.recorder.open_sink", lambda *_, **__: sink)
-    export(recording.path, ".mp4", head=load_head("builtin"))
+    export(recording.path, ".mp4", load_head("builtin"))
     assert [seen.picture.shape for seen, _, _ in sink.frames if seen.picture is not None] == [(720, 1280, 3)] * 3
 
 
@@ -178,7 +178,7 @@ def test_a_recording_becomes_a_video(tmp_path: Path) -> None:
     for index, frame in enumerate(frames):
         panel = frame[frame.shape[0] // 2, frame.shape[1] // 8]
         assert np.abs(panel.astype(int) - 40 - 4 * index).max() <= 4
-    assert export(recording.path, ".gif", head=load_head("builtin")).stat().st_size > 1000
+    assert export(recording.path, ".gif", load_head("builtin")).stat().st_size > 1000
 
 
 def test_a_recording_without_frames_has_nothing_to_download(tmp_path: Path) -> None:

@@ -22,11 +22,7 @@ def show_text(element: Any, text: str) -> None:
 class Controls:
     """The controls, as attributes that a session binds its methods to.
 
-    Args:
-        gui: viser's interface for adding controls.
-        head: the head that is driven.
-        state: what is shown at first.
-        any_source: another source than those listed may be typed in.
+    With `any_source`, another source than those listed may be typed in.
     """
 
     def __init__(self, gui: Any, head: HeadLike, state: SessionState, *, any_source: bool) -> None:

@@ -17,14 +17,7 @@ _CLAY: Final = (205, 190, 180)
 
 
 class HeadView:
-    """One head. Its vertices and its looks may be set from different threads.
-
-    Args:
-        server: shows it.
-        name: its place in the scene tree.
-        head: what is shown.
-        patches: what was computed for another view of the same head, and will be for this one.
-    """
+    """One head. Its vertices and its looks may be set from different threads. Views of one head share `patches`."""
 
     def __init__(self, server: Any, name: str, head: HeadLike, patches: dict[Material, ColorPatches]) -> None:
         self._server = server

@@ -37,10 +37,7 @@ Side: TypeAlias = Literal["A", "B"]
 class MappingController:
     """Assembles what the pipeline and the second head run on. Methods may be called from any thread.
 
-    Args:
-        head: is driven.
-        settings: the mappings to start with, and how they are used; a person in them counts until a neutral is set.
-        show_second: is called with side B's vertices.
+    A person in the settings counts until a neutral is set. `show_second` is called with side B's vertices (V, 3).
 
     Raises:
         InputError: the mapping reads landmarks and the person's neutral has none.
@@ -105,8 +102,7 @@ class MappingController:
     def set_mapping(self, side: Side, name: str | None) -> None:
         """Use another mapping, by its name or as `load_mapping` understands it; None closes side B.
 
-        Raises:
-            Mp2FlameError: as for the first mapping; what was in use stays.
+        On an error, what was in use stays.
         """
         mapping = None if name is None else self._load(self._specs.get(name, name))
         with self._lock:

@@ -81,10 +81,6 @@ class NeutralController:
         """Say which neutral is in use, and whether it was taken from this source."""
         self.text, self.is_own = text, own
 
-    def forget(self, source: str) -> None:
-        """Delete the neutral that was kept for a source."""
-        self.path(source).unlink(missing_ok=True)
-
     def take(self, pipeline: Pipeline, source: str) -> tuple[Observation, str]:
         """Collect three seconds of a neutral face from a running pipeline, and keep them.
 
@@ -122,15 +118,13 @@ class NeutralController:
         chosen = find_neutral_frames(concatenate(frames))
         warning = "" if chosen is not None else "The face moved: take it again if the head looks odd at rest."
         frames = frames if chosen is None else [frames[index] for index in chosen]
+        path = self.path(source)
         try:
-            self._save(self.path(source), frames)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # `--neutral` of the other commands reads it too.
+            with RecordingSink(path, head=self._head) as recording:
+                for frame in frames:
+                    recording.append(frame)
         except (Mp2FlameError, OSError) as error:
             warning = f"{warning} It is not kept for the next session: {error}"
         return concatenate(frames), warning
-
-    def _save(self, path: Path, frames: list[Observation]) -> None:
-        """Write frames as a recording, which `--neutral` of the other commands reads too."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with RecordingSink(path, head=self._head) as sink:
-            for frame in frames:
-                sink.append(frame)

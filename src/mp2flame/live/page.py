@@ -74,15 +74,7 @@ class _Action:
 class Page:
     """The browser page. Every method may be called from any thread.
 
-    Args:
-        head: the head that is driven.
-        state: what is shown at first.
-        host: the address to listen on; a page that is open to the network does not open any of this machine's files.
-        port: the first port to try; 0 lets the system choose.
-
-    Raises:
-        InputError: the port is not between 0 and 65535.
-        SinkError: the address is not one of this machine's, or no port is free.
+    It listens as `open_server` does. A page that is open to the network does not open any file of this machine.
     """
 
     def __init__(self, head: HeadLike, state: SessionState, *, host: str = "127.0.0.1", port: int = 8080) -> None:

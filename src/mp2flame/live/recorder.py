@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -19,14 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 from typing_extensions import override
 
-from mp2flame.data import Frame, HeadLike, replace_unchecked
+from mp2flame.data import FlameParams, Frame, HeadLike, Observation, replace_unchecked
 from mp2flame.errors import InputError, MissingExtraError, Mp2FlameError, SinkError
 from mp2flame.files import exclusive_lock
 from mp2flame.formats.recording import read_recording
 from mp2flame.head import FlameHead
 from mp2flame.pipeline import Pipeline
 from mp2flame.sinks import open_sink
-from mp2flame.sinks.base import Sink
+from mp2flame.sinks.base import Sink, write_frames
 
 if TYPE_CHECKING:
     from mp2flame.sinks.encoders import Mp4Encoder
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 FORMATS: Final = (".mp4", ".gif", ".npz", ".csv", ".jsonl", "flame_param")
 """The formats for download: everything that `drive` writes. The folder `flame_param` comes as a .zip."""
 
+_IMAGES: Final = ".images.mp4"
+_LOCK: Final = ".lock"
+"""Exists while a recording is written, and after its process was killed."""
 _LARGEST_SIDE: Final = 1280
 """Pixels of an image; the videos that `drive` writes are not larger."""
 _LEAD: Final = 1.0
@@ -46,11 +50,7 @@ Image = NDArray[np.uint8]
 
 
 class Recording(Sink):
-    """Records every frame. An error is kept in `error` and does not end the session that is recorded.
-
-    Args:
-        path: the `.jsonl`; the images are kept beside it.
-        head: the head that is driven.
+    """Records every frame in a `.jsonl`, and its image beside it. An error is kept in `error` and does not end the run.
 
     Raises:
         SinkError: the file cannot be created, or another process writes it.
@@ -59,7 +59,7 @@ class Recording(Sink):
     name = "recording"
     needs_image = True
 
-    def __init__(self, path: Path, *, head: HeadLike) -> None:
+    def __init__(self, path: Path, head: HeadLike) -> None:
         self.path = path
         self.error: Exception | None = None
         self.n_frames = 0
@@ -67,9 +67,8 @@ class Recording(Sink):
         self._start = 0.0
         self._images: Mp4Encoder | None = None
         with ExitStack() as stack:
-            # The lock file of a process that was killed tells the next session of an interrupted recording.
-            stack.callback(lambda: _lock_path(path).unlink(missing_ok=True))
-            stack.enter_context(exclusive_lock(_lock_path(path), f"{path} is being recorded by another session"))
+            stack.callback(lambda: path.with_suffix(_LOCK).unlink(missing_ok=True))
+            stack.enter_context(exclusive_lock(path.with_suffix(_LOCK), f"{path} is being recorded by another session"))
             self._sink = stack.enter_context(open_sink(path, head=head, landmarks=False))
             self._held = stack.pop_all()
 
@@ -100,7 +99,7 @@ class Recording(Sink):
                 return
             scale = min(1.0, _LARGEST_SIDE / max(image.shape))
             width, height = (max(2, 2 * int(side * scale / 2)) for side in image.shape[1::-1])
-            self._images = Mp4Encoder(_images_path(self.path), (width, height), full_color=True, fragmented=True)
+            self._images = Mp4Encoder(self.path.with_suffix(_IMAGES), (width, height), full_color=True, fragmented=True)
             self._images.add(image, 0.0)
         self._images.add(image, moment + _LEAD)
 
@@ -116,22 +115,14 @@ class Recording(Sink):
             self.error = self.error or error
 
 
-def _images_path(recording: Path) -> Path:
-    return recording.with_suffix(".images.mp4")
-
-
-def _lock_path(recording: Path) -> Path:
-    return recording.with_suffix(".lock")
-
-
-def export(path: Path, kind: str, *, head: FlameHead, on_frame: Callable[[int], None] = lambda _: None) -> Path:
-    """Convert a recording to another format, beside it.
+def export(path: Path, kind: str, head: FlameHead, on_frame: Callable[[Frame], None] | None = None) -> Path:
+    """Convert a recording, a `.jsonl`, to one of `FORMATS`, beside it.
 
     Args:
-        path: the `.jsonl`.
-        kind: one of `FORMATS`.
-        head: poses the frames for videos.
-        on_frame: is called with the number of frames that are done.
+        path: the recording.
+        kind: the format.
+        head: is posed for videos.
+        on_frame: is called with each frame that is written.
 
     Raises:
         InputError: no such format, or the recording has no frames.
@@ -147,18 +138,8 @@ def export(path: Path, kind: str, *, head: FlameHead, on_frame: Callable[[int], 
         target.parent.mkdir(exist_ok=True)
     else:
         target = path.with_suffix(kind)
-    with open_sink(target, head=head) as sink:
-        images = _images(_images_path(path)) if sink.needs_image else iter(())
-        image = next(images, None)
-        for done, (observation, params) in enumerate(read_recording(path)):
-            assert params is not None
-            moment = float(observation.time[0])
-            while image is not None and image[0] < moment - _SAME_TIME:
-                image = next(images, None)
-            if image is not None and image[0] < moment + _SAME_TIME:
-                observation = replace_unchecked(observation, picture=image[1])  # noqa: PLW2901 - the same frame
-            sink.write(Frame(observation, params, head(params)[0] if sink.needs_vertices else None))
-            on_frame(done + 1)
+    sink = open_sink(target, head=head)
+    write_frames([sink], _frames(path, with_images=sink.needs_image), head=head, on_frame=on_frame)
     if kind != "flame_param":
         return target
     try:
@@ -169,8 +150,21 @@ def export(path: Path, kind: str, *, head: FlameHead, on_frame: Callable[[int], 
         shutil.rmtree(target.parent, ignore_errors=True)
 
 
+def _frames(path: Path, *, with_images: bool) -> Iterator[tuple[Observation, FlameParams]]:
+    """The frames of a recording, each with the image of the same time. An interrupted video has fewer images."""
+    images = _images(path.with_suffix(_IMAGES)) if with_images else iter(())
+    image = next(images, None)
+    for observation, params in read_recording(path):
+        assert params is not None
+        moment = float(observation.time[0])
+        while image is not None and image[0] < moment - _SAME_TIME:
+            image = next(images, None)
+        if image is not None and image[0] < moment + _SAME_TIME:
+            observation = replace_unchecked(observation, picture=image[1])  # noqa: PLW2901 - the same frame
+        yield observation, params
+
+
 def _images(path: Path) -> Iterator[tuple[float, Image]]:
-    """The images of a recording with their times in it. An interrupted video has fewer than its recording."""
     if path.is_file():
         from mp2flame.sources.video import VideoReader
 
@@ -179,13 +173,7 @@ def _images(path: Path) -> Iterator[tuple[float, Image]]:
 
 
 class Recorder:
-    """One recording at a time. Methods may be called from any thread.
-
-    Args:
-        folder: where recordings are kept.
-        head: is driven.
-        pipeline: feeds the recordings.
-    """
+    """One recording at a time, kept in a folder. Methods may be called from any thread."""
 
     def __init__(self, folder: Path, head: FlameHead, pipeline: Pipeline) -> None:
         self.running = False
@@ -221,34 +209,19 @@ class Recorder:
         return f"{recording.n_frames} frames, {recording.seconds:.1f} s, saved in {recording.path}.{failed}"
 
     def start(self) -> None:
-        """Start a new recording.
-
-        Raises:
-            InputError: one is running.
-            SinkError: its file cannot be created.
-        """
+        """Start a new recording; an error if one is running, or its file cannot be created."""
         with self._lock:
             if self.running:
                 raise InputError("a recording is running: stop it first")
-            try:
-                self._folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise SinkError(f"cannot create {self._folder}: {error.strerror or error}") from error
-            stem = name = time.strftime("%Y-%m-%d_%H-%M-%S")
-            count = 1
-            while (self._folder / f"{name}.jsonl").exists():
-                count += 1
-                name = f"{stem}_{count}"
-            self.recording = Recording(self._folder / f"{name}.jsonl", head=self._head)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            now = time.strftime("%Y-%m-%d_%H-%M-%S")
+            paths = (self._folder / f"{now}{f'_{n}' if n > 1 else ''}.jsonl" for n in count(1))
+            self.recording = Recording(next(path for path in paths if not path.exists()), self._head)
             self.path, self._text, self.running = self.recording.path, "", True
             self._pipeline.add_sink(self.recording)
 
     def stop(self) -> None:
-        """Stop the recording that runs.
-
-        Raises:
-            InputError: none is running.
-        """
+        """Stop the recording that runs; an error if none is."""
         with self._lock:
             if not self.running or self.recording is None:
                 raise InputError("nothing is being recorded")
@@ -271,22 +244,23 @@ class Recorder:
         """
         if self.path is None or not self.can_download:
             raise InputError("expected a finished recording with frames: press Record, then Stop, while a source plays")
+
+        def on_frame(frame: Frame) -> None:
+            self._text = f"Writing {kind}: {frame.observation.time[0]:.1f} s"
+
         with self._exporting:
             try:
-                path = export(self.path, kind, head=self._head, on_frame=lambda done: self._say(kind, done))
+                path = export(self.path, kind, self._head, on_frame)
             except BaseException:
                 self._text = ""
                 raise
             self._text = f"Saved in {path}"
             return path
 
-    def _say(self, kind: str, done: int) -> None:
-        self._text = f"Writing {kind}: {done} frames"
-
     def _find_interrupted(self) -> Path | None:
         """The newest recording whose process was killed. Older ones are not offered, but kept."""
         found = None
-        for lock in sorted(self._folder.glob("*.lock")):
+        for lock in sorted(self._folder.glob(f"*{_LOCK}")):
             with suppress(SinkError), exclusive_lock(lock, "it is still being recorded"):
                 path = lock.with_suffix(".jsonl")
                 found = path if path.is_file() else found

@@ -1,14 +1,13 @@
 """The page's web server: who may connect, what a browser may send, and the scene's camera and lights.
 
-viser has no public hook for the handshake of a connection or for the messages of a browser. Everything that uses its
-private parts for them is in this file, and pyproject.toml pins the minor version that they belong to.
+viser has no public hook for the handshake of a connection or for the messages of a browser: pyproject.toml pins the
+minor version whose private parts are used here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import ipaddress
 import logging
 import math
 import socket
@@ -44,7 +43,7 @@ def is_allowed(host_header: str, origin: str | None, host: str) -> bool:
 
     Args:
         host_header: the request's Host.
-        origin: the request's Origin; None if it has none.
+        origin: the request's Origin, if it has one.
         host: the address on which the server listens.
     """
     try:
@@ -52,27 +51,19 @@ def is_allowed(host_header: str, origin: str | None, host: str) -> bool:
     except ValueError:
         return False
     if name not in ("localhost", "127.0.0.1", "::1", host.lower()):
-        own = socket.gethostname().lower()
-        if is_loopback(host) or not (name in (own, f"{own}.local") or _is_address(name)):
+        own, is_address = socket.gethostname().lower(), ":" in name or name.replace(".", "").isdecimal()
+        if is_loopback(host) or not (is_address or name in (own, f"{own}.local")):
             return False
     return origin is None or origin in (f"http://{host_header}", f"https://{host_header}")
 
 
-def _is_address(name: str) -> bool:
-    try:
-        ipaddress.ip_address(name)
-    except ValueError:
-        return False
-    return True
-
-
-def open_server(host: str, port: int, neutral_vertices: NDArray[np.float32]) -> Any:
+def open_server(host: str, port: int, vertices: NDArray[np.float32]) -> Any:
     """A running viser server whose camera looks at a head from the front.
 
     Args:
         host: the address to listen on.
         port: the first port to try; 0 lets the system choose.
-        neutral_vertices: (V, 3) metres, for the camera.
+        vertices: (V, 3) metres, of the head.
 
     Raises:
         InputError: the port is not between 0 and 65535.
@@ -85,7 +76,7 @@ def open_server(host: str, port: int, neutral_vertices: NDArray[np.float32]) -> 
     _check_messages(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(47, 105, 175))
     server.scene.set_up_direction("+y")
-    _place_camera(server, neutral_vertices)
+    _place_camera(server, vertices)
     _add_lights(server)
     return server
 
@@ -130,7 +121,7 @@ def _checked_handshakes(host: str) -> Iterator[None]:
 
 
 def _check_messages(server: Any) -> None:
-    """Let through what the page's own controls and its camera send, and drop everything else a client may send."""
+    """Let through what the page's own controls send, and drop everything else that a client may send to the server."""
     sockets = server._websock_server
     handle = sockets._handle_incoming_message
 
@@ -139,17 +130,7 @@ def _check_messages(server: Any) -> None:
         if isinstance(message, messages.GuiUpdateMessage) and control and is_valid(control, message.updates):
             await handle(client, message)
 
-    def connected(connection: Any) -> None:
-        inner = connection._handle_incoming_message
-
-        async def checked_client(client: Any, message: Any) -> None:
-            if isinstance(message, (messages.ViewerCameraMessage, messages.GetRenderResponseMessage)):
-                await inner(client, message)
-
-        connection._handle_incoming_message = checked_client
-
     sockets._handle_incoming_message = checked
-    sockets.on_client_connect(connected)
 
 
 def is_valid(control: Any, updates: dict[str, Any]) -> bool:

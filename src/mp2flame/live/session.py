@@ -39,9 +39,6 @@ def _limit_arenas() -> None:
 class LiveSession:
     """Call `run` in the main thread; every other method may be called from any thread.
 
-    Args:
-        settings: what to start with.
-
     Raises:
         Mp2FlameError: the head, a mapping, the source or an address cannot be opened.
     """
@@ -205,7 +202,7 @@ class LiveSession:
 
     def forget_neutral(self) -> None:
         """Delete the person's neutral and use the average one."""
-        self._neutral.forget(self.source.spec)
+        self._neutral.path(self.source.spec).unlink(missing_ok=True)
         self._find_neutral()
 
     def set_gains(self, expression: float, jaw: float) -> None:

@@ -73,12 +73,7 @@ class SliderSource(Source):
 
 
 class SliderPanel:
-    """Blendshape sliders and parameter sliders in the container that is current.
-
-    Args:
-        gui: where they are added.
-        n_expression: E, one slider for each coefficient.
-    """
+    """Blendshape sliders and parameter sliders in the container that is current."""
 
     def __init__(self, gui: Any, n_expression: int) -> None:
         self._shown: FlameParams | None = None

@@ -32,9 +32,7 @@ class SourceController(Source):
     Times keep rising from one source to the next by the wall clock between them, so that filters and recordings see
     one stream. A source that ends or fails is detached and reported; the iteration waits for the next one.
 
-    Args:
-        settings: the landmarker, and whether the camera's image is mirrored.
-        on_end: is called in the reading thread when a source ends by itself, with its error if it has one.
+    `on_end` is called in the reading thread when a source ends by itself, with its error if it has one.
     """
 
     live = True
@@ -84,14 +82,7 @@ class SourceController(Source):
         return (len(recent) - 1) / (recent[-1] - recent[0]) if len(recent) > 2 else 0.0
 
     def open(self, spec: str) -> None:
-        """Use another source; the present one stays if the new one cannot be opened.
-
-        Args:
-            spec: one of `names`, or what `open_source` understands.
-
-        Raises:
-            Mp2FlameError: as `open_source`.
-        """
+        """Use another source, by its name or as `open_source` understands it; on an error, the present one stays."""
         spec = self._specs.get(spec, spec)
         # Without the lock: a file on a network drive may take as long as it likes.
         source, player = play_in_real_time(open_source(spec, landmarker=self._landmarker))

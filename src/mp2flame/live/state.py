@@ -112,13 +112,7 @@ class SessionState:
 
 
 def collect_stats(pipeline: Pipeline, frame_rate: float, skipped: int) -> Stats:
-    """The figures of a running pipeline.
-
-    Args:
-        pipeline: runs.
-        frame_rate: frames per second of the source.
-        skipped: frames of a file that were left out because they were late.
-    """
+    """The figures of a running pipeline, with the frame rate of its source and the frames that a file skipped."""
     summary = pipeline.stopwatch.summary()
     sinks = [stage for stage in summary if f"{_ARRIVAL}{stage}" in summary and stage != NEUTRAL]
     order = [DETECTION, "mapping", "filters", "head", *sinks, END_TO_END]
