@@ -92,7 +92,7 @@ def test_a_killed_build_goes_on_where_it_was(tracked: Path, landmarker: Path, tm
         *("--landmarker", str(landmarker), "--processes", "1"),
     ]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
-    seen = tmp_path / ".data.seen"
+    seen = tmp_path / ".data.detected"
     deadline = time.monotonic() + 120
     while not list(seen.glob("[0-9a-f]*.npz")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -177,7 +177,7 @@ def test_two_builds_of_one_output_do_not_disturb_each_other(landmarker: Path, tm
     blank_pictures(tmp_path / "images", ["0.png"])
     np.savez(tmp_path / "track.npz", **tool_truth(n=1))
     spec = f"{tmp_path / 'track.npz'}={tmp_path / 'images'}"
-    extraction = Extraction(tmp_path / ".data.seen", landmarker)
+    extraction = Extraction(tmp_path / ".data.detected", landmarker)
     with extraction.locked(tmp_path / "data"), pytest.raises(SinkError, match="another process builds"):
         build([spec], tmp_path / "data", landmarker=landmarker)
     build([spec], tmp_path / "data", landmarker=landmarker)

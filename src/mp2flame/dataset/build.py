@@ -96,7 +96,7 @@ def build(
         writer.set_head(check_heads(intake.heads, version, digest), digest)
         extraction: Extraction | None = None
         if pending:
-            kept, count = path.with_name(f".{path.name}.seen"), processes or os.cpu_count() or 1
+            kept, count = path.with_name(f".{path.name}.detected"), processes or os.cpu_count() or 1
             extraction = Extraction(kept, landmarker_path(landmarker), processes=count, cluster=cluster)
             stack.enter_context(extraction.locked(path))
             extraction.run(pending, progress)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import base64
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 
@@ -19,36 +19,18 @@ from mp2flame.evaluation.metrics import ErrorSums, FrameError
 from mp2flame.files import write_atomic
 from mp2flame.geometry.face_regions import REGIONS, eye_centers
 
-_TITLE: Final = "Evaluation of mappings"
 _WORST_SHOWN: Final = 6
 _IMAGE_SIZE: Final = (300, 300)
-
-
-class _Column(NamedTuple):
-    figure: str
-    heading: str
-    unit: str
-    more_is_better: bool = False
-
-
-_DISTANCES: Final = tuple(_Column(name, name.capitalize(), "") for name in REGIONS)
-_DISTANCE_NOTE: Final = (
-    "Mean distance of corresponding vertices, relative to a face that never moves (1.000), and in millimetres. "
-    "Less is better."
-)
+# Name in the figures, heading, unit, and whether more is better.
+_DISTANCES: Final = tuple((name, name.capitalize(), "", False) for name in REGIONS)
 _MOVEMENTS: Final = (
-    _Column("jaw degrees", "Jaw opening", "°"),
-    _Column("gaze degrees", "Gaze", "°"),
-    _Column("lip gap mm", "Lip gap", " mm"),
-    _Column("lid gap mm", "Lid gap", " mm"),
-    _Column("blink recall", "Blinks found", " %", more_is_better=True),
-    _Column("asymmetry mm", "Asymmetry", " mm"),
-    _Column("jitter mm", "Jitter", " mm"),
-)
-_MOVEMENT_NOTE: Final = (
-    "Mean errors of the jaw's opening, of both eyes' gaze, and of the openings between lips and lids; the share of "
-    "blinks that are blinks in the result; the distance between the result of a mirrored face and the mirrored result; "
-    "and, in videos, the jitter that the result adds to the face's own motion (second difference from frame to frame)."
+    ("jaw degrees", "Jaw opening", "°", False),
+    ("gaze degrees", "Gaze", "°", False),
+    ("lip gap mm", "Lip gap", " mm", False),
+    ("lid gap mm", "Lid gap", " mm", False),
+    ("blink recall", "Blinks found", " %", True),
+    ("asymmetry mm", "Asymmetry", " mm", False),
+    ("jitter mm", "Jitter", " mm", False),
 )
 
 
@@ -79,53 +61,33 @@ def report_html(evaluation: Evaluation, *, log: Callable[[str], None] = lambda _
     except ImportError as error:
         raise MissingExtraError("jinja2", "train", "write HTML reports") from error
     template = files("mp2flame.evaluation").joinpath("report.html.j2").read_text(encoding="utf-8")
-    distances = _table(evaluation, "Distance on the head", _DISTANCE_NOTE, _DISTANCES)
-    movements = _table(evaluation, "Movement", _MOVEMENT_NOTE, _MOVEMENTS)
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(template)
-    return page.render(
-        title=_TITLE,
-        summary=_summary(evaluation),
-        tables=[distances, movements],
-        worst=list(_worst_frames(evaluation, log)),
-    )
-
-
-def _summary(evaluation: Evaluation) -> str:
-    frames, people = evaluation.measures[NO_EXPRESSION].frames, len(evaluation.subjects)
-    text = (
-        f"{frames} frames of {'1 person' if people == 1 else f'{people} people'}; head: {evaluation.head.version}. "
-        "Results and truth are put on the mean identity, the head not turned."
-    )
-    if evaluation.without_neutral:
-        text += f" {evaluation.without_neutral} of them had no neutral frame, so the average person's was used."
-    return text
-
-
-def _table(evaluation: Evaluation, title: str, note: str, columns: tuple[_Column, ...]) -> dict[str, Any]:
     figures = {name: errors.figures() for name, errors in evaluation.measures.items()}
-    columns = tuple(column for column in columns if any(column.figure in row for row in figures.values()))
-    best = {}
-    for column in columns:
-        known = [row[column.figure] for name, row in figures.items() if name != NO_EXPRESSION and column.figure in row]
-        if len(known) > 1:
-            best[column.figure] = max(known) if column.more_is_better else min(known)
-    rows = []
-    for name, row in figures.items():
-        baseline = name == NO_EXPRESSION
-        cells = [_cell(row, column, None if baseline else best.get(column.figure)) for column in columns]
-        rows.append({"name": name, "baseline": baseline, "cells": cells})
-    return {"title": title, "note": note, "columns": [column.heading for column in columns], "rows": rows}
+    return (
+        Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(
+            frames=evaluation.measures[NO_EXPRESSION].frames,
+            evaluation=evaluation,
+            baseline=NO_EXPRESSION,
+            figures=figures,
+            distances=_columns(figures, _DISTANCES),
+            movements=_columns(figures, _MOVEMENTS),
+            worst=list(_worst_frames(evaluation, log)),
+        )
+    )
 
 
-def _cell(row: dict[str, float], column: _Column, best: float | None) -> dict[str, Any]:
-    value = row.get(column.figure)
-    if value is None:
-        return {"text": "-", "detail": "", "share": None, "best": False}
-    if column.unit:
-        text = f"{100 * value:.0f} %" if column.unit == " %" else f"{value:.2f}{column.unit}"
-        return {"text": text, "detail": "", "share": None, "best": value == best}
-    detail = f"{row[f'{column.figure} mm']:.2f} mm"
-    return {"text": f"{value:.3f}", "detail": detail, "share": round(min(100.0, 100 * value)), "best": value == best}
+def _columns(
+    figures: dict[str, dict[str, float]], columns: Sequence[tuple[str, str, str, bool]]
+) -> list[dict[str, Any]]:
+    """The columns that some mapping has a figure for, with the best figure where there are several."""
+    shown = []
+    for figure, heading, unit, more_is_better in columns:
+        known = [row[figure] for name, row in figures.items() if name != NO_EXPRESSION and figure in row]
+        if any(figure in row for row in figures.values()):
+            best = (max if more_is_better else min)(known) if len(known) > 1 else None
+            shown.append({"figure": figure, "heading": heading, "unit": unit, "best": best})
+    return shown
 
 
 def _worst_frames(evaluation: Evaluation, log: Callable[[str], None]) -> Iterator[dict[str, Any]]:
@@ -154,7 +116,7 @@ def _worst_frames(evaluation: Evaluation, log: Callable[[str], None]) -> Iterato
                 pair = np.concatenate([renderer.render(mesh) for mesh in meshes], axis=1)
                 Image.fromarray(pair).save(buffer, format="png", optimize=True)
                 png = base64.b64encode(buffer.getvalue()).decode("ascii")
-                frames.append({**frame.as_json(), "mm": f"{frame.mm:.2f}", "number": frame.number, "png": png})
+                frames.append({**frame.as_json(), "mm": f"{frame.mm:.2f}", "png": png})
             yield {"name": name, "frames": frames}
     finally:
         renderer.close()

@@ -74,7 +74,9 @@ def fit(
         mapping = fit_ridge(context, frames, seed=seed)
     else:
         samples = _landmark_samples(data, frames.samples)
-        metadata = context.describe(len(samples.scores), "networks on landmarks and scores relative to rest")
+        metadata = context.describe(
+            len(samples.scores), "networks on landmarks and scores relative to the neutral face"
+        )
         loss = context.loss(samples.parameters.std(axis=0))
         mapping = fit_landmarks(samples, loss, context.symmetry, config=network, seed=seed, metadata=metadata)
     return replace(mapping, metadata={**mapping.metadata, **straight_metadata(data)})

@@ -77,7 +77,7 @@ def fit_ridge(context: FitContext, data: DataPass, *, seed: int) -> LinearMappin
         matrix = symmetric_matrix(matrix, symmetry)
     matrix[~allowed] = 0
     neutral = np.mean([data.neutral[table.subject] for table in data.samples], axis=0)
-    provenance = f"ridge on {', '.join(total.features)} relative to rest; strength {strength:.3g}, {note}"
+    provenance = f"ridge on {', '.join(total.features)} relative to the neutral face; strength {strength:.3g}, {note}"
     return LinearMapping(
         matrix=matrix.astype(np.float32),
         features=total.features,
