@@ -123,3 +123,15 @@ def test_gains_multiply_and_narrow_mappings_are_as_wide_as_the_head(tmp_path: Pa
     np.testing.assert_allclose(louder.expression, 1.5 * plain.expression, rtol=1e-5)
     np.testing.assert_allclose(louder.jaw_pose, 0.25 * plain.jaw_pose, rtol=1e-5)
     assert louder.n_expression == load_head("builtin").n_expression
+
+
+def test_mappings_are_offered_once_and_by_short_names_where_these_differ(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    own = blendshape_mapping(tmp_path / "own.safetensors")
+    other = blendshape_mapping(tmp_path / "other" / "own.safetensors")
+    controller = _controller(own, mappings=(str(own), str(own), "builtin"), compare=str(own))
+    assert controller.specs == {"own.safetensors": str(own), "builtin": "builtin"}
+    controller = _controller(own, compare=str(other))
+    assert controller.specs == {"own.safetensors": str(own), str(other): str(other)}
+    controller.set_mapping("A", str(own))
+    assert controller.names == {"A": "own.safetensors", "B": None}

@@ -7,9 +7,8 @@ the two vertices is as near to one palette color as to the other, so that border
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,20 +29,14 @@ Indices = NDArray[np.intp]
 Float64 = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class CutSurface:
+class CutSurface(NamedTuple):
     """A surface cut between labels. Its points are the V vertices, then M points on edges, then T centers."""
 
-    edges: Indices
-    """(M, 2) vertices between which an edge is cut."""
-    shares: NDArray[np.float32]
-    """(M, 1) how far on the way from the first to the second."""
-    centers: Indices
-    """(T, 3) vertices of the triangles that have three labels."""
-    faces: Indices
-    """(F', 3) indices of points, oriented as the faces that they are cut from."""
-    labels: Indices
-    """(F',) each face's label."""
+    edges: Indices  # (M, 2) vertices between which an edge is cut
+    shares: NDArray[np.float32]  # (M, 1) how far on the way from the first to the second
+    centers: Indices  # (T, 3) vertices of the triangles that have three labels
+    faces: Indices  # (F', 3) indices of points, oriented as the faces that they are cut from
+    labels: Indices  # (F',) each face's label
 
     def points(self, vertices: NDArray[np.float32]) -> NDArray[np.float32]:
         """The points (V + M + T, 3) for vertices (V, 3)."""
@@ -55,41 +48,34 @@ class CutSurface:
         return np.concatenate([rows, between, (first + second + third) * np.float32(1 / 3)])
 
 
-@dataclass(frozen=True)
-class Patch:
+class Patch(NamedTuple):
     """The part of a surface that has one color."""
 
-    color: tuple[int, int, int]
-    """RGB, 0..255."""
-    used: Indices
-    """(P,) the surface's points that it consists of."""
-    faces: NDArray[np.uint32]
-    """(F, 3) indices into `used`."""
+    color: tuple[int, ...]  # RGB, 0..255
+    used: Indices  # (P,) the surface's points that it consists of
+    faces: NDArray[np.uint32]  # (F, 3) indices into `used`
 
 
 class ColorPatches:
-    """A surface as patches of one color each.
-
-    Args:
-        faces: (F, 3) vertex indices.
-        colors: (V, 3) RGB, or None for one patch of `plain`.
-        plain: the color where there are none.
-    """
+    """A surface of faces (F, 3) with vertex colors (V, 3), 0..255, as patches of one color each; without, one patch."""
 
     def __init__(
         self, faces: NDArray[np.uint32], colors: NDArray[np.uint8] | None, plain: tuple[int, int, int]
     ) -> None:
         self._cut: CutSurface | None = None
-        pieces = [(plain, faces)]
+        pieces: list[tuple[tuple[int, ...], NDArray[Any]]] = [(plain, faces)]
         if colors is not None:
             edges, edge_of = edges_of(faces)
             palette, costs = quantize_colors(colors, edges)
-            self._cut = cut_surface(faces, costs, edges, edge_of)
+            self._cut = cut = cut_surface(faces, costs, edges, edge_of)
             pieces = [
-                ((round(red), round(green), round(blue)), self._cut.faces[self._cut.labels == label])
-                for label, (red, green, blue) in enumerate(palette.tolist())
+                (tuple(map(round, color)), cut.faces[cut.labels == n]) for n, color in enumerate(palette.tolist())
             ]
-        self.patches = [_patch(color, part) for color, part in pieces if len(part)]
+        self.patches = []
+        for color, part in pieces:
+            if len(part):
+                used, compact = np.unique(part, return_inverse=True)
+                self.patches.append(Patch(color, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32)))
         self._used = np.concatenate([patch.used for patch in self.patches])
         self._ends = np.cumsum([len(patch.used) for patch in self.patches]).tolist()
 
@@ -98,11 +84,6 @@ class ColorPatches:
         points = vertices if self._cut is None else self._cut.points(vertices)
         chosen = points.take(self._used, axis=0)
         return [chosen[begin:end] for begin, end in pairwise([0, *self._ends])]
-
-
-def _patch(color: tuple[int, int, int], faces: NDArray[np.integer]) -> Patch:
-    used, compact = np.unique(faces, return_inverse=True)
-    return Patch(color, used.astype(np.intp), compact.reshape(-1, 3).astype(np.uint32))
 
 
 def edges_of(faces: NDArray[np.uint32]) -> tuple[Indices, Indices]:
@@ -119,10 +100,6 @@ def quantize_colors(colors: NDArray[np.uint8], edges: Indices) -> tuple[Float64,
     Vertices weigh by how even the color around them is, and a vertex may only take the color of an area nearby: where
     hair fades into skin, neither the palette nor any vertex gets the color in between. Neighbors have a say in a
     vertex's color, so that speckled skin is one area.
-
-    Args:
-        colors: (V, 3) RGB.
-        edges: (M, 2) pairs of neighbors.
 
     Returns:
         The palette (K, 3), and the cost of each of its colors for each vertex (V, K): the vertex has the cheapest.
@@ -186,11 +163,7 @@ def srgb_to_lab(colors: NDArray[np.uint8]) -> Float64:
 def cut_surface(faces: NDArray[np.uint32], costs: Float64, edges: Indices, edge_of: Indices) -> CutSurface:
     """Cut triangles whose corners have different labels where two labels cost the same, if costs change evenly.
 
-    Args:
-        faces: (F, 3) vertex indices.
-        costs: (V, K) of each label for each vertex, whose label is the cheapest.
-        edges: (M, 2) and
-        edge_of: (3 F,) as of `edges_of`.
+    The label of a vertex is the cheapest of its costs (V, K). Edges and sides are those of `edges_of(faces)`.
     """
     labels: Indices = costs.argmin(axis=1)
     corners = faces.astype(np.intp)

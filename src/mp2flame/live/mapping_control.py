@@ -55,13 +55,14 @@ class MappingController:
         self._settings = settings
         self._show_second = show_second
         self._lock = threading.RLock()
-        compare = () if settings.compare is None else (settings.compare,)
-        self._specs: dict[str, str] = {}
-        for spec in (*settings.mappings, *compare):
+        self.specs: dict[str, str] = {}
+        """The mappings to choose from, by names for a list."""
+        for spec in dict.fromkeys(filter(None, (*settings.mappings, settings.compare))):
             name = Path(spec).name if Path(spec).exists() else spec
-            self._specs[spec if name in self._specs else name] = spec
+            self.specs[spec if name in self.specs else name] = spec
         self._mappings: dict[Side, BlendshapeMapping] = {"A": self._load(settings.mappings[0])}
-        self._names: dict[Side, str | None] = {"A": self.offered[0], "B": None}
+        self.names: dict[Side, str | None] = {"A": next(iter(self.specs)), "B": None}
+        """The mapping in use on each side; none on side B if there is one head."""
         self._neutral: Observation | None = None
         self._gains = (1.0, 1.0)
         self._smoothing = 1.0
@@ -72,16 +73,6 @@ class MappingController:
         self._comparison: FunctionSink | None = None
         self._pipeline: Pipeline | None = None
         self._personalized(self._mappings["A"])
-
-    @property
-    def offered(self) -> tuple[str, ...]:
-        """The mappings to choose from, by names for a list."""
-        return tuple(self._specs)
-
-    @property
-    def names(self) -> tuple[str, str | None]:
-        """The mappings in use: of side A, and of side B if there is a second head."""
-        return self._names["A"] or "", self._names["B"]
 
     def connect(self, pipeline: Pipeline) -> None:
         """Keep this pipeline's mapping and filters up to date from now on."""
@@ -104,7 +95,7 @@ class MappingController:
 
         On an error, what was in use stays.
         """
-        mapping = None if name is None else self._load(self._specs.get(name, name))
+        mapping = None if name is None else self._load(self.specs.get(name, name))
         with self._lock:
             if mapping is not None:
                 # One that reads more than the source provides is refused while the old one is still in use.
@@ -114,7 +105,7 @@ class MappingController:
                     self._personalized(mapping)
                 self._mappings[side] = mapping
                 self._apply()
-            self._names[side] = next((known for known, spec in self._specs.items() if spec == name), name)
+            self.names[side] = next((known for known, spec in self.specs.items() if spec == name), name)
         if side == "B":
             self._compare(on=mapping is not None)
 

@@ -111,8 +111,9 @@ class Page:
         gui.main_panel.dock_right()
         gui.main_panel.set_width(430)
         self.controls = Controls(gui, head, state, any_source=is_loopback(host))
-        self.bind(self.controls.material, self._set_material)
-        self.bind(self.controls.wireframe, self._set_wireframe)
+        for view in self._heads:
+            self.bind(self.controls.material, view.set_material)
+            self.bind(self.controls.wireframe, view.set_wireframe)
         self.bind(self.controls.screenshot, self._send_screenshot)
         self.show(state)
 
@@ -227,14 +228,6 @@ class Page:
             self._image.visible = True
             self._image.image = np.ascontiguousarray(image[::step, ::step])
             self._server.flush()
-
-    def _set_material(self, material: Material) -> None:
-        for head in self._heads:
-            head.set_material(material)
-
-    def _set_wireframe(self, on: bool) -> None:
-        for head in self._heads:
-            head.set_wireframe(on)
 
     def _send_screenshot(self, client: Any) -> None:
         """Send this browser's view of the scene to it as a PNG file."""

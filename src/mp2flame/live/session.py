@@ -122,7 +122,7 @@ class LiveSession:
         source, player, recorder = self.source, self.source.player, self.recorder
         return SessionState(
             source=source.name,
-            sources=source.names,
+            sources=tuple(source.specs),
             mirrored=self._settings.mirror,
             camera_on=source.sliders is None,
             face=self._face,
@@ -130,8 +130,8 @@ class LiveSession:
             position=None if player is None else player.position,
             duration=None if player is None else player.duration,
             playing=player is not None and player.playing,
-            mapping_names=self.mappings.offered,
-            mappings=self.mappings.names,
+            mapping_names=tuple(self.mappings.specs),
+            mappings=(self.mappings.names["A"] or "", self.mappings.names["B"]),
             neutral=self._neutral.text,
             neutral_progress=self._neutral.progress,
             has_own_neutral=self._neutral.is_own,
@@ -249,7 +249,7 @@ class LiveSession:
     def _on_frame(self, frame: Frame) -> None:
         found = bool(frame.observation.found[0])
         # The last frames of a source may arrive after its end.
-        if found != self._face and self.source.is_playing:
+        if found != self._face and self.source.current is not None and self.source.sliders is None:
             self._face = found
             self._notice = "Face detected." if found else "No face detected. Look into the camera."
 

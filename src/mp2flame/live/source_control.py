@@ -42,6 +42,8 @@ class SourceController(Source):
         """The source that frames come from now."""
         self.spec = ""
         """The name or path of the source that is open, or was before the sliders took its place."""
+        self.specs = {f"Camera {index}": str(index) for index in range(4)}
+        """The sources that can be chosen, by names for a list: what has been opened, and the first cameras."""
         self.player: Player | None = None
         """Plays the source, if it is a file."""
         self.sliders: SliderSource | None = None
@@ -52,7 +54,6 @@ class SourceController(Source):
         self._mirror = settings.mirror
         self._on_end = on_end
         self._loop = True
-        self._specs = {f"Camera {index}": str(index) for index in range(4)}
         self._changed = threading.Condition()
         self._closed = False
         self._time = 0.0
@@ -60,19 +61,9 @@ class SourceController(Source):
         self._arrivals: deque[float] = deque(maxlen=256)
 
     @property
-    def names(self) -> tuple[str, ...]:
-        """The sources that can be chosen, by names for a list: what has been opened, and the first cameras."""
-        return tuple(self._specs)
-
-    @property
     def name(self) -> str:
-        """The name, out of `names`, of the source that is open."""
-        return next((name for name, spec in self._specs.items() if spec == self.spec), self.spec)
-
-    @property
-    def is_playing(self) -> bool:
-        """Whether a source other than the sliders is open and has not ended."""
-        return self.current is not None and self.sliders is None
+        """The name, out of `specs`, of the source that is open."""
+        return next((name for name, spec in self.specs.items() if spec == self.spec), self.spec)
 
     @property
     def frame_rate(self) -> float:
@@ -83,7 +74,7 @@ class SourceController(Source):
 
     def open(self, spec: str) -> None:
         """Use another source, by its name or as `open_source` understands it; on an error, the present one stays."""
-        spec = self._specs.get(spec, spec)
+        spec = self.specs.get(spec, spec)
         # Without the lock: a file on a network drive may take as long as it likes.
         source, player = play_in_real_time(open_source(spec, landmarker=self._landmarker))
         if isinstance(source, DetectedSource):
@@ -92,9 +83,9 @@ class SourceController(Source):
             player.loop = self._loop
         self._use(source, player, None)
         self.spec = spec
-        if spec not in self._specs.values():
+        if spec not in self.specs.values():
             name = Path(spec).name if Path(spec).exists() else spec
-            self._specs = {(spec if name in self._specs else name): spec, **self._specs}
+            self.specs = {(spec if name in self.specs else name): spec, **self.specs}
 
     def use_sliders(self) -> None:
         """Close the source and use sliders in its place."""
