@@ -104,7 +104,7 @@ def test_emage_gives_its_face(tmp_path: Path) -> None:
     assert not params.global_orient.any()
 
 
-def test_the_truth_of_a_film_loads(shared_data: Path) -> None:
+def test_the_truth_of_a_video_loads(shared_data: Path) -> None:
     params = load_params(shared_data / "video" / "performance_a.npz")
     assert len(params) == 300
     assert params.n_expression == 100

@@ -1,4 +1,4 @@
-"""Small sources, mappings and sinks that show what the corridor does with them."""
+"""Small sources, mappings and sinks that show what the pipeline does with them."""
 
 from __future__ import annotations
 
@@ -98,22 +98,22 @@ class HangingSource(ListSource):
 
 
 class FirstScores(BlendshapeMapping):
-    """Expression = the first five scores, minus those at rest."""
+    """Expression = the first five scores, minus those of the neutral face."""
 
-    def __init__(self, rest: NDArray[np.float32] | None = None) -> None:
-        self.rest = np.zeros(52, dtype=np.float32) if rest is None else rest
+    def __init__(self, neutral: NDArray[np.float32] | None = None) -> None:
+        self.neutral = np.zeros(52, dtype=np.float32) if neutral is None else neutral
 
     @property
     def info(self) -> MappingInfo:
         return MappingInfo(n_expression=5)
 
     def __call__(self, observation: Observation) -> FlameParams:
-        expression = (observation.scores - self.rest)[:, :5]
+        expression = (observation.scores - self.neutral)[:, :5]
         return FlameParams(time=observation.time, found=observation.found, expression=expression)
 
     def for_person(self, person: Person | Observation) -> FirstScores:
-        rest = neutral_of(person)
-        return FirstScores(np.median(rest.scores[rest.found], axis=0))
+        neutral = neutral_of(person)
+        return FirstScores(np.median(neutral.scores[neutral.found], axis=0))
 
 
 class ListSink(Sink):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +20,17 @@ from mp2flame.filters import default_filters
 from mp2flame.formats import load_params
 from mp2flame.formats.recording import RecordingSink
 from mp2flame.pipeline import Pipeline
-from tests.helpers.fakes import BROKEN_OFF, FirstScores, LatestSink, ListSink, ListSource, LiveSource, observation, run
+from tests.helpers.fakes import (
+    BROKEN_OFF,
+    FirstScores,
+    HangingSource,
+    LatestSink,
+    ListSink,
+    ListSource,
+    LiveSource,
+    observation,
+    run,
+)
 from tests.helpers.live import wait_for
 
 
@@ -124,8 +133,10 @@ def test_two_videos_in_one_run(recording: Path, tmp_path: Path) -> None:
     av = pytest.importorskip("av", reason="needs the extra track")
     pytest.importorskip("pyvista", reason="needs the extra render")
     outputs = [tmp_path / "a.mp4", tmp_path / "b.gif", tmp_path / "c.mp4"]
-    mp2flame.drive(recording, outputs)
-    for path, count in zip(outputs, (60, 30, 60), strict=True):
+    short = tmp_path / "short.jsonl"
+    short.write_bytes(b"".join(recording.read_bytes().splitlines(keepends=True)[:9]))
+    mp2flame.drive(short, outputs)
+    for path, count in zip(outputs, (8, 4, 8), strict=True):
         with av.open(str(path)) as container:
             assert sum(1 for _ in container.decode(video=0)) == count
     assert outputs[0].read_bytes() == outputs[2].read_bytes()
@@ -140,7 +151,7 @@ def _outputs(folder: Path) -> list[Path]:
     return [folder / name for name in _KINDS]
 
 
-def test_the_error_of_the_source_comes_first_and_nothing_is_said_of_outputs_without_frames(tmp_path: Path) -> None:
+def test_the_error_of_the_source_comes_first_and_no_output_without_frames_is_mentioned(tmp_path: Path) -> None:
     keep = tmp_path / "c.jsonl"
     keep.write_text("an older recording")
     with pytest.raises(SourceError, match=r"^the camera was unplugged$"):
@@ -179,8 +190,24 @@ def test_an_output_that_fails_names_those_that_hold_the_first_frames(tmp_path: P
 
 
 @pytest.mark.usefixtures("listens_to_ctrl_c")
+def test_ctrl_c_while_outputs_are_completed_spoils_none(tmp_path: Path) -> None:
+    class Closing(ListSink):
+        def close(self) -> None:
+            signal.raise_signal(signal.SIGINT)
+            ended.wait(0.5)
+            super().close()
+
+    ended = threading.Event()
+    frames = [observation(i) for i in range(5)]
+    sink = Closing()
+    report = mp2flame.drive(ListSource(frames), tmp_path / "a.npz", sinks=[sink], neutral=None)
+    assert (report.interrupted, report.frames, sink.closed) == (True, 5, 1)
+    assert len(load_params(tmp_path / "a.npz")) == 5
+
+
+@pytest.mark.usefixtures("listens_to_ctrl_c")
 def test_ctrl_c_before_the_first_frame_leaves_nothing_and_is_no_error(tmp_path: Path) -> None:
-    class Interrupted(ListSource):
+    class Interrupted(HangingSource):
         def __iter__(self) -> Iterator[Observation]:
             signal.raise_signal(signal.SIGINT)
             yield from super().__iter__()
@@ -231,22 +258,24 @@ def test_a_failed_sink_that_another_thread_has_just_removed_does_not_end_the_run
 
         def write(self, frame: Frame) -> None:
             super().write(frame)
-            wait_for(lambda: failing.aborted)
-            with suppress(SinkError):
-                pipeline.remove_sink(failing)
+            if len(self.frames) == 2:
+                wait_for(lambda: failing.aborted)
+                with pytest.raises(SinkError, match="disk is full"):
+                    pipeline.remove_sink(failing)
 
-    failing, file = Failing(fail_at=0), ListSink()
+    failing, removing, file = Failing(fail_at=0), Removing(), ListSink()
     source = ListSource([observation(i) for i in range(40)])
     pipeline = Pipeline(source, FirstScores(), None, [file])
 
     def add(_: object) -> None:
         if len(pipeline.dropped) == 1:
-            pipeline.add_sink(Removing())
+            pipeline.add_sink(removing)
             pipeline.add_sink(failing)
 
     pipeline.on_frame = add
     assert pipeline.run().frames == 40
     assert len(file.frames) == 40
+    assert removing.closed == 1
     assert not source.keep_image, "no sink needs images any more"
 
 

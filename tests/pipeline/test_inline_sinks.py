@@ -71,7 +71,7 @@ def test_every_frame_of_a_file_comes_once_and_in_order(kind: type[ListSink]) -> 
     assert report.timings[f"arrival to {kind.__name__}"].frames == 21
 
 
-def test_one_that_fails_falls_out_and_the_others_go_on() -> None:
+def test_one_that_fails_is_dropped_and_the_others_go_on() -> None:
     broken, whole, file = _Instant(fail_at=3), _Instant(), ListSink()
     report = run(ListSource([observation(i) for i in range(20)]), FirstScores(), None, [broken, whole, file])
     assert len(broken.frames) == 3
@@ -98,7 +98,7 @@ def test_one_can_be_removed_while_it_is_written() -> None:
     assert len(reports) == 1
 
 
-def test_quick_turns_end_with_the_last_who_asked() -> None:
+def test_low_latency_ends_with_the_last_user() -> None:
     before, frozen = sys.getswitchinterval(), gc.get_freeze_count()
     with low_latency_interpreter():
         with low_latency_interpreter():

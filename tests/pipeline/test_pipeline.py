@@ -1,4 +1,4 @@
-"""The corridor: nothing lost that may not be lost, everything ended that was begun."""
+"""The pipeline: no frame lost that may not be lost, everything closed that was opened."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_each_sink_lives_in_one_thread_that_is_not_the_callers() -> None:
     assert threading.get_ident() not in threads[0] | threads[1]
 
 
-def test_a_slow_viewer_sees_the_newest_and_does_not_hold_up_the_rest() -> None:
+def test_a_slow_viewer_sees_the_newest_and_does_not_delay_the_others() -> None:
     viewer, file = LatestSink(seconds=0.05), ListSink()
     report = run(ListSource([observation(i) for i in range(200)]), FirstScores(), None, [viewer, file])
     assert _indices(file) == list(range(200))
@@ -112,7 +112,7 @@ def test_an_unexpected_error_of_a_sink_becomes_a_sink_error_with_its_cause() -> 
     assert isinstance(caught.value.__cause__, RuntimeError)
 
 
-def test_a_viewer_that_falls_out_is_remarked_on_and_the_run_goes_on() -> None:
+def test_a_viewer_that_fails_gives_a_warning_and_the_run_goes_on() -> None:
     viewer, file = LatestSink(fail_at=0), ListSink(seconds=0.001)
     report = run(ListSource([observation(i) for i in range(60)]), FirstScores(), None, [viewer, file])
     assert _indices(file) == list(range(60))
@@ -197,7 +197,7 @@ def test_sinks_come_and_go_while_it_runs() -> None:
     assert late.closed == first.closed == 1
 
 
-def test_pictures_and_vertices_are_asked_for_only_if_a_sink_needs_them() -> None:
+def test_images_and_vertices_are_asked_for_only_if_a_sink_needs_them() -> None:
     asked: list[bool] = []
 
     class Watched(ListSource):
@@ -217,10 +217,10 @@ def test_a_refused_head_leaves_nothing_behind_in_the_sinks() -> None:
     assert (sink.closed, sink.aborted) == (0, 1)
 
 
-def test_rooms_are_timed() -> None:
+def test_stages_are_timed() -> None:
     report = run(ListSource([observation(i) for i in range(30)]), FirstScores(), None, [ListSink()])
     assert {"source", "mapping", "filters", "head", "ListSink", "arrival to ListSink"} <= set(report.timings)
-    assert all(0 <= room.p50 <= room.p95 for room in report.timings.values())
+    assert all(0 <= stage.p50 <= stage.p95 for stage in report.timings.values())
     assert report.timings["mapping"].frames == 30
 
 
@@ -234,7 +234,7 @@ def _wild(i: int) -> NDArray[np.float32]:
     return scores
 
 
-def test_a_calm_first_second_becomes_the_persons_rest() -> None:
+def test_a_calm_first_second_becomes_the_persons_neutral() -> None:
     sink = ListSink()
     frames = [observation(i, scores=_calm(i)) for i in range(60)]
     report = run(ListSource(frames), FirstScores(), None, [sink], neutral="auto")
@@ -243,7 +243,7 @@ def test_a_calm_first_second_becomes_the_persons_rest() -> None:
     assert abs(float(np.median([p.expression[0, 2] for _, p, _ in sink.frames]))) < 0.006
 
 
-def test_a_restless_first_second_is_not_taken_for_rest_and_this_is_said() -> None:
+def test_a_moving_first_second_is_not_taken_as_neutral_and_gives_a_warning() -> None:
     sink = ListSink()
     frames = [observation(i, scores=_wild(i)) for i in range(60)]
     report = run(ListSource(frames), FirstScores(), None, [sink], neutral="auto")
@@ -254,8 +254,8 @@ def test_a_restless_first_second_is_not_taken_for_rest_and_this_is_said() -> Non
 
 def test_a_given_rest_is_used_from_the_first_frame() -> None:
     sink = ListSink()
-    rest = observation(0, scores=_calm(0))
-    run(ListSource([observation(0, scores=_calm(0))]), FirstScores(), None, [sink], neutral=rest)
+    neutral = observation(0, scores=_calm(0))
+    run(ListSource([observation(0, scores=_calm(0))]), FirstScores(), None, [sink], neutral=neutral)
     np.testing.assert_allclose(sink.frames[0][1].expression[0, 1:], 0, atol=1e-6)
 
 

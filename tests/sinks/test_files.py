@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +59,7 @@ def _command(target: Path, limit: int) -> list[str]:
     return [sys.executable, "-c", _WRITE_ON, str(target), str(limit)]
 
 
-def _skip_without_films(name: str) -> None:
+def _skip_without_videos(name: str) -> None:
     if name.endswith((".mp4", ".gif")):
         pytest.importorskip("pyvista", reason="needs the extra render")
         pytest.importorskip("av", reason="needs the extra track")
@@ -69,17 +68,16 @@ def _skip_without_films(name: str) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no kill that cannot be caught")
 @pytest.mark.parametrize("name", _KINDS)
 def test_a_kill_in_the_middle(name: str, tmp_path: Path) -> None:
-    _skip_without_films(name)
+    _skip_without_videos(name)
     target = tmp_path / name
     with subprocess.Popen(_command(target, 0), stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         done = 0
         while done < 20:
             done = int(process.stdout.readline())
-        time.sleep(0.02)
         process.kill()
-        rest = process.stdout.read().split()
-    done = int(rest[-1]) if rest else done
+        more = process.stdout.read().split()
+    done = int(more[-1]) if more else done
     if target.suffix != ".jsonl":
         assert not target.exists()
         return
@@ -97,7 +95,7 @@ def test_a_kill_in_the_middle(name: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit on the size of files")
 @pytest.mark.parametrize("name", [kind for kind in _KINDS if kind != "flame_param"])
 def test_a_full_disk(name: str, tmp_path: Path) -> None:
-    _skip_without_films(name)
+    _skip_without_videos(name)
     target = tmp_path / name
     ran = subprocess.run(_command(target, 30_000), capture_output=True, text=True, check=False, timeout=120)
     done = len(ran.stdout.split())
@@ -183,7 +181,7 @@ from mp2flame.errors import MissingExtraError
 from mp2flame.sinks import open_sink
 from tests.sinks.test_files import _HEAD
 try:
-    open_sink({str(tmp_path / "film.mp4")!r}, head=_HEAD)
+    open_sink({str(tmp_path / "video.mp4")!r}, head=_HEAD)
 except MissingExtraError as error:
     print(error)
 """

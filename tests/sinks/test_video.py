@@ -1,4 +1,4 @@
-"""Films: what is where, when, in which colours, for pictures of every size."""
+"""Videos: what is where, when, in which colors, for images of every size."""
 
 from __future__ import annotations
 
@@ -48,37 +48,37 @@ _HEAD = HeadStub(faces=_FACES, neutral_vertices=_VERTICES, vertex_colors=_GREEN)
 _BACKGROUND = np.array([236, 238, 241])
 
 
-def _seen(time: float, picture: Pixels | None = None, *, found: bool = True) -> tuple[Observation, FlameParams]:
+def _seen(time: float, image: Pixels | None = None, *, found: bool = True) -> tuple[Observation, FlameParams]:
     flags = np.array([found])
     observation = Observation(
-        time=np.array([time]), found=flags, scores=np.zeros((1, 52), dtype=np.float32), picture=picture
+        time=np.array([time]), found=flags, scores=np.zeros((1, 52), dtype=np.float32), picture=image
     )
     return observation, FlameParams(time=observation.time, found=flags, expression=np.zeros((1, 5), dtype=np.float32))
 
 
-def _film(path: Path, times: list[float], picture: Pixels | None = None, height: int | None = None) -> Path:
+def _video(path: Path, times: list[float], image: Pixels | None = None, height: int | None = None) -> Path:
     with VideoSink(path, head=_HEAD, height=height) as sink:
         for time in times:
-            sink.write(Frame(*_seen(time, picture), _VERTICES))
+            sink.write(Frame(*_seen(time, image), _VERTICES))
     return path
 
 
 def _read(path: Path) -> tuple[list[Pixels], list[Fraction]]:
     with av.open(str(path)) as container:
         frames = list(container.decode(video=0))
-    pictures = [frame.to_ndarray(format="rgb24") for frame in frames]
-    return pictures, [frame.pts * frame.time_base for frame in frames]
+    images = [frame.to_ndarray(format="rgb24") for frame in frames]
+    return images, [frame.pts * frame.time_base for frame in frames]
 
 
-def test_picture_left_head_right(tmp_path: Path) -> None:
-    path = _film(tmp_path / "film.mp4", [0.0, 0.04, 0.08], quarters(240, 320), height=240)
+def test_image_left_head_right(tmp_path: Path) -> None:
+    path = _video(tmp_path / "video.mp4", [0.0, 0.04, 0.08], quarters(240, 320), height=240)
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         assert (stream.codec_context.name, stream.codec_context.pix_fmt) == ("h264", "yuv420p")
         assert (stream.width, stream.height) == (320 + 240, 240)
-    pictures, _ = _read(path)
-    assert len(pictures) == 3
-    left, right = pictures[1][:, :320], pictures[1][:, 320:]
+    images, _ = _read(path)
+    assert len(images) == 3
+    left, right = images[1][:, :320], images[1][:, 320:]
     assert corners(left) == ["red", "green", "blue", "white"]
     np.testing.assert_allclose(left[60, 80].astype(int), [200, 0, 0], atol=6)
     np.testing.assert_allclose(right[4, 4].astype(int), _BACKGROUND, atol=4)
@@ -86,28 +86,28 @@ def test_picture_left_head_right(tmp_path: Path) -> None:
     assert green > 2 * max(red, blue)
 
 
-def test_colours_are_marked_so_that_players_agree(tmp_path: Path) -> None:
-    with av.open(str(_film(tmp_path / "film.mp4", [0.0], quarters(64, 64)))) as container:
+def test_colors_are_marked_so_that_players_agree(tmp_path: Path) -> None:
+    with av.open(str(_video(tmp_path / "video.mp4", [0.0], quarters(64, 64)))) as container:
         context = container.streams.video[0].codec_context
         assert (context.colorspace, context.color_primaries, context.color_trc, context.color_range) == (1, 1, 1, 1)
 
 
 def test_frames_keep_their_own_times(tmp_path: Path) -> None:
     times = [10.0, 10.0401, 10.1, 10.6, 10.61, 12.0]
-    path = _film(tmp_path / "film.mp4", times, quarters(32, 32), height=32)
-    pictures, got = _read(path)
-    assert len(pictures) == len(times)
-    np.testing.assert_allclose([float(time) for time in got], np.array(times) - 10, atol=1 / 90_000)
+    path = _video(tmp_path / "video.mp4", times, quarters(32, 32), height=32)
+    images, moments = _read(path)
+    assert len(images) == len(times)
+    np.testing.assert_allclose([float(time) for time in moments], np.array(times) - 10, atol=1 / 90_000)
     with av.open(str(path)) as container:
-        # The last picture stays as long as the one before it.
+        # The last image stays as long as the one before it.
         assert container.duration / 1e6 == pytest.approx(2.0 + 1.39, abs=0.01)
 
 
 def test_frames_at_the_same_time_are_all_there(tmp_path: Path) -> None:
-    pictures, got = _read(_film(tmp_path / "film.mp4", [0.0, 0.0, 0.0, 0.04], height=32))
-    assert len(pictures) == 4
-    assert len(set(got)) == 4
-    assert float(got[-1]) == pytest.approx(0.04, abs=1e-4)
+    images, times = _read(_video(tmp_path / "video.mp4", [0.0, 0.0, 0.0, 0.04], height=32))
+    assert len(images) == 4
+    assert len(set(times)) == 4
+    assert float(times[-1]) == pytest.approx(0.04, abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -121,39 +121,39 @@ def test_frames_at_the_same_time_are_all_there(tmp_path: Path) -> None:
         (900, 3, (2 + 720, 720)),
     ],
 )
-def test_pictures_of_any_size(tmp_path: Path, rows: int, columns: int, size: tuple[int, int]) -> None:
-    ((picture,), _) = _read(_film(tmp_path / "film.mp4", [0.0], np.full((rows, columns, 3), 90, dtype=np.uint8)))
-    assert picture.shape[1::-1] == size
-    left = picture[:, : size[0] - size[1]]
+def test_images_of_any_size(tmp_path: Path, rows: int, columns: int, size: tuple[int, int]) -> None:
+    ((image,), _) = _read(_video(tmp_path / "video.mp4", [0.0], np.full((rows, columns, 3), 90, dtype=np.uint8)))
+    assert image.shape[1::-1] == size
+    left = image[:, : size[0] - size[1]]
     middle = left[:, left.shape[1] // 2].astype(int)
     assert abs(middle - 90).max(axis=1).min() <= 6
-    # What is left over above and below a strip is black; an ordinary picture leaves nothing over.
+    # What is left over above and below a strip is black; an ordinary image leaves nothing over.
     assert (middle[0].max() < 12) == (min(rows, columns) in (3, 10))
 
 
-def test_a_later_picture_of_another_size_is_shown_whole(tmp_path: Path) -> None:
-    with VideoSink(tmp_path / "film.mp4", head=_HEAD, height=128) as sink:
+def test_a_later_image_of_another_size_is_shown_whole(tmp_path: Path) -> None:
+    with VideoSink(tmp_path / "video.mp4", head=_HEAD, height=128) as sink:
         sink.write(Frame(*_seen(0.0, quarters(128, 128)), _VERTICES))
         sink.write(Frame(*_seen(0.1, quarters(64, 128)), _VERTICES))
         sink.write(Frame(*_seen(0.2, None), _VERTICES))
-    (_, wide, none), _ = _read(tmp_path / "film.mp4")
+    (_, wide, none), _ = _read(tmp_path / "video.mp4")
     assert corners(wide[32:96, :128]) == ["red", "green", "blue", "white"]
     assert wide[:28, :128].max() < 12
     assert wide[100:, :128].max() < 12
     assert none[:, :128].max() < 12
 
 
-def test_without_a_picture_the_head_has_the_film_to_itself(tmp_path: Path) -> None:
-    pictures, _ = _read(_film(tmp_path / "film.mp4", [0.0, 0.1]))
-    assert pictures[0].shape == (512, 512, 3)
+def test_without_a_image_the_head_has_the_video_to_itself(tmp_path: Path) -> None:
+    images, _ = _read(_video(tmp_path / "video.mp4", [0.0, 0.1]))
+    assert images[0].shape == (512, 512, 3)
 
 
 def test_a_mark_says_that_no_face_was_found(tmp_path: Path) -> None:
-    with VideoSink(tmp_path / "film.mp4", head=_HEAD, height=256) as sink:
+    with VideoSink(tmp_path / "video.mp4", head=_HEAD, height=256) as sink:
         sink.write(Frame(*_seen(0.0), _VERTICES))
         sink.write(Frame(*_seen(0.1, found=False), np.full_like(_VERTICES, np.nan)))
         sink.write(Frame(*_seen(0.2), _VERTICES))
-    (before, without, after), _ = _read(tmp_path / "film.mp4")
+    (before, without, after), _ = _read(tmp_path / "video.mp4")
     marked = np.abs(without.astype(int) - before).max(axis=2) > 40
     assert 20 < marked.sum() < 1500
     # In the lower left corner and nowhere else: the head stays as it was, although its pose is unknown.
@@ -167,16 +167,16 @@ def test_a_turned_head_stays_in_view(tmp_path: Path) -> None:
         centre = (_VERTICES.min(axis=0) + _VERTICES.max(axis=0)) / 2
         renderer.set_camera(centre, distance=head_distance(_VERTICES))
         for turn in ([0, 0, 0], [0.35, 0, 0], [-0.35, 0, 0], [0, 0.9, 0], [0, -0.9, 0], [0, 0, 0.35], [0, 0, -0.35]):
-            picture = renderer.render(_VERTICES @ rotations.matrix(turn).T.astype(np.float32))
-            covered = picture[..., 0] > 30
+            image = renderer.render(_VERTICES @ rotations.matrix(turn).T.astype(np.float32))
+            covered = image[..., 0] > 30
             assert covered.any()
             rim = np.concatenate([covered[0], covered[-1], covered[:, 0], covered[:, -1]])
             assert not rim.any(), turn
             assert np.ptp(np.flatnonzero(covered.any(axis=1))) > 0.6 * size
 
 
-def test_a_gif_loops_at_fifteen_pictures_a_second_and_keeps_time(tmp_path: Path) -> None:
-    path = _film(tmp_path / "film.gif", [i / 30 for i in range(60)], quarters(400, 400))
+def test_a_gif_loops_at_fifteen_images_a_second_and_keeps_time(tmp_path: Path) -> None:
+    path = _video(tmp_path / "video.gif", [i / 30 for i in range(60)], quarters(400, 400))
     with Image.open(path) as gif:
         assert gif.size == (640, 320)
         assert gif.info["loop"] == 0
@@ -185,21 +185,21 @@ def test_a_gif_loops_at_fifteen_pictures_a_second_and_keeps_time(tmp_path: Path)
         for number in range(30):
             gif.seek(number)
             durations.append(gif.info["duration"])
-        picture = np.asarray(gif.convert("RGB"))
+        image = np.asarray(gif.convert("RGB"))
     assert sum(durations) == pytest.approx(2000, abs=20)
     assert set(durations) <= {60, 70}
-    assert corners(picture[:, :320]) == ["red", "green", "blue", "white"]
-    np.testing.assert_allclose(picture[3, 330].astype(int), _BACKGROUND, atol=6)
+    assert corners(image[:, :320]) == ["red", "green", "blue", "white"]
+    np.testing.assert_allclose(image[3, 330].astype(int), _BACKGROUND, atol=6)
 
 
-def test_a_gif_of_a_slow_source_has_every_picture(tmp_path: Path) -> None:
-    path = _film(tmp_path / "film.gif", [0.0, 0.2, 0.5, 0.6], quarters(32, 32), height=32)
+def test_a_gif_of_a_slow_source_has_every_image(tmp_path: Path) -> None:
+    path = _video(tmp_path / "video.gif", [0.0, 0.2, 0.5, 0.6], quarters(32, 32), height=32)
     _, times = _read(path)
     np.testing.assert_allclose([float(time) for time in times], [0.0, 0.2, 0.5, 0.6], atol=0.011)
 
 
-def test_a_gif_of_a_single_picture(tmp_path: Path) -> None:
-    with Image.open(_film(tmp_path / "film.gif", [5.0], height=32)) as gif:
+def test_a_gif_of_a_single_image(tmp_path: Path) -> None:
+    with Image.open(_video(tmp_path / "video.gif", [5.0], height=32)) as gif:
         assert gif.size == (32, 32)
 
 
@@ -211,25 +211,25 @@ def test_memory_does_not_grow_with_the_length(
     def megabytes() -> float:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
-    film = encoder(tmp_path / "film", (320, 160))
+    video = encoder(tmp_path / "video", (320, 160))
     rows = np.tile(quarters(160, 320), (2, 1, 1))
     used = []
     for index in range(1200):
-        film.add(rows[index % 160 : index % 160 + 160], index / 15)
+        video.add(rows[index % 160 : index % 160 + 160], index / 15)
         if index == 200:
             used.append(megabytes())
-    film.close()
-    # The pictures are 184 MB.
+    video.close()
+    # The images are 184 MB.
     assert megabytes() - used[0] < 60
 
 
-def test_what_a_film_refuses(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a video \.mp4 or \.gif; got film\.avi"):
-        VideoSink(tmp_path / "film.avi", head=_HEAD)
-    with pytest.raises(InputError, match="height of at least 2 pixels; got 1"):
-        VideoSink(tmp_path / "film.mp4", head=_HEAD, height=1)
-    sink = VideoSink(tmp_path / "film.mp4", head=_HEAD)
-    with pytest.raises(InputError, match="needs its vertices; got None"):
+def test_what_a_video_refuses(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"expected a video \.mp4 or \.gif; times video\.avi"):
+        VideoSink(tmp_path / "video.avi", head=_HEAD)
+    with pytest.raises(InputError, match="height of at least 2 pixels; times 1"):
+        VideoSink(tmp_path / "video.mp4", head=_HEAD, height=1)
+    sink = VideoSink(tmp_path / "video.mp4", head=_HEAD)
+    with pytest.raises(InputError, match="needs its vertices; times None"):
         sink.write(Frame(*_seen(0.0)))
     sink.abort()
     with pytest.raises(SinkError, match="it is closed"):
@@ -277,7 +277,7 @@ def test_a_fragmented_video_that_is_closed_is_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("suffix", "longest"), [(".mp4", 23_861), (".gif", 655)])
 def test_a_gap_that_a_format_cannot_hold_is_refused(tmp_path: Path, suffix: str, longest: int) -> None:
     with pytest.raises(SinkError, match=f"jumps 1000000 s .* lasts at most {longest} s"):
-        _film(tmp_path / f"long{suffix}", [0.0, 0.04, 1e6, 1e6 + 0.04], height=32)
+        _video(tmp_path / f"long{suffix}", [0.0, 0.04, 1e6, 1e6 + 0.04], height=32)
     assert list(tmp_path.iterdir()) == []
-    _, times = _read(_film(tmp_path / f"short{suffix}", [0.0, 0.1, 600.0, 600.1], height=32))
+    _, times = _read(_video(tmp_path / f"short{suffix}", [0.0, 0.1, 600.0, 600.1], height=32))
     np.testing.assert_allclose([float(time) for time in times], [0.0, 0.1, 600.0, 600.1], atol=0.011)

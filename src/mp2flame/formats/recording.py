@@ -147,7 +147,7 @@ def load_recorded_params(path: Path) -> FlameParams:
         FormatError: no frame has parameters, their widths differ, or as `read_recording` does.
     """
     # Only the times of the observations are kept, line by line.
-    frames = [(seen.time, params) for seen, params in read_recording(path)]
+    frames = [(observation.time, params) for observation, params in read_recording(path)]
     first = next((params for _, params in frames if params is not None), None)
     if first is None:
         raise FormatError(f"{path} holds no FLAME parameters: drive it with a mapping (mp2flame drive {path})")

@@ -112,6 +112,7 @@ class Pipeline:
         )
         self._read_error: Exception | None = None
         self._warnings: list[str] = []
+        self._interrupted = False
         self._frames = self._without_face = 0
 
     @property
@@ -178,10 +179,9 @@ class Pipeline:
         for sink in self._sinks:
             self.add_sink(sink)
         reader = threading.Thread(target=self._read, name="mp2flame-source", daemon=True)
-        reader.start()
-        neutral_taken = interrupted = completed = False
-        workers: list[InlineSink] = []
+        neutral_taken = completed = False
         try:
+            reader.start()
             items: Iterable[TimedObservation] = self._queue
             # Beside a detector that uses every core, threads of matrix products wait for each other.
             with threadpool_limits(limits=1, user_api="blas"), low_latency_interpreter(enabled=self.source.live):
@@ -190,13 +190,20 @@ class Pipeline:
                 self._process(items)
             completed = True
         except KeyboardInterrupt:
-            interrupted = True
+            self._interrupted = True
         finally:
             # Only a source that has ended by itself must have had a frame.
             failed = not completed or self._stopping.is_set() or self._read_error is not None
             self._stopping.set()
             self._queue.end(discard=True)
-            workers = self._finish(reader, failed=failed)
+            with self._lock:
+                workers, self._workers = self._workers, []
+            try:
+                self._finish(workers, reader, failed=failed)
+            except KeyboardInterrupt:
+                # Ctrl-C does not spoil an output that is just being completed; once more, it does.
+                self._interrupted = True
+                self._finish(workers, reader, failed=failed)
         self._raise_first_error(workers)
         return Report(
             frames=self._frames,
@@ -205,7 +212,7 @@ class Pipeline:
             dropped=self._dropped(workers),
             timings=self.stopwatch.summary(),
             neutral_taken=neutral_taken,
-            interrupted=interrupted,
+            interrupted=self._interrupted,
             warnings=(*self.source.warnings, *self._warnings),
         )
 
@@ -299,18 +306,16 @@ class Pipeline:
     def _warn(self, worker: InlineSink) -> None:
         self._warnings.append(f"the output {worker.name} stopped: {worker.error}")
 
-    def _finish(self, reader: threading.Thread, *, failed: bool) -> list[InlineSink]:
-        with self._lock:
-            workers, self._workers = self._workers, []
+    def _finish(self, workers: Sequence[InlineSink], reader: threading.Thread, *, failed: bool) -> None:
         for worker in workers:
             worker.finish(failed=failed)
-        reader.join(timeout=1.0)
+        if reader.is_alive():
+            reader.join(timeout=1.0)
         if reader.is_alive():
             # Still waiting for a frame: closing the device wakes it.
             with suppress(Mp2FlameError):
                 self.source.close()
             reader.join(timeout=5.0)
-        return workers
 
     def _raise_first_error(self, workers: Sequence[InlineSink]) -> None:
         files = [worker for worker in workers if worker.sink.policy == "every"]
@@ -323,8 +328,8 @@ class Pipeline:
             return
         if self._frames == 0 and failed is not None:
             raise SourceError("the source ended before its first frame, so nothing was written") from error
-        kept = [worker.name for worker in files if worker.error is None and self._frames]
-        incomplete = f"; incomplete, with the first frames only: {', '.join(kept)}" if kept else ""
+        complete = [worker.name for worker in files if worker.error is None and self._frames]
+        incomplete = f"; incomplete, with the first frames only: {', '.join(complete)}" if complete else ""
         if failed is not None and not isinstance(error, Mp2FlameError):
             message = f"the output {failed.name} failed after {failed.written} frames: {error}{incomplete}"
             raise SinkError(message) from error
@@ -374,7 +379,7 @@ def take_neutral_prefix(
         # A source that shows no face for long must not be held back until its end.
         if begin is None and now - float(held[0][1].time[0]) >= 10 * seconds:
             break
-    seen = [observation for _, observation in held if observation.found[0]]
-    rows = find_neutral_frames(concatenate(seen)) if seen else None
-    neutral = None if rows is None else concatenate(seen[row] for row in rows)
+    faces = [observation for _, observation in held if observation.found[0]]
+    rows = find_neutral_frames(concatenate(faces)) if faces else None
+    neutral = None if rows is None else concatenate(faces[row] for row in rows)
     return neutral, chain(held, stream)
