@@ -182,11 +182,8 @@ def _read_header(line: bytes, path: Path) -> RecordingHeader:
         named = {"format": header.get("format"), "format_version": header.get("version")}
         check_header(named, expected=FORMAT, newest=VERSION, source="its first line")
         names = header.get("scores")
-        if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise InputError("expected a list of blendshape names under scores")
-        unknown = sorted(set(names) - set(MEDIAPIPE))
-        if unknown or len(set(names)) != len(names):
-            raise InputError(f"expected distinct MediaPipe blendshape names; got {', '.join(unknown) or 'some twice'}")
+        if not isinstance(names, list) or sorted({*map(str, names)} & {*MEDIAPIPE}) != sorted(map(str, names)):
+            raise InputError(f"expected distinct MediaPipe blendshape names under scores; got {plain(names)}")
         head, size, shape = header.get("head") or {}, header.get("image_size"), header.get("shape")
         return RecordingHeader(
             scores=tuple(names),
