@@ -1,4 +1,4 @@
-"""Building data sets: every tool's layout is recognised, what is left out is counted, nothing half-written stays."""
+"""Building data sets: every tool's layout is recognised, what is left out is counted, nothing half-written remains."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ def test_four_arrays_and_their_order(tmp_path: Path) -> None:
         list(read_input(tmp_path / "plain"))
 
 
-def test_a_last_column_that_fires_is_told(tmp_path: Path) -> None:
-    # As where `_neutral` is dropped and tongueOut appended: the first column may be a brow that rests.
+def test_a_last_column_that_fires_is_refused(tmp_path: Path) -> None:
+    # As where `_neutral` is dropped and tongueOut appended: the first column may be a brow that never moves.
     scores = tool_scores(80)
     scores[:, 51] = np.random.default_rng(2).uniform(0.2, 0.9, 80)
     with pytest.raises(InputError, match=r"score 51 is 0\.\d\d on average.*noseSneerRight.*--order"):
@@ -60,21 +60,21 @@ def test_a_last_column_that_fires_is_told(tmp_path: Path) -> None:
 
 
 def _named(path: Path, rows: FrameTable, **extra: Any) -> Path:
-    seen = ~rows.neutral
+    moving = ~rows.neutral
     np.savez(
         path,
-        scores=rows.columns["scores"][seen],
-        expression=rows.columns["expression"][seen],
-        jaw_pose=rows.columns["jaw"][seen],
-        eye_pose=rows.columns["eyes"][seen],
-        landmarks=rows.columns["landmarks"][seen].reshape(-1, 478, 3),
-        head_transform=rows.columns["head_transform"][seen].reshape(-1, 4, 4),
+        scores=rows.columns["scores"][moving],
+        expression=rows.columns["expression"][moving],
+        jaw_pose=rows.columns["jaw"][moving],
+        eye_pose=rows.columns["eyes"][moving],
+        landmarks=rows.columns["landmarks"][moving].reshape(-1, 478, 3),
+        head_transform=rows.columns["head_transform"][moving].reshape(-1, 4, 4),
         **extra,
     )
     return path
 
 
-def test_named_arrays_keep_their_rest_frames(tmp_path: Path, head: FlameHead) -> None:
+def test_named_arrays_keep_their_neutral_frames(tmp_path: Path, head: FlameHead) -> None:
     rows = person(head, "gina", 40, seed=1)
     subject = np.repeat([3, 11], 20)
     expected = rows.columns["scores"][rows.neutral][:2]
@@ -96,10 +96,10 @@ def test_named_arrays_keep_their_rest_frames(tmp_path: Path, head: FlameHead) ->
         ([MEDIAPIPE.index(name) if name in MEDIAPIPE else 0 for name in ARKIT], "--order"),
     ],
 )
-def test_scores_that_neither_jaw_nor_eyes_follow_are_told(
+def test_scores_that_neither_jaw_nor_eyes_follow_are_refused(
     tmp_path: Path, head: FlameHead, places: Any, message: str
 ) -> None:
-    # A face whose first and last blendshapes rest in any of these orders: only what moves together can tell.
+    # A face whose first and last blendshapes stay near 0 in any of these orders: only correlations distinguish them.
     rows = person(head, "karl", 200, seed=1, neutral=False)
     columns = dict(rows.columns)
     rng = np.random.default_rng(6)
@@ -116,24 +116,24 @@ def test_scores_that_neither_jaw_nor_eyes_follow_are_told(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["right", "right.npz", "wrong.npz"]
 
 
-def test_percentages_are_told(tmp_path: Path) -> None:
+def test_percentages_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="divide percentages by 100"):
         build([four_arrays_folder(tmp_path / "percent", 100 * tool_scores(80))], tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
-def test_rest_is_estimated_from_the_calmest_frames(tmp_path: Path, head: FlameHead) -> None:
+def test_neutral_frames_are_estimated(tmp_path: Path, head: FlameHead) -> None:
     rows = person(head, "ida", 60, seed=1)
     columns = {name: column.copy() for name, column in rows.columns.items()}
-    restless = replace(rows, neutral=np.zeros(65, dtype=bool), columns=columns)
-    path = _named(tmp_path / "r.npz", restless)
+    unmarked = replace(rows, neutral=np.zeros(65, dtype=bool), columns=columns)
+    path = _named(tmp_path / "r.npz", unmarked)
     plain, report = build([path], tmp_path / "plain")
     assert report.neutral == 0
     data, report = build([path], tmp_path / "data", estimate_neutral=True)
     assert 1 <= report.neutral <= 10
     neutral = data.neutral("r", ["scores", "expression"])
     assert neutral is not None
-    # The generated person's first five frames are at rest; the estimate finds them.
+    # The generated person's first five frames are neutral; the estimate finds them.
     assert set(neutral.frame) >= set(range(5))
     assert fit(data, kind="ridge").n_expression == head.n_expression
     assert summarize(plain).subjects_without_neutral == ("r",)
@@ -163,7 +163,7 @@ def test_truncated_files_are_named(tmp_path: Path, cut: int) -> None:
     assert sorted(p.name for p in tmp_path.iterdir()) == ["jan"]
 
 
-def test_foreign_and_missing_inputs_are_told(tmp_path: Path) -> None:
+def test_foreign_and_missing_inputs_are_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday").mkdir()
     (tmp_path / "holiday" / "beach.txt").write_text("sun")
     with pytest.raises(FormatError, match="nothing that is known; expected flame-head-tracker"):
@@ -204,18 +204,18 @@ def test_nan_parameters_and_scores_are_counted(tmp_path: Path) -> None:
     assert summarize(data).found == 27
 
 
-def test_survey_says_what_to_film_next(tmp_path: Path, head: FlameHead) -> None:
+def test_the_summary_lists_what_never_changes(tmp_path: Path, head: FlameHead) -> None:
     data = Dataset(write_people(tmp_path / "d", [person(head, "max", 60, seed=1), person(head, "noa", 60, seed=1)]))
-    told = summarize(data)
-    assert told.frames == told.found == 130
-    assert told.neutral == 10
-    assert set(told.silent_scores) == {"_neutral", "cheekPuff", "noseSneerLeft", "noseSneerRight"}
-    assert "left eye z" in told.still_outputs
-    assert "jaw x" not in told.still_outputs
-    assert told.has_landmarks
+    summary = summarize(data)
+    assert summary.frames == summary.found == 130
+    assert summary.neutral == 10
+    assert set(summary.silent_scores) == {"_neutral", "cheekPuff", "noseSneerLeft", "noseSneerRight"}
+    assert "left eye z" in summary.still_outputs
+    assert "jaw x" not in summary.still_outputs
+    assert summary.has_landmarks
 
 
-def test_plots_are_fourblank_pictures(tmp_path: Path, head: FlameHead) -> None:
+def test_plots_are_four_images(tmp_path: Path, head: FlameHead) -> None:
     pytest.importorskip("matplotlib", reason="plots need the extra train")
     from PIL import Image
 
@@ -223,13 +223,13 @@ def test_plots_are_fourblank_pictures(tmp_path: Path, head: FlameHead) -> None:
     paths = plot(data, tmp_path / "plots")
     assert [path.name for path in paths] == list(PLOTS)
     for path in paths:
-        with Image.open(path) as picture:
-            assert min(picture.size) > 400
+        with Image.open(path) as image:
+            assert min(image.size) > 400
     first = [path.read_bytes() for path in paths]
     assert [path.read_bytes() for path in plot(data, tmp_path / "plots")] == first
 
 
-def test_a_damaged_data_set_is_told(tmp_path: Path) -> None:
+def test_a_damaged_data_set_is_refused(tmp_path: Path) -> None:
     data, _ = build([four_arrays_folder(tmp_path / "pia", tool_scores())], tmp_path / "data")
     (file,) = (tmp_path / "data").rglob("*.parquet")
     content = file.read_bytes()

@@ -1,4 +1,4 @@
-"""Scores out of pictures: the same as MediaPipe gives alone, over processes, and going on after a kill."""
+"""Scores out of images: the same as MediaPipe gives alone, over processes, and continued after a kill."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _N = 70
 
 @pytest.fixture(scope="module")
 def tracked(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An IMAvatar folder: frames of a film as pictures, one of them without a face, one of them no picture at all."""
+    """An IMAvatar folder: frames of a video as images, one of them without a face, one of them no image at all."""
     from PIL import Image
 
     folder = tmp_path_factory.mktemp("tracked") / "quinn"
@@ -61,17 +61,17 @@ def _columns(data: Dataset) -> dict[str, np.ndarray]:
     return {name: np.concatenate([part.columns[name] for part in rows]) for name in rows[0].columns}
 
 
-def test_two_processes_see_what_one_detector_sees(tracked: Path, landmarker: Path, tmp_path: Path) -> None:
-    told: list[tuple[int, int]] = []
+def test_two_processes_detect_what_one_detector_does(tracked: Path, landmarker: Path, tmp_path: Path) -> None:
+    progress: list[tuple[int, int]] = []
     data, report = build(
         [tracked],
         tmp_path / "data",
         landmarker=landmarker,
         processes=2,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: progress.append((done, total)),
     )
     assert report.left_out == {"no face found in the image": 1, "image cannot be read": 1}
-    assert told[-1] == (_N, _N)
+    assert progress[-1] == (_N, _N)
     (rows,) = data.batches(["scores", "landmarks", "head_transform"])
     assert rows.image_size == (512, 512)
     assert (~rows.found).sum() == 2
@@ -84,7 +84,7 @@ def test_two_processes_see_what_one_detector_sees(tracked: Path, landmarker: Pat
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data"]
 
 
-def test_a_killed_build_goes_on_where_it_was(tracked: Path, landmarker: Path, tmp_path: Path) -> None:
+def test_a_killed_build_continues_where_it_was(tracked: Path, landmarker: Path, tmp_path: Path) -> None:
     whole, _ = build([tracked], tmp_path / "whole", landmarker=landmarker, processes=1)
     command = [
         *(sys.executable, "-c", "from mp2flame.cli.main import main; raise SystemExit(main())"),
@@ -102,19 +102,19 @@ def test_a_killed_build_goes_on_where_it_was(tracked: Path, landmarker: Path, tm
     kept = list(seen.glob("[0-9a-f]*.npz"))
     assert kept
     stamps = {path: path.stat().st_mtime_ns for path in kept}
-    told: list[int] = []
+    progress: list[int] = []
     data, _ = build(
-        [tracked], tmp_path / "data", landmarker=landmarker, processes=1, progress=lambda done, _: told.append(done)
+        [tracked], tmp_path / "data", landmarker=landmarker, processes=1, progress=lambda done, _: progress.append(done)
     )
-    # What had been seen was counted at once and not looked at again.
-    assert told[0] == 64
+    # What was detected before is counted at once and not detected again.
+    assert progress[0] == 64
     assert all(not path.exists() or path.stat().st_mtime_ns == stamp for path, stamp in stamps.items())
     for name, column in _columns(whole).items():
         np.testing.assert_array_equal(_columns(data)[name], column)
     assert not seen.exists()
 
 
-def test_a_film_gives_the_frames_that_are_wanted(shared_data: Path, landmarker: Path, tmp_path: Path) -> None:
+def test_a_video_gives_the_frames_of_its_track(shared_data: Path, landmarker: Path, tmp_path: Path) -> None:
     film = shared_data / "video" / "performance_a.mp4"
     truth = np.load(shared_data / "video" / "performance_a.npz")
     n = len(truth["expression"])

@@ -1,4 +1,4 @@
-"""Evaluation: zero for the truth, one for a still face, regions where they belong, and a report that stands alone."""
+"""Evaluation: zero for the truth, one for a still face, regions where they belong, and a report in one file."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def people(tmp_path_factory: pytest.TempPathFactory, head: FlameHead) -> Dataset
 
 
 class _Known(BlendshapeMapping):
-    """Gives what it was told, whatever it sees."""
+    """Gives the same parameters for any observation."""
 
     def __init__(self, params: FlameParams, head: FlameHead) -> None:
         self._params = params
@@ -60,12 +60,12 @@ def _linear(head: FlameHead, seed: int = 0) -> LinearMapping:
     return LinearMapping(matrix=matrix, metadata={"head_hash": head.hash, "head_version": head.version})
 
 
-def test_the_truth_is_zero_and_a_still_face_one(head: FlameHead) -> None:
-    rows, measures, still = person(head, "a", 60, seed=2), ErrorSums(), ErrorSums()
-    ruler = MeshEvaluator(head)
-    ruler.add(measures, rows, rows.params())
-    ruler.add(still, rows, FlameParams.neutral(len(rows), n_expression=head.n_expression))
-    exact, none = measures.figures(), still.figures()
+def test_the_truth_is_zero_and_a_neutral_face_one(head: FlameHead) -> None:
+    rows, measures, neutral = person(head, "a", 60, seed=2), ErrorSums(), ErrorSums()
+    evaluator = MeshEvaluator(head)
+    evaluator.add(measures, rows, rows.params())
+    evaluator.add(neutral, rows, FlameParams.neutral(len(rows), n_expression=head.n_expression))
+    exact, none = measures.figures(), neutral.figures()
     for name in ("face", "lips", "lids", "brows", "jaw line", "jaw degrees", "gaze degrees", "lip gap mm"):
         assert exact[name] == pytest.approx(0, abs=1e-5), name
     for name in ("face", "lips", "lids", "brows", "jaw line"):
@@ -112,11 +112,11 @@ def test_the_head_angle_is_that_of_the_relative_rotation(head: FlameHead) -> Non
 
 def test_jitter_is_the_second_difference_of_what_is_added(head: FlameHead) -> None:
     rows = replace(person(head, "c", 150, seed=4, neutral=False), video=True)
-    tremble = np.zeros_like(rows.parameters)
-    tremble[::2, 0] = 0.5
+    jitter = np.zeros_like(rows.parameters)
+    jitter[::2, 0] = 0.5
     measures = ErrorSums()
-    MeshEvaluator(head).add(measures, rows, FlameParams.from_rows(rows.parameters + tremble))
-    off = head(FlameParams.from_rows(rows.parameters + tremble)) - head(FlameParams.from_rows(rows.parameters))
+    MeshEvaluator(head).add(measures, rows, FlameParams.from_rows(rows.parameters + jitter))
+    off = head(FlameParams.from_rows(rows.parameters + jitter)) - head(FlameParams.from_rows(rows.parameters))
     face = head_regions(head)["face"]
     expected = np.linalg.norm(off[2:] - 2 * off[1:-1] + off[:-2], axis=2)[:, face].mean() * 1000
     assert measures.mean("jitter mm") == pytest.approx(expected, rel=1e-3)
@@ -127,7 +127,7 @@ def test_jitter_is_the_second_difference_of_what_is_added(head: FlameHead) -> No
     assert apart.mean("jitter mm") is None
     # Unrelated images, though their numbers follow each other, say nothing of motion.
     unrelated = ErrorSums()
-    result = FlameParams.from_rows(rows.parameters + tremble)
+    result = FlameParams.from_rows(rows.parameters + jitter)
     MeshEvaluator(head).add(unrelated, replace(rows, video=False), result)
     assert "jitter mm" not in unrelated.figures()
 
@@ -234,48 +234,48 @@ def test_a_symmetric_mapping_has_no_asymmetry(people: Dataset, head: FlameHead) 
     assert symmetry is not None
     lopsided = _linear(head)
     even = replace(lopsided, matrix=symmetric_matrix(lopsided.matrix.astype(np.float64), symmetry).astype(np.float32))
-    got = evaluate({"lopsided": lopsided, "even": even}, people, head)
-    assert got.measures["even"].figures()["asymmetry mm"] < 1e-3
-    assert got.measures["lopsided"].figures()["asymmetry mm"] > 0.1
+    evaluation = evaluate({"lopsided": lopsided, "even": even}, people, head)
+    assert evaluation.measures["even"].figures()["asymmetry mm"] < 1e-3
+    assert evaluation.measures["lopsided"].figures()["asymmetry mm"] > 0.1
 
 
 def test_subjects_are_those_asked_for(people: Dataset, head: FlameHead) -> None:
     truth = [rows.params() for rows in people.batches(["scores", "expression", "jaw", "eyes"], subjects=["b"])]
-    got = evaluate({"known": _Known(truth[0], head)}, people, head, subjects=["b"])
-    assert got.subjects == ("b",)
-    figures = got.measures["known"].figures()
+    evaluation = evaluate({"known": _Known(truth[0], head)}, people, head, subjects=["b"])
+    assert evaluation.subjects == ("b",)
+    figures = evaluation.measures["known"].figures()
     assert figures["face"] == pytest.approx(0, abs=1e-5)
-    assert got.measures[NO_EXPRESSION].figures()["face"] == pytest.approx(1)
+    assert evaluation.measures[NO_EXPRESSION].figures()["face"] == pytest.approx(1)
     with pytest.raises(InputError, match="expected a subject among a, b"):
         evaluate({"known": _Known(truth[0], head)}, people, head, subjects=["nobody"])
 
 
-def test_report_stands_alone_and_json_has_the_figures(people: Dataset, head: FlameHead, tmp_path: Path) -> None:
+def test_the_report_is_one_file_and_json_has_the_figures(people: Dataset, head: FlameHead, tmp_path: Path) -> None:
     pytest.importorskip("pyvista", reason="pictures need the extra render")
-    got = evaluate({"a <b>": _linear(head)}, people, head)
-    write_report(got, tmp_path / "report.html")
+    evaluation = evaluate({"a <b>": _linear(head)}, people, head)
+    write_report(evaluation, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert all(source.startswith('"data:image/png;base64,') for source in re.findall(r"(?:src|href)=(\S+)", page))
     assert "http" not in page
     assert "a &lt;b&gt;" in page
     assert page.count("data:image/png;base64") == 6
-    write_report(got, tmp_path / "report.json")
+    write_report(evaluation, tmp_path / "report.json")
     document = json.loads((tmp_path / "report.json").read_text())
     face = document["mappings"]["a <b>"]["figures"]["face"]
-    assert face == pytest.approx(got.measures["a <b>"].figures()["face"], abs=1e-4)
+    assert face == pytest.approx(evaluation.measures["a <b>"].figures()["face"], abs=1e-4)
     assert f"{face:.3f}" in page
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "report.json"]
 
 
 def test_the_summary_goes_into_the_mapping_file(people: Dataset, head: FlameHead, tmp_path: Path) -> None:
     mapping = _linear(head)
-    got = evaluate({"mine": mapping}, people, head)
-    with_metrics(mapping, got, "mine").save(tmp_path / "m.safetensors")
+    evaluation = evaluate({"mine": mapping}, people, head)
+    with_metrics(mapping, evaluation, "mine").save(tmp_path / "m.safetensors")
     again = read_mapping(tmp_path / "m.safetensors")
     assert isinstance(again, LinearMapping)
-    told = json.loads(again.metadata["metrics"])
-    assert told["subjects"] == 2
-    assert told["figures"]["face"] == pytest.approx(got.measures["mine"].figures()["face"], abs=1e-4)
+    summary = json.loads(again.metadata["metrics"])
+    assert summary["subjects"] == 2
+    assert summary["figures"]["face"] == pytest.approx(evaluation.measures["mine"].figures()["face"], abs=1e-4)
     assert again.matrix.tobytes() == mapping.matrix.tobytes()
 
 
@@ -292,11 +292,11 @@ def test_mappings_for_another_head_are_refused(people: Dataset, head: FlameHead)
         evaluate({NO_EXPRESSION: other}, people, head)
 
 
-def test_without_neutral_frames_it_says_so(head: FlameHead, tmp_path: Path) -> None:
-    data = write_people(tmp_path / "restless", [person(head, "a", 20, seed=1, neutral=False)], head)
-    got = evaluate({"mine": _linear(head)}, data, head)
-    assert got.without_neutral == 1
-    assert "no neutral frame" in report_html(got)
+def test_missing_neutral_frames_are_reported(head: FlameHead, tmp_path: Path) -> None:
+    data = write_people(tmp_path / "unmarked", [person(head, "a", 20, seed=1, neutral=False)], head)
+    evaluation = evaluate({"mine": _linear(head)}, data, head)
+    assert evaluation.without_neutral == 1
+    assert "no neutral frame" in report_html(evaluation)
 
 
 def test_silent_channels_of_the_generated_people(head: FlameHead) -> None:

@@ -89,11 +89,11 @@ def test_mirrored_parameters_make_the_mirrored_mesh(head: FlameHead) -> None:
     np.testing.assert_allclose(head(other.params()), expected, atol=2e-4)
 
 
-def test_ridge_is_zero_at_rest_and_leaves_silent_channels_out(ridge: LinearMapping, people: Dataset) -> None:
+def test_ridge_is_zero_for_the_neutral_face_and_for_silent_scores(ridge: LinearMapping, people: Dataset) -> None:
     neutral = people.neutral("a", ["scores"])
     assert neutral is not None
-    still = neutral[np.array([0, 0])].observation()
-    params = ridge.for_person(still)(still)
+    own = neutral[np.array([0, 0])].observation()
+    params = ridge.for_person(own)(own)
     assert not params.expression.any()
     assert not params.jaw_pose.any()
     blocks = ridge.matrix.reshape(len(ridge.features), 52, -1)
@@ -132,10 +132,12 @@ def test_the_same_seed_gives_the_same_bytes(people: Dataset, head: FlameHead, ri
     assert first != fit(people, kind="landmarks", head=head, network=quick, seed=4).encoded()
 
 
-def test_every_kind_beats_no_expression_on_strangers(people: Dataset, head: FlameHead, ridge: LinearMapping) -> None:
-    stranger = person(head, "z", 100, seed=9)
-    seen, truth = stranger.observation(), stranger.params()
-    neutral = stranger[stranger.neutral].observation()
+def test_every_kind_beats_no_expression_on_other_subjects(
+    people: Dataset, head: FlameHead, ridge: LinearMapping
+) -> None:
+    other = person(head, "z", 100, seed=9)
+    seen, truth = other.observation(), other.params()
+    neutral = other[other.neutral].observation()
     landmarks = fit(people, kind="landmarks", head=head, network=_SMALL)
     assert isinstance(landmarks, LandmarkMapping)
     pinv = fit(people, kind="pinv")
@@ -149,7 +151,7 @@ def test_every_kind_beats_no_expression_on_strangers(people: Dataset, head: Flam
     assert landmarks.for_person(neutral)(neutral).expression == pytest.approx(0, abs=0.5)
 
 
-def test_what_is_straight_ahead_is_told_by_turned_heads(tmp_path: Path, head: FlameHead) -> None:
+def test_the_frontal_rotation_is_estimated_from_turned_heads(tmp_path: Path, head: FlameHead) -> None:
     tilt = rotations.matrix(np.array([0.1, 0.0, 0.02]))
     rows = [person(head, name, 40, seed=1) for name in "ab"]
 
@@ -160,28 +162,28 @@ def test_what_is_straight_ahead_is_told_by_turned_heads(tmp_path: Path, head: Fl
         columns = {"head_transform": reported.reshape(-1, 16), "global": rotations.from_matrix(turns)}
         return replace(one, columns={**one.columns, **{k: v.astype(np.float32) for k, v in columns.items()}})
 
-    told = fit(write_people(tmp_path / "told", [seen(one, np.eye(3)) for one in rows], head), kind="pinv")
-    assert told.info.frontal_rotation == pytest.approx([0.1, 0.0, 0.02], abs=1e-3)
+    stated = fit(write_people(tmp_path / "stated", [seen(one, np.eye(3)) for one in rows], head), kind="pinv")
+    assert stated.info.frontal_rotation == pytest.approx([0.1, 0.0, 0.02], abs=1e-3)
     # Without true rotations, or in other axes than MediaPipe's camera, nothing is claimed.
-    untold = [fit(write_people(tmp_path / "still", rows, head), kind="pinv")]
+    without = [fit(write_people(tmp_path / "still", rows, head), kind="pinv")]
     other = [seen(one, np.diag([1.0, -1.0, -1.0]) @ rotations.matrix(np.array([0.0, 0.9, 0.0]))) for one in rows]
     other[1] = seen(rows[1], np.eye(3))
-    untold.append(fit(write_people(tmp_path / "other", other, head), kind="pinv"))
-    assert [mapping.info.frontal_rotation for mapping in untold] == [None, None]
+    without.append(fit(write_people(tmp_path / "other", other, head), kind="pinv"))
+    assert [mapping.info.frontal_rotation for mapping in without] == [None, None]
 
 
-def test_without_a_head_it_says_what_is_left_out(people: Dataset) -> None:
-    said: list[str] = []
-    mapping = fit(people, kind="ridge", log=said.append)
-    assert any("--head" in sentence and "mirrored" in sentence for sentence in said)
+def test_without_a_head_it_reports_what_is_left_out(people: Dataset) -> None:
+    messages: list[str] = []
+    mapping = fit(people, kind="ridge", log=messages.append)
+    assert any("--head" in sentence and "mirrored" in sentence for sentence in messages)
     assert mapping.metadata["training_subjects"] == "7"
 
 
-def test_one_subject_is_said_and_not_split(tmp_path: Path, head: FlameHead) -> None:
-    said: list[str] = []
+def test_one_subject_is_reported_and_not_split(tmp_path: Path, head: FlameHead) -> None:
+    messages: list[str] = []
     data = write_people(tmp_path / "one", [person(head, "only", 80, seed=1)])
-    mapping = fit(data, kind="ridge", head=head, log=said.append)
-    assert any("one subject only" in sentence for sentence in said)
+    mapping = fit(data, kind="ridge", head=head, log=messages.append)
+    assert any("one subject only" in sentence for sentence in messages)
     assert "not cross-validated" in mapping.metadata["provenance"]
 
 
@@ -191,9 +193,9 @@ def test_subjects_without_neutral_are_left_out_and_counted(tmp_path: Path, head:
         person(head, "b", 60, seed=1),
         person(head, "c", 60, seed=1, neutral=False),
     ]
-    said: list[str] = []
-    fit(write_people(tmp_path / "some", people), kind="ridge", head=head, log=said.append)
-    assert "left out: 1 subjects without a neutral frame" in said
+    messages: list[str] = []
+    fit(write_people(tmp_path / "some", people), kind="ridge", head=head, log=messages.append)
+    assert "left out: 1 subjects without a neutral frame" in messages
     nobody = write_people(tmp_path / "none", [person(head, "c", 60, seed=1, neutral=False)])
     with pytest.raises(InputError, match="estimate-neutral"):
         fit(nobody, kind="ridge", head=head)
@@ -204,10 +206,10 @@ def test_nan_rows_are_left_out_and_counted(tmp_path: Path, head: FlameHead) -> N
     columns = {name: column.copy() for name, column in good.columns.items()}
     columns["expression"][10:14] = np.nan
     columns["scores"][20] = np.nan
-    said: list[str] = []
+    messages: list[str] = []
     rows = [replace(good, columns=columns), person(head, "b", 60, seed=1)]
-    mapping = fit(write_people(tmp_path / "nan", rows), kind="pinv", log=said.append)
-    assert "left out: 5 frames without a face or with NaN" in said
+    mapping = fit(write_people(tmp_path / "nan", rows), kind="pinv", log=messages.append)
+    assert "left out: 5 frames without a face or with NaN" in messages
     assert mapping.metadata["training_frames"] == str(2 * 65 - 5)
 
 
@@ -245,7 +247,7 @@ def renders(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     return Dataset(folder / "train"), Dataset(folder / "test")
 
 
-def test_real_renders_of_strangers(shared_data: Path, renders: tuple[Dataset, Dataset]) -> None:
+def test_real_renders_of_held_out_subjects(shared_data: Path, renders: tuple[Dataset, Dataset]) -> None:
     head = load_head(shared_data / "head" / "ict_head.npz")
     train, test = renders
     settings = NetworkConfig(members=1, steps=1500)
@@ -263,11 +265,11 @@ def test_real_renders_of_strangers(shared_data: Path, renders: tuple[Dataset, Da
             assert neutral is not None
             own = mapping if kind == "pinv" else mapping.for_person(neutral.observation())
             for rows in test.batches(columns, subjects=[subject]):
-                got = compare(head, own(rows.observation()), rows.params())
+                errors = compare(head, own(rows.observation()), rows.params())
                 for name in REGIONS:
-                    sums.setdefault(name, []).append(got[name])
-                sums.setdefault("jaw", []).append(got["jaw degrees"])
-                sums.setdefault("gaze", []).append(got["gaze degrees"])
+                    sums.setdefault(name, []).append(errors[name])
+                sums.setdefault("jaw", []).append(errors["jaw degrees"])
+                sums.setdefault("gaze", []).append(errors["gaze degrees"])
         figures[kind] = {name: float(np.mean(values)) for name, values in sums.items()}
     assert figures["pinv"]["face"] == pytest.approx(0.605, abs=0.015)
     assert figures["ridge"]["face"] < 0.565

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +18,31 @@ from mp2flame.files import AtomicFile, check_writable
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-PLOTS = ("scores.png", "expression.png", "jaw.png", "eyes.png")
+PLOTS: Final = ("scores.png", "expression.png", "jaw.png", "eyes.png")
 
 _SAMPLE = 50_000
 """Frames, about; more do not change a distribution that a page can show."""
-_COLORS = ("#2b6cb0", "#c05621", "#2f855a")
-_INK = "#333333"
-_TURNS = {
+_COLORS: Final = ("#2b6cb0", "#c05621", "#2f855a")
+_STYLE: Final = {
+    "font.size": 9,
+    "figure.dpi": 200,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "grid.color": "#e6e6e6",
+    "grid.linewidth": 0.6,
+    "axes.edgecolor": "#333333",
+    "axes.labelcolor": "#333333",
+    "legend.frameon": False,
+    "legend.fontsize": 7,
+}
+_AXES: Final = {
     "jaw": ("x (+ opens)", "y (+ to the subject's left)", "z (roll)"),
     "eye": ("x (+ looks down)", "y (+ to the subject's left)", "z (roll)"),
 }
-"""What the axes of a joint do, by the last word of its name."""
+"""The direction of each axis of a joint, by the last word of its name."""
 
 
 def plot(data: Dataset, folder: Path) -> list[Path]:
@@ -47,89 +62,69 @@ def plot(data: Dataset, folder: Path) -> list[Path]:
         raise MissingExtraError("matplotlib", "train", "plot data sets") from error
     check_writable(folder, folder=True)
     share = _SAMPLE / max(1, data.count_rows())
-    tables = [rows[rows.usable].sampled(share) for rows in data.batches(["scores", *PARAMETERS], neutral=None)]
-    columns = {name: np.concatenate([table.columns[name] for table in tables]) for name in ("scores", *PARAMETERS)}
-    if not len(columns["scores"]):
+    names = ["scores", *PARAMETERS]
+    tables = [rows[rows.usable].sampled(share) for rows in data.batches(names, neutral=None)]
+    scores, expression, jaw, eyes = (np.concatenate([table.columns[name] for table in tables]) for name in names)
+    if not len(scores):
         raise InputError(f"{data.path} holds no frame with a face and all numbers")
     folder.mkdir(exist_ok=True)
-    with mpl.rc_context({"font.size": 9, "axes.edgecolor": _INK, "axes.labelcolor": _INK, "figure.dpi": 200}):
-        drawn = {
-            "scores.png": _boxes(columns["scores"], MEDIAPIPE, "score"),
-            "expression.png": _boxes(
-                columns["expression"],
-                [str(i) for i in range(columns["expression"].shape[1])],
-                "value",
-                "expression coefficient",
-            ),
-            "jaw.png": _histograms(np.degrees(columns["jaw"]), ["jaw"]),
-            "eyes.png": _histograms(np.degrees(columns["eyes"]), ["left eye", "right eye"]),
-        }
-        return [_save(figure, folder / name) for name, figure in drawn.items()]
+    with mpl.rc_context(_STYLE):
+        figures = (
+            _boxes(scores, MEDIAPIPE, "score"),
+            _boxes(expression, [str(i) for i in range(expression.shape[1])], "value", "expression coefficient"),
+            _histograms(np.degrees(jaw), ["jaw"]),
+            _histograms(np.degrees(eyes), ["left eye", "right eye"]),
+        )
+        for name, figure in zip(PLOTS, figures, strict=True):
+            with AtomicFile(folder / name) as temporary:
+                # No date nor version inside: the same data gives the same bytes.
+                figure.savefig(temporary, format="png", metadata={"Software": None})
+    return [folder / name for name in PLOTS]
 
 
 def _figure(width: float, height: float, panels: int) -> tuple[Figure, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = np.atleast_1d(figure.subplots(1, panels, sharey=True))
-    for ax in axes:
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.grid(axis="y", color="#e6e6e6", linewidth=0.6)
-        ax.set_axisbelow(True)
-    return figure, axes
+    return figure, np.atleast_1d(figure.subplots(1, panels, sharey=True))
 
 
-def _boxes(values: NDArray[np.float32], names: tuple[str, ...] | list[str], label: str, below: str = "") -> Figure:
+def _boxes(values: NDArray[np.float32], names: Sequence[str], label: str, below: str = "") -> Figure:
     """A box for each column: median, quartiles, and whiskers over 98 of 100 frames."""
-    figure, axes = _figure(max(7.0, 0.17 * len(names)), 3.4, 1)
-    ax = axes[0]
-    boxes = ax.boxplot(
+    figure, (ax,) = _figure(max(7.0, 0.17 * len(names)), 3.4, 1)
+    line = {"color": _COLORS[0], "linewidth": 0.8}
+    ax.boxplot(
         values,
         whis=(1, 99),
         showfliers=False,
         patch_artist=True,
         widths=0.65,
+        boxprops={"facecolor": _COLORS[0], "edgecolor": _COLORS[0], "linewidth": 0.8},
         medianprops={"color": "white", "linewidth": 1.2},
-        whiskerprops={"color": _COLORS[0], "linewidth": 0.8},
-        capprops={"color": _COLORS[0], "linewidth": 0.8},
+        whiskerprops=line,
+        capprops=line,
     )
-    for box in boxes["boxes"]:
-        box.set(facecolor=_COLORS[0], edgecolor=_COLORS[0], linewidth=0.8)
     every = 1 if len(names) <= 60 else 5
-    turned = len(max(names, key=len)) > 3
-    ax.set_xticks(range(1, len(names) + 1, every), names[::every], rotation=90 if turned else 0, fontsize=7)
-    ax.set_ylabel(label)
-    ax.set_xlabel(below)
-    ax.set_xlim(0, len(names) + 1)
+    rotation = 90 if max(map(len, names)) > 3 else 0
+    ax.set_xticks(range(1, len(names) + 1, every), names[::every], rotation=rotation, fontsize=7)
+    ax.set(ylabel=label, xlabel=below, xlim=(0, len(names) + 1))
     legend = f"line: median; box: middle half; whiskers: 1st to 99th percentile; {len(values)} frames"
-    ax.set_title(legend, fontsize=7, loc="right", color=_INK)
+    ax.set_title(legend, fontsize=7, loc="right")
     return figure
 
 
-def _histograms(degrees: NDArray[np.float32], names: list[str]) -> Figure:
+def _histograms(degrees: NDArray[np.float32], joints: Sequence[str]) -> Figure:
     """A panel for each joint, with a line for each axis of its rotation."""
-    figure, axes = _figure(3.6 * len(names) + 0.6, 2.8, len(names))
+    figure, axes = _figure(3.6 * len(joints) + 0.6, 2.8, len(joints))
     limit = max(1.0, float(np.quantile(np.abs(degrees), 0.999)))
     edges = np.linspace(-limit, limit, 81)
-    for panel, (ax, name) in enumerate(zip(axes, names, strict=True)):
-        turns = _TURNS[name.split()[-1]]
-        for axis in range(3):
+    for panel, (ax, joint) in enumerate(zip(axes, joints, strict=True)):
+        for axis, label in enumerate(_AXES[joint.split()[-1]]):
             column = degrees[:, 3 * panel + axis]
             if np.ptp(column) > 1e-3:
-                ax.hist(column, edges, histtype="step", linewidth=1.4, color=_COLORS[axis], label=turns[axis])
-        ax.set_yscale("log")
-        ax.set_title(f"{name}, {len(degrees)} frames", fontsize=9)
-        ax.set_xlabel("degrees")
+                ax.hist(column, edges, histtype="step", linewidth=1.4, color=_COLORS[axis], label=label)
+        ax.set(yscale="log", xlabel="degrees", title=f"{joint}, {len(degrees)} frames")
         if ax.get_legend_handles_labels()[0]:
-            ax.legend(frameon=False, fontsize=7)
+            ax.legend()
     axes[0].set_ylabel("frames")
     return figure
-
-
-def _save(figure: Figure, path: Path) -> Path:
-    with AtomicFile(path) as temporary:
-        # No date nor version inside: the same data gives the same bytes.
-        figure.savefig(temporary, format="png", metadata={"Software": None})
-    return path

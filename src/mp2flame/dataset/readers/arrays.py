@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -11,14 +10,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams
-from mp2flame.dataset.readers.base import TrackedSequence, params_of
+from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.errors import FormatError, plain
 from mp2flame.files import read_npz
+from mp2flame.formats.npz import Layout
+from mp2flame.validation import check_array
 
 Float32 = NDArray[np.float32]
 Arrays = Mapping[str, NDArray[Any]]
 
 FOUR_ARRAYS: Final = ("data_blendshapes.npy", "data_exp.npy", "data_jaw_pose.npy", "data_eye_pose.npy")
+_NAMES: Final = ("scores", "expression", "jaw_pose", "eye_pose")
+_LAYOUT: Final = Layout(
+    expression="expression",
+    vectors={
+        "jaw_pose": ("jaw_pose", 3, 0),
+        "leye_pose": ("eye_pose", 6, 0),
+        "reye_pose": ("eye_pose", 6, 3),
+        "global_orient": ("global_orient", 3, 0),
+    },
+    optional=frozenset({"global_orient"}),
+)
 _OBSERVED: Final = {"scores": (52,), "landmarks": (478, 3), "head_transform": (4, 4)}
 
 
@@ -33,41 +45,33 @@ def read_named_npz(path: Path) -> Iterator[TrackedSequence]:
         FormatError: an array is absent or has another shape.
     """
     arrays = read_npz(path, ".npz of named arrays")
-    where = str(path)
-    scores = _rows(arrays, "scores", (52,), None, where)
-    n = len(scores)
-    observed = {name: _rows(arrays, name, shape, n, where) for name, shape in _OBSERVED.items() if name in arrays}
-    expression, jaw, eyes = _parameters(arrays, ("expression", "jaw_pose", "eye_pose"), n, where)
-    turn = _rows(arrays, "global_orient", (3,), n, where) if "global_orient" in arrays else None
-    time = _times(arrays, n, where)
-    subjects = _subjects(arrays, "subject", n, path)
-    neutral = _neutral(arrays, where)
-    owners = _subjects(arrays, "neutral_subject", len(neutral["scores"]), path) if neutral else None
+    params, observed, neutral = _params(arrays, path), _observed(arrays, "", path), {}
+    if "neutral_scores" in arrays:
+        neutral = _observed(arrays, "neutral_", path)
+    subjects = _subjects(arrays, "subject", len(params), path)
+    owners = _subjects(arrays, "neutral_subject", len(neutral["scores"]) if neutral else 0, path)
     for subject in np.unique(subjects):
         rows = np.flatnonzero(subjects == subject)
-        params = params_of(rows, expression[rows], jaw[rows], eyes[rows], None if turn is None else turn[rows])
-        if time is not None:
-            params = replace(params, time=time[rows])
         yield TrackedSequence(
             subject=str(subject),
             name=path.stem,
             source=f"arrays {path}",
-            params=params,
+            params=params[rows],
             frame=rows,
             observed={name: column[rows] for name, column in observed.items()},
-            timed=time is not None,
-            is_video=time is not None,
+            timed="time" in arrays,
+            is_video="time" in arrays,
         )
-        if owners is not None and (owners == subject).any():
-            chosen = np.flatnonzero(owners == subject)
+        rows = np.flatnonzero(owners == subject)
+        if len(rows):
             yield TrackedSequence(
                 subject=str(subject),
                 name=f"{path.stem} rest",
                 source=f"arrays {path}",
-                params=FlameParams.neutral(len(chosen), n_expression=params.n_expression),
-                frame=chosen,
-                observed={name: column[chosen] for name, column in neutral.items()},
-                neutral=np.ones(len(chosen), dtype=np.bool_),
+                params=FlameParams.neutral(len(rows), n_expression=params.n_expression),
+                frame=rows,
+                observed={name: column[rows] for name, column in neutral.items()},
+                neutral=np.ones(len(rows), dtype=np.bool_),
                 is_video=False,
             )
 
@@ -78,48 +82,41 @@ def read_four_arrays(folder: Path) -> Iterator[TrackedSequence]:
     Raises:
         FormatError: one is damaged, or their lengths differ.
     """
-    arrays = {name: _load_npy(folder / name) for name in FOUR_ARRAYS}
-    where = str(folder)
-    scores = _rows(arrays, FOUR_ARRAYS[0], (52,), None, where)
-    n = len(scores)
-    expression, jaw, eyes = _parameters(arrays, FOUR_ARRAYS[1:], n, where)
+    arrays = {ours: _load_npy(folder / name) for ours, name in zip(_NAMES, FOUR_ARRAYS, strict=True)}
+    params = _params(arrays, folder)
     yield TrackedSequence(
         subject=folder.name,
         name="arrays",
         source=f"arrays {folder}",
-        params=params_of(np.arange(n), expression, jaw, eyes),
-        frame=np.arange(n),
-        observed={"scores": scores},
+        params=params,
+        frame=np.arange(len(params)),
+        observed=_observed(arrays, "", folder),
         is_video=False,
     )
 
 
-def _parameters(arrays: Arrays, names: Sequence[str], n: int, where: str) -> Iterator[Float32]:
-    """The arrays of expression (n, E), jaw (n, 3) and eyes (n, 6)."""
-    for name, shape in zip(names, (None, (3,), (6,)), strict=True):
-        yield _rows(arrays, name, shape, n, where)
+def _params(arrays: Arrays, where: Path) -> FlameParams:
+    """The parameters; rows with NaN or infinity count as not found."""
+    missing = [name for name in _NAMES if name not in arrays]
+    if missing:
+        raise FormatError(f"{where}: expected an array {missing[0]!r}; got {plain(', '.join(sorted(arrays)))}")
+    found = np.ones(len(arrays["scores"]), dtype=np.bool_)
+    for array in (arrays[name] for name in _NAMES[1:]):
+        if array.dtype.kind == "f" and array.ndim == 2 and len(array) == len(found):
+            found &= np.isfinite(array).all(axis=1)
+    return _LAYOUT.read({**arrays, "found": found}, where=str(where))
 
 
-def _rows(arrays: Arrays, name: str, shape: tuple[int, ...] | None, n: int | None, where: str) -> Float32:
-    """An array (n, *shape) of numbers, as float32 rows; NaN is allowed, for such rows are left out later."""
-    if name not in arrays:
-        raise FormatError(f"{where}: expected an array {name!r}; got {', '.join(sorted(arrays)) or 'none'}")
-    array = arrays[name]
-    fits = array.ndim >= 2 and n in (None, len(array)) and array.dtype.kind in "fiu" and len(array) > 0
-    if not fits or shape not in (None, array.shape[1:]):
-        wanted = ", ".join(["N" if n is None else str(n), *(map(str, shape) if shape else "E")])
-        raise FormatError(f"{where}: {name} must have shape ({wanted}); got {array.shape} of {array.dtype}")
-    with np.errstate(over="ignore"):
-        return array.reshape(len(array), -1).astype(np.float32)
-
-
-def _times(arrays: Arrays, n: int, where: str) -> NDArray[np.float64] | None:
-    if "time" not in arrays:
-        return None
-    time = arrays["time"]
-    if time.shape != (n,) or time.dtype.kind not in "fiu" or not np.isfinite(time).all():
-        raise FormatError(f"{where}: time must be {n} finite seconds; got {time.shape} of {time.dtype}")
-    return time.astype(np.float64)
+def _observed(arrays: Arrays, prefix: str, where: Path) -> dict[str, Float32]:
+    """The observed arrays as rows (N, width); NaN is allowed, for such rows are left out later."""
+    n: int | str = len(arrays[f"{prefix}scores"]) or "N >= 1"
+    columns = {}
+    for name, shape in _OBSERVED.items():
+        if f"{prefix}{name}" in arrays:
+            label = f"{where}: {prefix}{name}"
+            array = check_array(label, arrays[f"{prefix}{name}"], (n, *shape), np.float32, error=FormatError)
+            columns[name] = array.reshape(len(array), -1)
+    return columns
 
 
 def _subjects(arrays: Arrays, name: str, n: int, path: Path) -> NDArray[np.str_]:
@@ -129,17 +126,9 @@ def _subjects(arrays: Arrays, name: str, n: int, path: Path) -> NDArray[np.str_]
     if array.shape != (n,) or array.dtype.kind not in "iuUS":
         raise FormatError(f"{path}: {name} must name the subject of each of {n} frames; got {array.shape}")
     if array.dtype.kind in "iu":
-        width = len(str(int(np.abs(array).max())))
+        width = len(str(int(np.abs(array).max(initial=0))))
         return np.array([f"{int(value):0{width}d}" for value in array])
     return array.astype(str)
-
-
-def _neutral(arrays: Arrays, where: str) -> dict[str, Float32]:
-    if "neutral_scores" not in arrays:
-        return {}
-    scores = _rows(arrays, "neutral_scores", (52,), None, where)
-    names = {name: shape for name, shape in _OBSERVED.items() if f"neutral_{name}" in arrays}
-    return {name: _rows(arrays, f"neutral_{name}", shape, len(scores), where) for name, shape in names.items()}
 
 
 def _load_npy(path: Path) -> NDArray[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +12,7 @@ from mp2flame.dataset.readers.base import TrackedSequence
 from mp2flame.dataset.readers.metrical_tracker import read_checkpoints
 from mp2flame.dataset.readers.recording import read_own_recording, read_tracked_person
 from mp2flame.dataset.readers.speech import read_speech
-from mp2flame.errors import FormatError, InputError, MissingFileError
+from mp2flame.errors import FormatError, MissingFileError
 from mp2flame.files import npz_names
 from mp2flame.formats.foreign import numbered_files
 from mp2flame.formats.tracked_person import PERSON_FILE
@@ -69,56 +69,39 @@ def _read_file(path: Path, second: Path | None, order: str | None) -> Iterator[T
 
 
 def _read_folder(path: Path, second: Path | None, order: str | None) -> Iterator[TrackedSequence]:
-    if (path / PERSON_FILE).is_file():
-        yield from read_tracked_person(path)
-    elif all((path / name).is_file() for name in FOUR_ARRAYS):
-        yield from read_four_arrays(path)
-    elif (path / "transforms.json").is_file():
-        yield from vhap.read_nerf_export(path)
-    elif (path / imavatar.FILE).is_file():
-        yield from imavatar.read_imavatar(path / imavatar.FILE)
-    elif any(path.glob(f"{vhap.TRACK}*.npz")):
-        yield from vhap.read_vhap_track(path, second)
-    elif any(path.glob("*.frame")):
-        yield from read_checkpoints(path, second)
-    elif any((path / "checkpoint").glob("*.frame")):
-        yield from read_checkpoints(path / "checkpoint", second)
-    elif _is_head_tracker_folder(path):
-        yield from flame_head_tracker.read_head_tracker_folder(path)
-    else:
-        yield from _read_many(path, order)
+    return _known_folder(path, second) or _read_many(path, order)
 
 
-def _is_head_tracker_folder(folder: Path) -> bool:
-    numbered = numbered_files(folder)
-    return bool(numbered) and flame_head_tracker.MARK in npz_names(numbered[0], "tracker's .npz")
+def _known_folder(path: Path, images: Path | None = None) -> Iterator[TrackedSequence] | None:
+    """The sequences of a folder that a tool wrote; None for any other folder."""
+    frames = next((folder for folder in (path, path / "checkpoint") if any(folder.glob("*.frame"))), path)
+    numbered = numbered_files(path)
+    tools: tuple[tuple[bool, Callable[[], Iterator[TrackedSequence]]], ...] = (
+        ((path / PERSON_FILE).is_file(), lambda: read_tracked_person(path)),
+        (all((path / name).is_file() for name in FOUR_ARRAYS), lambda: read_four_arrays(path)),
+        ((path / "transforms.json").is_file(), lambda: vhap.read_nerf_export(path)),
+        ((path / imavatar.FILE).is_file(), lambda: imavatar.read_imavatar(path / imavatar.FILE)),
+        (any(path.glob(f"{vhap.TRACK}*.npz")), lambda: vhap.read_vhap_track(path, images)),
+        (any(frames.glob("*.frame")), lambda: read_checkpoints(frames, images)),
+        (
+            bool(numbered) and flame_head_tracker.MARK in npz_names(numbered[0], "tracker's .npz"),
+            lambda: flame_head_tracker.read_head_tracker_folder(path),
+        ),
+    )
+    return next((read() for is_tool, read in tools if is_tool), None)
 
 
 def _read_many(path: Path, order: str | None) -> Iterator[TrackedSequence]:
-    """A folder of inputs: every known one in it, in the order of their names."""
+    """A folder of inputs: every known one in it, in the order of their names; folders of images are passed over."""
     pairs = [(file, file.with_suffix(".npz")) for file in sorted(path.glob("*.json"))]
-    pairs = [(scores, params) for scores, params in pairs if params.is_file()]
-    recordings = sorted(path.glob("*.jsonl"))
-    known = [folder for folder in sorted(path.iterdir()) if folder.is_dir() and _is_known(folder)]
-    if not (pairs or recordings or known):
+    inputs = [read_speech(scores, params, order=order) for scores, params in pairs if params.is_file()]
+    inputs += [read_own_recording(file) for file in sorted(path.glob("*.jsonl"))]
+    folders = [_known_folder(folder) for folder in sorted(path.iterdir()) if folder.is_dir()]
+    inputs += [folder for folder in folders if folder is not None]
+    if not inputs:
         missing = [name for name in FOUR_ARRAYS if not (path / name).is_file()]
         if len(missing) < len(FOUR_ARRAYS):
             raise MissingFileError(f"{path} lacks {', '.join(missing)} of the four arrays")
         raise FormatError(f"{path} holds nothing that is known; expected {EXPECTED}")
-    for scores, params in pairs:
-        yield from read_speech(scores, params, order=order)
-    for file in recordings:
-        yield from read_own_recording(file)
-    for folder in known:
-        yield from _read_folder(folder, None, order)
-
-
-def _is_known(folder: Path) -> bool:
-    """Whether a folder in a folder of inputs is one of them; folders of images beside them are not."""
-    marks = (PERSON_FILE, "transforms.json", imavatar.FILE, FOUR_ARRAYS[0])
-    if any((folder / mark).is_file() for mark in marks) or any(folder.glob(f"{vhap.TRACK}*.npz")):
-        return True
-    try:
-        return _is_head_tracker_folder(folder)
-    except (FormatError, InputError):
-        return False
+    for sequences in inputs:
+        yield from sequences

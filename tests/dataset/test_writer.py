@@ -1,4 +1,4 @@
-"""Building in bounded memory: sequences are written as they are read, and subjects settled from what was written."""
+"""Writing in bounded memory: sequences are written as they are read, and neutral frames found in what was written."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_memory_holds_a_few_sequences_however_many_there_are(
     assert held[0] <= 4 * _FRAMES
 
 
-def test_a_subject_has_the_columns_that_all_its_recordings_have(tmp_path: Path, head: FlameHead) -> None:
+def test_a_column_that_one_recording_lacks_is_not_the_data_sets(tmp_path: Path, head: FlameHead) -> None:
     bare = _recording(tmp_path / "a.npz", head, 1, landmarks=False)
     full = _recording(tmp_path / "b.npz", head, 2)
     data, report = build([bare, full], tmp_path / "data")
@@ -83,7 +83,7 @@ def test_a_subject_has_the_columns_that_all_its_recordings_have(tmp_path: Path, 
     assert whole.has_column("landmarks")
 
 
-def test_the_calmest_frames_are_found_across_recordings(tmp_path: Path, head: FlameHead) -> None:
+def test_the_frames_nearest_to_zero_are_found_across_recordings(tmp_path: Path, head: FlameHead) -> None:
     recordings = [_recording(tmp_path / f"{seed}.npz", head, seed) for seed in range(3)]
     data, report = build(recordings, tmp_path / "data", estimate_neutral=True)
     plain, _ = build(recordings, tmp_path / "plain")
@@ -93,21 +93,21 @@ def test_the_calmest_frames_are_found_across_recordings(tmp_path: Path, head: Fl
     names = np.concatenate([[f"{name} {frame}" for name, frame in _named(rows)] for rows in everything])
     spread = values.std(axis=0)
     size = np.square(values[:, spread > 0] / spread[spread > 0]).sum(axis=1)
-    calmest = set(names[np.argsort(size)[:10]])
+    nearest = set(names[np.argsort(size)[:10]])
     neutral = data.neutral("1", columns)
     assert neutral is not None
-    assert {f"{name} {frame}" for name, frame in _named(neutral)} == calmest
+    assert {f"{name} {frame}" for name, frame in _named(neutral)} == nearest
     assert report.neutral == 10
     others = {f"{name} {frame}" for rows in data.batches(columns) for name, frame in _named(rows)}
-    assert set(names) - calmest <= others
-    assert not calmest & others
+    assert set(names) - nearest <= others
+    assert not nearest & others
 
 
 def _named(rows: FrameTable) -> list[tuple[str, int]]:
     return list(zip(rows.sequence.tolist(), rows.frame.tolist(), strict=True))
 
 
-def test_a_recording_of_calm_frames_only_is_all_rest(tmp_path: Path, head: FlameHead) -> None:
+def test_a_recording_of_neutral_frames_only_is_all_neutral(tmp_path: Path, head: FlameHead) -> None:
     long = _recording(tmp_path / "long.npz", head, 1)
     arrays = dict(np.load(_recording(tmp_path / "still.npz", head, 2)))
     still = {
