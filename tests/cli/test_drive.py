@@ -104,3 +104,17 @@ def test_identity_comes_from_a_parameter_file(recording: Path, tmp_path: Path, r
     code, text = run("drive", recording, "--identity", tmp_path / "nobody.csv", "-o", tmp_path / "a.npz")
     assert code == 1
     assert "no identity coefficients" in text
+
+
+_NAMES = ["x" * 300, "~nobody/x", "", ".", "/dev/null", "a\nb", "a\0b", "[/x]"]
+
+
+@pytest.mark.parametrize("option", ["--head", "--mapping", "--neutral", "--identity"])
+@pytest.mark.parametrize("name", _NAMES)
+def test_a_name_that_leads_to_no_file_is_refused_in_a_sentence(
+    option: str, name: str, recording: Path, tmp_path: Path, run: Run
+) -> None:
+    code, text = run("drive", recording, option, name, "-o", tmp_path / "out.npz")
+    assert code == 1
+    assert text.startswith("error: ")
+    assert list(tmp_path.iterdir()) == [recording]

@@ -109,6 +109,7 @@ _WRITES = [
     "head convert absent.pkl -o {0}.safetensors",
     "dataset build absent -o {0}",
     "demo --landmarker absent -o {0}",
+    "live absent.jsonl --data {0}",
 ]
 
 

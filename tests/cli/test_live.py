@@ -132,3 +132,9 @@ def test_a_video_is_detected_shown_and_recorded_with_its_images(
         assert session.source.current is not None
         session.source.set_mirror(on=True)
         assert session.source.current.mirror  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("port", ["70000", "-1", "65536"])
+def test_a_port_that_does_not_exist_is_refused(port: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "absent.jsonl", "--port", port]) == 1
+    assert f"--port must be a finite number at least 0 and at most 65535; got {port}" in capsys.readouterr().err

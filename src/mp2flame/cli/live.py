@@ -10,6 +10,7 @@ import tyro
 
 from mp2flame.cli.console import finish, say
 from mp2flame.cli.options import HeadOption, ImageOptions, MappingOptions, option
+from mp2flame.files import check_writable
 from mp2flame.validation import check_number
 
 
@@ -48,6 +49,8 @@ class Live(ImageOptions, MappingOptions, HeadOption):
         from mp2flame.streams.base import describe_exposure, describe_stream
 
         check_number("--port", self.port, at_least=0, at_most=65535)
+        if self.data is not None:
+            check_writable(self.data, folder=True)
         neutral = load_neutral(self.neutral, landmarker=self.landmarker, mirror=self.mirror)
         if isinstance(neutral, Observation):
             neutral = Person(neutral=neutral)

@@ -160,7 +160,7 @@ class LandmarksOrScores(BlendshapeMapping):
 def companion_path(scores: str | Path) -> Path:
     """The landmarks mapping that belongs to a scores mapping: `mine-landmarks.safetensors` to `mine.safetensors`."""
     path = Path(scores)
-    return path.with_name(f"{path.stem}-landmarks{path.suffix}")
+    return path.parent / f"{path.stem}-landmarks{path.suffix}"
 
 
 @dataclass(frozen=True, eq=False)
