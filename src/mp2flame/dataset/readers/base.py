@@ -99,9 +99,7 @@ class TrackedSequence:
         )
 
 
-def params_of(
-    frame: NDArray[np.int64], expression: Float32, jaw: Float32, eyes: Float32, turn: Float32 | None = None
-) -> FlameParams:
+def params_of(frame: NDArray[np.int64], expression: Float32, jaw: Float32, eyes: Float32) -> FlameParams:
     """Parameters from arrays of N rows, at the usual rate; rows that are not finite count as not found.
 
     Args:
@@ -109,12 +107,9 @@ def params_of(
         expression: (N, E)
         jaw: (N, 3) axis-angle.
         eyes: (N, 6) axis-angle, left and right.
-        turn: (N, 3) global rotation, axis-angle; None for zero.
     """
     rows = np.concatenate([expression, jaw, eyes], axis=1)
-    found: NDArray[np.bool_] = np.isfinite(rows).all(axis=1)
-    params = FlameParams.from_rows(rows, time=frame / USUAL_FPS, found=found)
-    return params if turn is None else replace(params, global_orient=turn)
+    return FlameParams.from_rows(rows, time=frame / USUAL_FPS, found=np.isfinite(rows).all(axis=1))
 
 
 def subject_of(path: Path, generic: str) -> str:
