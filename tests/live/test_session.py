@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
@@ -235,6 +236,17 @@ def test_another_source_follows_and_one_that_is_not_there_changes_nothing(
     watch.wait_for_frames(5)
     times = [float(seen.time[0]) for seen, _, _ in watch.frames]
     assert (np.diff(times) > 0).all()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_that_is_opened_from_the_page_holds_nothing_up(session: LiveSession, tab: Tab, tmp_path: Path) -> None:
+    watch = _watch(session)
+    os.mkfifo(tmp_path / "pipe.mp4")
+    tab.set("Other", str(tmp_path / "pipe.mp4"))
+    tab.click("Open")
+    wait_for(lambda: tab.notifications)
+    assert session.state.source == "performance.jsonl"
+    watch.wait_for_frames(5)
 
 
 def test_a_source_that_breaks_off_is_told_on_the_page_and_on_the_console_and_the_session_stays(

@@ -121,8 +121,9 @@ def collect_stats(pipeline: Pipeline, frame_rate: float, skipped: int) -> Stats:
 
 
 def _losses(dropped: Mapping[str, int], skipped: int) -> Iterator[str]:
-    if skipped:
-        yield f"{skipped} frames of the file skipped"
-    for place, count in dropped.items():
-        if count and place != NEUTRAL:
-            yield f"{count} frames dropped before {'mapping' if place == 'source' else place}"
+    places = {"of the file skipped": skipped} | {
+        f"dropped before {'mapping' if place == 'source' else place}": count
+        for place, count in dropped.items()
+        if place != NEUTRAL
+    }
+    yield from (f"{count} frame{'s' * (count != 1)} {place}" for place, count in places.items() if count)
