@@ -23,7 +23,7 @@ from mp2flame.head import FlameHead
 from mp2flame.mapping import BlendshapeMapping, Person, check_compatible
 from mp2flame.mapping.neutral import NEUTRAL_SECONDS, find_neutral_frames
 from mp2flame.pipeline.timing import StageTiming, Stopwatch, low_latency_interpreter
-from mp2flame.pipeline.workers import BoundedQueue, InlineSink, make_worker
+from mp2flame.pipeline.workers import BoundedQueue, InlineSink, SinkThread
 from mp2flame.sinks import Sink
 from mp2flame.sources import Source
 
@@ -136,7 +136,11 @@ class Pipeline:
             # Two sinks may have the same target.
             numbered = (f"{sink.name or type(sink).__name__}{f' ({n})' if n > 1 else ''}" for n in count(1))
             name = next(name for name in numbered if name not in names)
-            self._workers.append(make_worker(sink, name, self.stopwatch, live=self.source.live))
+            self._workers.append(
+                InlineSink(sink, name, self.stopwatch)
+                if sink.instant
+                else SinkThread(sink, name, self.stopwatch, live=self.source.live)
+            )
             self._ask_for_images()
 
     def remove_sink(self, sink: Sink) -> None:

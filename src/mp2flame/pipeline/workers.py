@@ -177,8 +177,3 @@ class SinkThread(InlineSink):
             if self.error is not None:
                 self._queue.end(discard=True)
         super().finish(failed=self._failed)
-
-
-def make_worker(sink: Sink, name: str, stopwatch: Stopwatch, *, live: bool) -> InlineSink:
-    """The worker that suits a sink."""
-    return InlineSink(sink, name, stopwatch) if sink.instant else SinkThread(sink, name, stopwatch, live=live)

@@ -43,6 +43,7 @@ class Encoder(ABC):
     kind: ClassVar[str]
     """FFmpeg's name of the container."""
     codec: ClassVar[str]
+    """FFmpeg's name of the encoder."""
     ticks: ClassVar[int]
     """Ticks in a second of the container's clock."""
     longest: ClassVar[float]
