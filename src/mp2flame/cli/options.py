@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
@@ -97,14 +98,7 @@ def check_files(
 
 def read_paths(inputs: Iterable[str | Path | None]) -> Iterator[Path]:
     """Every file that is read: the inputs, and what is in those that are folders; None is passed over."""
-    for path in inputs:
-        if path is not None:
-            yield Path(path)
-            yield from _files_in(Path(path))
-
-
-def _files_in(path: Path) -> list[Path]:
-    try:
-        return list(path.iterdir()) if path.is_dir() else []
-    except OSError:
-        return []
+    for path in (Path(name) for name in inputs if name):
+        yield path
+        with suppress(OSError):
+            yield from path.iterdir() if path.is_dir() else ()

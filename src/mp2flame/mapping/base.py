@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -221,14 +222,12 @@ def _rotation(text: str) -> NDArray[np.float64]:
         raise InputError(f"expected straight as a JSON list of 3 finite numbers; got {plain(text, 60)}") from error
 
 
-def check_keys(what: str, names: set[str], required: set[str], optional: set[str] | None = None) -> None:
-    """Refuse missing and unknown keys in one sentence.
+def check_keys(what: str, names: set[str], required: set[str], optional: AbstractSet[str] = frozenset()) -> None:
+    """Refuse missing and unknown keys.
 
     Raises:
-        FormatError: naming both.
+        FormatError: naming them.
     """
-    missing = sorted(required - names)
-    unknown = sorted(names - required - (optional or set()))
-    if missing or unknown:
-        parts = [f"missing: {', '.join(missing)}"] * bool(missing) + [f"unknown: {', '.join(unknown)}"] * bool(unknown)
-        raise FormatError(f"{what} are not those of a mapping file; {'; '.join(parts)}")
+    for problem, keys in (("missing", required - names), ("unknown", names - required - optional)):
+        if keys:
+            raise FormatError(f"{what} are not those of a mapping file; {problem}: {', '.join(sorted(keys))}")

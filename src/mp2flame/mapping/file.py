@@ -53,24 +53,16 @@ def load_mapping(source: str | Path = "builtin", *, head_pose: HeadPoseTarget = 
         InputError: a mapping file and the landmarks mapping beside it are for different heads.
     """
     mapping: BlendshapeMapping = read_mapping(source)
-    if source == "builtin":
-        mapping = LandmarksOrScores(read_mapping("builtin-landmarks"), mapping)
-    elif source not in _BUILTIN and Path(source).suffix == ".safetensors":
-        mapping = _with_companion(mapping, Path(source))
+    companion = "builtin-landmarks" if source == "builtin" else companion_path(source)
+    if source == "builtin" or (Path(source).suffix == ".safetensors" and Path(companion).is_file()):
+        try:
+            mapping = LandmarksOrScores(read_mapping(companion), mapping)
+        except InputError as error:
+            raise InputError(
+                f"found {companion}, the landmarks mapping that belongs to {source}, but they do not match: {error}; "
+                "move one of them to another folder, or calibrate again"
+            ) from error
     return mapping if head_pose == "none" else WithHeadPose(mapping, to=head_pose)
-
-
-def _with_companion(mapping: BlendshapeMapping, path: Path) -> BlendshapeMapping:
-    companion = companion_path(path)
-    if not companion.is_file():
-        return mapping
-    try:
-        return LandmarksOrScores(read_mapping(companion), mapping)
-    except InputError as error:
-        raise InputError(
-            f"found {companion}, the landmarks mapping that belongs to {path.name}, but the two do not match: {error}; "
-            "move one of them to another folder, or calibrate again"
-        ) from error
 
 
 def read_mapping(source: str | Path) -> StoredMapping:
