@@ -175,7 +175,7 @@ def test_frames_without_a_face_are_not_measured(head: FlameHead) -> None:
 
 
 def test_blendshapes_move_the_regions_that_they_should(head: FlameHead) -> None:
-    regions, gaps = head_regions(head), head_apertures(head, head_regions(head))
+    regions, gaps = head_regions(head), head_apertures(head)
     shapes = head.blendshapes()
     meshes, neutral = head(shapes), head.neutral_vertices
 

@@ -30,9 +30,9 @@ def project_landmarks(points: Float64, camera: Camera, error: Float64) -> NDArra
     depth = -local[:, 2]
     moved = local + error
     width, height = camera.size
-    x = 0.5 + camera.focal * moved[:, 0] / depth / width
-    y = 0.5 - camera.focal * moved[:, 1] / depth / height
-    z = -(moved[:, 2] - moved[:, 2].mean()) * camera.focal / depth.mean() / width
+    x = 0.5 + camera.intrinsics.focal * moved[:, 0] / depth / width
+    y = 0.5 - camera.intrinsics.focal * moved[:, 1] / depth / height
+    z = -(moved[:, 2] - moved[:, 2].mean()) * camera.intrinsics.focal / depth.mean() / width
     return np.stack([x, y, z], axis=1).astype(np.float32)
 
 

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from mp2flame.errors import FormatError, InputError, MissingFileError
-from mp2flame.geometry.camera import Camera, Intrinsics
+from mp2flame.geometry.camera import Camera
 from mp2flame.landmark_model.error_model import (
     ErrorSamples,
     Information,
@@ -45,7 +45,7 @@ def _samples(seed: int = 1) -> ErrorSamples:
     features = np.concatenate([np.ones((n, 1)), view, face, identity], axis=1)
     errors = features @ bias + rng.normal(size=(_SUBJECTS, 3))[subject] @ of_subject
     errors += rng.normal(size=(n, 4)) @ of_image + rng.normal(scale=0.3 * _MM, size=errors.shape)
-    return ErrorSamples(errors.reshape(n, _K, 3), view, face, identity, subject, neutral)
+    return ErrorSamples(errors.reshape(n, _K, 3), view, face, identity, subject)
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_errors_that_were_put_in_are_measured() -> None:
     errors = rng.normal(scale=2 * _MM, size=(478, 3))
     # MediaPipe's z has no origin.
     errors[:, 2] -= errors[:, 2].mean()
-    slopes = landmark_slopes(project_landmarks(points, camera, errors)[None], Intrinsics(camera.focal, camera.size))
+    slopes = landmark_slopes(project_landmarks(points, camera, errors)[None], camera.intrinsics)
     np.testing.assert_allclose(landmark_offsets(camera.to_camera(points)[None], slopes)[0], errors, atol=2e-7)
 
 
@@ -144,6 +144,6 @@ def test_a_model_is_read_as_it_was_written(model: LandmarkErrorModel, tmp_path: 
 def test_too_few_subjects_are_refused() -> None:
     samples = _samples()
     few = samples.subject < 2
-    fields = ("errors", "view", "face", "identity", "subject", "neutral")
+    fields = ("errors", "view", "face", "identity", "subject")
     with pytest.raises(InputError, match="several subjects with neutral and other faces; got 2, 6"):
         fit_error_model(ErrorSamples(*(getattr(samples, name)[few] for name in fields)))

@@ -78,11 +78,8 @@ def known() -> Transfer:
     head = source_head()
     values = head.blendshapes().to_rows()
     values[-1] = 0.0
-    moved = (head(FlameParams.from_rows(values)) - head.neutral_vertices).astype(np.float64)
     explained = np.array([1.0] * 51 + [0.0])
-    return Transfer(
-        FlameParams.from_rows(values), ARKIT[:-1], explained, moved, np.ones(head.n_vertices), head_regions(head)
-    )
+    return Transfer(FlameParams.from_rows(values), ARKIT[:-1], explained, head_regions(head))
 
 
 def _observation(scores: Float64) -> Observation:

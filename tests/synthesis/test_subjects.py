@@ -16,7 +16,7 @@ pytest.importorskip("pyvista")
 
 import mp2flame
 from mp2flame.errors import WorkerError
-from mp2flame.synthesis.subjects import RenderJob, SubjectSamples, load_samples, render_subjects
+from mp2flame.synthesis.subjects import SubjectRenderer, SubjectSamples, load_samples, render_subjects
 
 
 def _samples() -> SubjectSamples:
@@ -55,19 +55,19 @@ def test_a_damaged_file_counts_as_none(tmp_path: Path) -> None:
         assert load_samples(path) is None
 
 
-def _job(landmarker: Path, folder: Path) -> RenderJob:
+def _job(landmarker: Path, folder: Path) -> SubjectRenderer:
     shapes = mp2flame.load_head("builtin").blendshapes()
-    return RenderJob("builtin", landmarker, shapes, None, images=2, seed=3, folder=folder)
+    return SubjectRenderer("builtin", landmarker, shapes, None, images=2, seed=3, folder=folder)
 
 
 @pytest.fixture(scope="module")
-def rendered(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> RenderJob:
+def rendered(landmarker: Path, tmp_path_factory: pytest.TempPathFactory) -> SubjectRenderer:
     job = _job(landmarker, tmp_path_factory.mktemp("subjects"))
     render_subjects(job, range(3), workers=1)
     return job
 
 
-def test_the_truth_and_the_detections_belong_together(rendered: RenderJob) -> None:
+def test_the_truth_and_the_detections_belong_together(rendered: SubjectRenderer) -> None:
     samples = [load_samples(rendered.path(number)) for number in range(3)]
     for number, one in enumerate(samples):
         assert one is not None
@@ -78,7 +78,7 @@ def test_the_truth_and_the_detections_belong_together(rendered: RenderJob) -> No
     assert not np.array_equal(samples[0].detected["scores"], samples[1].detected["scores"])  # type: ignore[union-attr]
 
 
-def test_a_damaged_subject_is_rendered_again_and_others_stay(rendered: RenderJob) -> None:
+def test_a_damaged_subject_is_rendered_again_and_others_stay(rendered: SubjectRenderer) -> None:
     before = {number: rendered.path(number).read_bytes() for number in range(3)}
     times = {number: rendered.path(number).stat().st_mtime_ns for number in range(3)}
     rendered.path(1).write_bytes(before[1][: len(before[1]) // 2])
@@ -90,7 +90,7 @@ def test_a_damaged_subject_is_rendered_again_and_others_stay(rendered: RenderJob
 
 
 def test_a_killed_process_ends_with_a_sentence_and_keeps_the_other_subjects(
-    rendered: RenderJob, landmarker: Path, tmp_path: Path
+    rendered: SubjectRenderer, landmarker: Path, tmp_path: Path
 ) -> None:
     job = _job(landmarker, tmp_path)
     done = threading.Event()

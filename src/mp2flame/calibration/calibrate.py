@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
@@ -22,15 +22,15 @@ from mp2flame.evaluation.evaluate import Evaluation, evaluate, with_metrics
 from mp2flame.files import check_outputs, check_writable, exclusive_lock, write_errors
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
-from mp2flame.landmark_model.cache import cache_key, cached_landmarks
+from mp2flame.landmark_model.cache import cache_key, cached_landmarks, code_digest
 from mp2flame.mapping import StoredMapping
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.regression.fit import fit
 from mp2flame.retargeting import transfer_shapes
 from mp2flame.synthesis.appearance import SubjectColors
-from mp2flame.synthesis.expressions import ExpressionSampler
+from mp2flame.synthesis.expressions import n_sampled_expression
 from mp2flame.synthesis.render import check_detectable, measure_frontal_rotation, not_detectable
-from mp2flame.synthesis.subjects import RenderJob, SubjectSamples, load_samples, render_subjects
+from mp2flame.synthesis.subjects import SubjectRenderer, SubjectSamples, load_samples, render_subjects
 
 if TYPE_CHECKING:
     from mp2flame.data import FlameParams
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 Input = Literal["scores", "landmarks"]
 """What a mapping reads: scores alone, or landmarks and scores."""
 
+_RETARGETING: Final = "mp2flame.retargeting"
 _KINDS: Final[dict[Input, Kind]] = {"scores": "ridge", "landmarks": "landmarks"}
 
 
@@ -92,74 +93,58 @@ def calibrate(
         WorkerError: a process was killed; the other subjects are kept.
         MissingExtraError: PyVista, MediaPipe or PyArrow is not installed.
     """
-    # Minutes of work follow: what cannot be written fails now.
+    # Minutes of work follow: what cannot be written, and a head that cannot be sampled, are refused now.
     check_outputs(outputs.values(), [head_source, landmarker])
     for path in outputs.values():
         check_writable(path)
+    head = load_head(head_source)
+    n_sampled_expression(head)
+    key = cache_key(head, landmarker, config.subjects, config.held_out, config.images, seed, code_digest(_RETARGETING))
+    with _work_folder(work, key, keep=keep_work) as place:
+        missed = work / f"missed-{head.hash[:12]}.png"
+        if head.vertex_colors is not None:
+            check_detectable(head, landmarker, SubjectColors(head), missed)
+        shapes, embedding = blendshapes_for(head, landmarker, log=log)
+        colors = SubjectColors(head, embedding)
+        if head.vertex_colors is None:
+            check_detectable(head, landmarker, colors, missed)
+        frontal = measure_frontal_rotation(head, landmarker, colors)
+        renderer = SubjectRenderer(str(head_source), landmarker, shapes, embedding, config.images, seed, place)
+        numbers = range(config.subjects + config.held_out)
+        render_subjects(renderer, numbers, workers=workers, on_subject=on_subject)
+        data = _dataset(renderer, head, numbers[: config.subjects], place / "fitted")
+        held_out = _dataset(renderer, head, numbers[config.subjects :], place / "held-out")
+        log(f"fitting on {data.metadata['frames']} frames of {len(data.subjects)} subjects")
+        network = config.network_for(head)
+        fitted: dict[str, StoredMapping] = {}
+        for name in outputs:
+            mapping = fit(data, kind=_KINDS[name], head=head, seed=seed, network=network, log=log)
+            fitted[name] = _with_metadata(mapping, head, renderer, frontal, date)
+        evaluation = evaluate(fitted, held_out, head)
+        mappings = {name: with_metrics(mapping, evaluation, name) for name, mapping in fitted.items()}
+        for name, path in outputs.items():
+            mappings[name].save(path)
+    return Calibration(mappings, evaluation)
+
+
+@contextmanager
+def _work_folder(work: Path, key: str, *, keep: bool) -> Iterator[Path]:
+    """A folder below `work` for one calibration, which no other process uses; it is removed if the block succeeds."""
     with write_errors(work, "nothing was calibrated"):
-        work.mkdir(parents=True, exist_ok=True)
+        (work / key).mkdir(parents=True, exist_ok=True)
     lock = work / "lock"
     busy = f"another calibration is running in {work}: wait for its end, or choose another folder with --work"
     with exclusive_lock(lock, busy):
-        head = load_head(head_source)
-        place = work / cache_key(head, landmarker, config.subjects, config.held_out, config.images, seed)
         try:
-            result = _calibrate(
-                str(head_source), head, landmarker, tuple(outputs), place,
-                config=config, seed=seed, workers=workers, date=date, on_subject=on_subject, log=log,
-            )  # fmt: skip
-            for kind, path in outputs.items():
-                result.mappings[kind].save(path)
-            if not keep_work:
-                shutil.rmtree(place, ignore_errors=True)
+            yield work / key
+            if not keep:
+                shutil.rmtree(work / key, ignore_errors=True)
         finally:
-            with suppress(OSError):  # It stays where something else is in it, such as the image of a missed face.
-                place.rmdir()
+            with suppress(OSError):  # It stays where there is something in it.
+                (work / key).rmdir()
             if {*work.iterdir()} == {lock}:
                 lock.unlink()
                 work.rmdir()
-    return result
-
-
-def _calibrate(
-    source: str,
-    head: FlameHead,
-    landmarker: Path,
-    kinds: Iterable[Input],
-    place: Path,
-    *,
-    config: CalibrationConfig,
-    seed: int,
-    workers: int,
-    date: str,
-    on_subject: Callable[[], None],
-    log: Callable[[str], None],
-) -> Calibration:
-    place.mkdir(exist_ok=True)
-    missed = place.with_name(f"missed-{head.hash[:12]}.png")
-    if head.vertex_colors is not None:
-        check_detectable(head, landmarker, SubjectColors(head), missed)
-    shapes, embedding = blendshapes_for(head, landmarker, log=log)
-    colors = SubjectColors(head, embedding)
-    if head.vertex_colors is None:
-        check_detectable(head, landmarker, colors, missed)
-    ExpressionSampler(head, shapes)  # Refuses what cannot be sampled before anything is rendered.
-    frontal = measure_frontal_rotation(head, landmarker, colors)
-    job = RenderJob(source, landmarker, shapes, embedding, config.images, seed, place)
-    numbers = range(config.subjects + config.held_out)
-    render_subjects(job, numbers, workers=workers, on_subject=on_subject)
-    data = _dataset(job, head, numbers[: config.subjects], place / "fitted")
-    held_out = _dataset(job, head, numbers[config.subjects :], place / "held-out")
-    log(f"fitting on {data.metadata['frames']} frames of {len(data.subjects)} subjects")
-    network = config.network_for(head)
-    mappings: dict[str, StoredMapping] = {
-        name: _with_metadata(
-            fit(data, kind=_KINDS[name], head=head, seed=seed, network=network, log=log), head, job, frontal, date
-        )
-        for name in kinds
-    }
-    evaluation = evaluate(mappings, held_out, head)
-    return Calibration({name: with_metrics(m, evaluation, name) for name, m in mappings.items()}, evaluation)
 
 
 def blendshapes_for(
@@ -204,8 +189,8 @@ def frame_table(samples: SubjectSamples) -> FrameTable:
     )
 
 
-def _dataset(job: RenderJob, head: FlameHead, numbers: Iterable[int], path: Path) -> Dataset:
-    subjects = [samples for number in numbers if (samples := load_samples(job.path(number))) is not None]
+def _dataset(renderer: SubjectRenderer, head: FlameHead, numbers: Iterable[int], path: Path) -> Dataset:
+    subjects = [samples for number in numbers if (samples := load_samples(renderer.path(number))) is not None]
     found, rendered = sum(len(s.parameters) for s in subjects), sum(s.rendered for s in subjects)
     if 2 * found < rendered or not found:
         raise not_detectable(head, found, rendered)
@@ -219,7 +204,7 @@ def _dataset(job: RenderJob, head: FlameHead, numbers: Iterable[int], path: Path
 
 
 def _with_metadata(
-    mapping: StoredMapping, head: FlameHead, job: RenderJob, frontal: NDArray[np.float64], date: str
+    mapping: StoredMapping, head: FlameHead, renderer: SubjectRenderer, frontal: NDArray[np.float64], date: str
 ) -> StoredMapping:
     """The mapping with licence, provenance, and the rotation that MediaPipe reports of its head from the front."""
     metadata = dict(mapping.metadata)
@@ -227,8 +212,8 @@ def _with_metadata(
     metadata["date"] = date
     metadata["provenance"] = (
         f"calibrated from renders of the {head.version} head alone (hash {head.hash}), as MediaPipe's face landmarker "
-        f"(sha256 {hashlib.sha256(job.landmarker.read_bytes()).hexdigest()}) sees them: nothing else went in; seed "
-        f"{job.seed}; {metadata.get('provenance', '')}"
+        f"(sha256 {hashlib.sha256(renderer.landmarker.read_bytes()).hexdigest()}) sees them: nothing else went in; "
+        f"seed {renderer.seed}; {metadata.get('provenance', '')}"
     )
     metadata["straight"] = json.dumps([round(float(angle), 5) for angle in frontal])
     return replace(mapping, metadata=metadata)  # type: ignore[type-var]

@@ -124,7 +124,7 @@ class MeshEvaluator:
     def __init__(self, head: FlameHead) -> None:
         self.head = head
         self._regions = head_regions(head)
-        self._apertures = head_apertures(head, self._regions)
+        self._apertures = head_apertures(head)
         self._neutral = head(FlameParams.neutral(n_expression=head.n_expression))[0]
         self._open_lids = self._apertures.lid_gaps(self._neutral[None])[0]
         self._face = np.flatnonzero(self._regions["face"])

@@ -66,9 +66,9 @@ class Camera:
     """Vertical opening angle, degrees."""
 
     @property
-    def focal(self) -> float:
-        """Focal length, pixels."""
-        return self.size[1] / 2 / float(np.tan(np.radians(self.view_angle) / 2))
+    def intrinsics(self) -> Intrinsics:
+        """Focal length and size."""
+        return Intrinsics(self.size[1] / 2 / float(np.tan(np.radians(self.view_angle) / 2)), self.size)
 
     @property
     def axes(self) -> Float64:
@@ -97,11 +97,11 @@ class Camera:
 
     def project(self, points: ArrayLike) -> Float64:
         """Pixels (..., 2) of world points (..., 3) in front of the camera."""
-        return Intrinsics(self.focal, self.size).project(self.to_camera(points))
+        return self.intrinsics.project(self.to_camera(points))
 
     def rays(self, pixels: ArrayLike) -> Float64:
         """(..., 3) unit directions in the world of the rays through pixels (..., 2)."""
-        slopes = Intrinsics(self.focal, self.size).slopes(np.asarray(pixels, dtype=np.float64))
+        slopes = self.intrinsics.slopes(np.asarray(pixels, dtype=np.float64))
         rays = np.concatenate([slopes, np.full((*slopes.shape[:-1], 1), -1.0)], axis=-1) @ self.axes
         directions: Float64 = rays / np.linalg.norm(rays, axis=-1, keepdims=True)
         return directions

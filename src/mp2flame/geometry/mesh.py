@@ -143,44 +143,21 @@ def closest_points(
 
 def _update(result: ClosestPoints, rows: Int64, triangles: Int64, points: Float64, corners: Float64) -> None:
     """Replace each point's result by the closest of these pairs (rows, triangles) where that is closer."""
-    weights, distances = _closest_on_triangles(points[rows], corners[triangles])
+    try:
+        import trimesh
+    except ImportError as error:  # pragma: no cover - exercised by the bare-install test
+        raise MissingExtraError("trimesh", "render", "find closest points") from error
+    if not len(rows):
+        return
+    feet = trimesh.triangles.closest_point(corners[triangles], points[rows])
+    distances = np.linalg.norm(points[rows] - feet, axis=1)
     order = np.lexsort((distances, rows))
     first = order[np.unique(rows[order], return_index=True)[1]]
     first = first[distances[first] < result.distance[rows[first]]]
-    result.triangle[rows[first]], result.barycentric[rows[first]] = triangles[first], weights[first]
+    weights = trimesh.triangles.points_to_barycentric(corners[triangles[first]], feet[first]).clip(0, 1)
+    result.triangle[rows[first]] = triangles[first]
+    result.barycentric[rows[first]] = weights / weights.sum(axis=1, keepdims=True)
     result.distance[rows[first]] = distances[first]
-
-
-def _closest_on_triangles(points: Float64, corners: Float64) -> tuple[Float64, Float64]:
-    """Barycentric weights (P, 3) of the closest point on each point's triangle (P, 3, 3), and its distance (P,).
-
-    The closest point of a triangle is the foot on its plane where that is inside, else the closest one on an edge.
-    """
-    first, sides = corners[..., 0, :], corners[..., 1:, :] - corners[..., :1, :]
-    gram = sides @ sides.swapaxes(-1, -2)
-    right = (sides @ (points - first)[..., None])[..., 0]
-    determinant = np.maximum(gram[..., 0, 0] * gram[..., 1, 1] - gram[..., 0, 1] ** 2, 1e-30)
-    u = (gram[..., 1, 1] * right[..., 0] - gram[..., 0, 1] * right[..., 1]) / determinant
-    v = (gram[..., 0, 0] * right[..., 1] - gram[..., 0, 1] * right[..., 0]) / determinant
-    best = np.stack([1 - u - v, u, v], axis=-1)
-    distance = np.where((best >= 0).all(axis=-1), _distance(points, corners, best), np.inf)
-    for a, b in ((0, 1), (1, 2), (2, 0)):
-        along = corners[..., b, :] - corners[..., a, :]
-        length = np.maximum((along**2).sum(axis=-1), 1e-30)
-        fraction = np.clip((along * (points - corners[..., a, :])).sum(axis=-1) / length, 0, 1)
-        weights = np.zeros_like(best)
-        weights[..., a], weights[..., b] = 1 - fraction, fraction
-        to_edge = _distance(points, corners, weights)
-        closer = to_edge < distance
-        best = np.where(closer[..., None], weights, best)
-        distance = np.where(closer, to_edge, distance)
-    return best, distance
-
-
-def _distance(points: Float64, corners: Float64, weights: Float64) -> Float64:
-    foot = np.einsum("...c,...cd->...d", weights, corners)
-    result: Float64 = np.linalg.norm(points - foot, axis=-1)
-    return result
 
 
 @dataclass(frozen=True, eq=False)

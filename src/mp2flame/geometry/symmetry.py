@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,26 +20,37 @@ if TYPE_CHECKING:
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
 
-# Rotations are taken as linear about a slightly open jaw, by a difference of this many radians.
-_OPEN_JAW = 0.1
-_SMALL_TURN = 0.05
-# More than this, and the mirrored mesh does not lie on the mesh.
-_ASYMMETRY_M = 0.003
+_OPEN_JAW: Final = 0.1
+"""Radians: rotations are taken as linear near a slightly open mouth."""
+_ASYMMETRY: Final = 0.003
+"""Metres, of the mirrored neutral mesh, above which a head counts as not symmetric."""
+
+
+def vertex_jacobian(head: FlameHead, row: Float64, columns: Iterable[int], turn: float) -> Float64:
+    """(C, V, 3) metres that vertices move for one unit of C parameters, by central differences.
+
+    Args:
+        head: the head.
+        row: (E + 9,) the parameters about which to differentiate.
+        columns: of the C parameters.
+        turn: the step of rotations, radians.
+    """
+    steps = [(i, 1.0 if i < head.n_expression else turn) for i in columns]
+    result = np.zeros((len(steps), head.n_vertices, 3))
+    for place, (column, step) in enumerate(steps):
+        pair = np.repeat(row[None], 2, axis=0)
+        pair[:, column] += (step, -step)
+        after, before = head(FlameParams.from_rows(pair)).astype(np.float64)
+        result[place] = (after - before) / (2 * step)
+    return result
 
 
 @lru_cache(maxsize=2)
 def head_jacobian(head: FlameHead) -> Float32:
     """(E + 9, V, 3) metres that vertices move for one unit of each parameter, near a slightly open mouth."""
-    e = head.n_expression
-    base = np.zeros((1, e + N_ROTATIONS))
-    base[0, e] = _OPEN_JAW
-    result = np.zeros((e + N_ROTATIONS, head.n_vertices, 3), dtype=np.float32)
-    for i in range(e + N_ROTATIONS):
-        size = 1.0 if i < e else _SMALL_TURN
-        pair = np.repeat(base, 2, axis=0)
-        pair[:, i] += (size, -size)
-        vertices = head(FlameParams.from_rows(pair))
-        result[i] = (vertices[0] - vertices[1]) / (2 * size)
+    width = head.n_expression + N_ROTATIONS
+    jacobian = vertex_jacobian(head, np.eye(width)[head.n_expression] * _OPEN_JAW, range(width), turn=0.05)
+    result = jacobian.astype(np.float32)
     result.flags.writeable = False
     return result
 
@@ -63,7 +75,7 @@ def head_symmetry(head: FlameHead) -> Symmetry | None:
     neutral = head.neutral_vertices.astype(np.float64)
     flip = np.array([-1.0, 1.0, 1.0])
     distance, partner = cKDTree(neutral).query(neutral * flip)
-    if np.quantile(distance, 0.95) > _ASYMMETRY_M:
+    if np.quantile(distance, 0.95) > _ASYMMETRY:
         return None
     e = head.n_expression
     basis = head_jacobian(head)[:e].astype(np.float64)

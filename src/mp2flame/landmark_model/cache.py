@@ -104,20 +104,9 @@ def cached_error_model(
     on_image: Callable[[], None] = lambda: None,
     log: Callable[[str], None] = lambda _: None,
 ) -> LandmarkErrorModel:
-    """The error model of MediaPipe's landmarks on a head, from the cache or fitted to renders.
+    """The error model of landmarks that lie at `embedding` on a head, from the cache or fitted to renders.
 
-    Args:
-        head: the head, at any identity.
-        landmarker: MediaPipe's face landmarker file.
-        embedding: where the landmarks lie on the head.
-        settings: the number of images to fit to.
-        folder: the cache; None is `heads` in mp2flame's cache folder.
-        on_image: called after each image; not called for what is in the cache.
-        log: called with a warning if the cache cannot be written.
-
-    Raises:
-        InputError: MediaPipe finds the face in less than half of the images.
-        MissingExtraError: PyVista or MediaPipe is not installed.
+    The other arguments and errors are those of `cached_landmarks`.
     """
     folder = cache_folder() / "heads" if folder is None else folder
     places = [embedding.landmark_index, embedding.face_index, embedding.barycentric]

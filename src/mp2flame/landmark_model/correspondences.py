@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from mp2flame.data import N_LANDMARKS, FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.camera import Camera
-from mp2flame.geometry.face_regions import EYE_DISTANCE, visible_vertices
+from mp2flame.geometry.face_regions import eyeballs, head_scale, visible_vertices
 from mp2flame.geometry.mesh import cast_rays, connected_components
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
@@ -45,7 +45,6 @@ _SEARCH_RADIUS: Final = 0.009
 """Metres around the first place, of a head of the usual size."""
 _MIN_WEIGHT: Final = 0.05
 """Least weight of an image: MediaPipe guesses hidden landmarks, and guesses well."""
-_EYE_JOINTS: Final = slice(3, 5)
 _WEISZFELD_STEPS: Final = 30
 _COARSE, _FINE = 4, 12
 """Points along the edge of a candidate triangle, in the first and in the last round."""
@@ -147,6 +146,7 @@ def fit_embedding(head: FlameHead, samples: LandmarkSamples) -> LandmarkEmbeddin
     """
     if len(samples.cameras) < _MIN_IMAGES:
         raise InputError(f"expected at least {_MIN_IMAGES} images with a face; got {len(samples.cameras)}")
+    head = head.with_shape(np.zeros(0))
     hits = _cast_landmarks(head, samples)
     if (hits.triangle >= 0).mean() < 0.5:
         raise InputError(
@@ -186,14 +186,13 @@ def _candidate_surfaces(head: FlameHead, hits: _Hits) -> tuple[Bools, Bools]:
     """
     faces = head.faces.astype(np.int64)
     component = connected_components(faces, head.n_vertices)[faces[:, 0]]
-    eyeballs = (head.arrays.weights[:, _EYE_JOINTS].max(axis=1) > 0.5)[faces].all(axis=1)
-    visible = visible_vertices(head.template.astype(np.float64), faces, _scale(head))[faces].all(axis=1)
+    eyes, visible = (np.asarray(mask[faces].all(axis=1)) for mask in (eyeballs(head), visible_vertices(head)))
     on_face = hits.triangle[:, : IRISES.start]
     on_face = on_face[on_face >= 0]
-    counts = np.bincount(component[on_face[~eyeballs[on_face]]], minlength=int(component.max()) + 1)
-    skin = visible & (component == counts.argmax()) & ~eyeballs
+    counts = np.bincount(component[on_face[~eyes[on_face]]], minlength=int(component.max()) + 1)
+    skin = visible & (component == counts.argmax()) & ~eyes
     on_irises = hits.triangle[:, IRISES]
-    return skin, eyeballs if eyeballs[on_irises[on_irises >= 0]].any() else skin
+    return skin, eyes if eyes[on_irises[on_irises >= 0]].any() else skin
 
 
 def _hits_on(hits: _Hits, landmark: int, surface: Bools) -> Float64:
@@ -204,11 +203,6 @@ def _hits_on(hits: _Hits, landmark: int, surface: Bools) -> Float64:
     triangle, place = hits.triangle[:, landmark], hits.place[:, landmark]
     good = (triangle >= 0) & surface[triangle]
     return np.where(good[:, None], place, np.nan) if good.any() else place
-
-
-def _scale(head: FlameHead) -> float:
-    eyes = head.joints()[_EYE_JOINTS]
-    return float(np.linalg.norm(eyes[0] - eyes[1])) / EYE_DISTANCE
 
 
 def _geometric_median(points: Float64, weights: Float64) -> Float64:
@@ -240,16 +234,14 @@ class _Search:
     def __init__(self, head: FlameHead, samples: LandmarkSamples, weight: Float64) -> None:
         self._faces = head.faces.astype(np.int64)
         self._centroids = head.template[self._faces].mean(axis=1).astype(np.float64)
-        self._radius = _SEARCH_RADIUS * _scale(head)
+        self._radius = _SEARCH_RADIUS * head_scale(head)
         self._weight = weight
         cameras = samples.cameras
         local = np.stack([c.to_camera(v) for c, v in zip(cameras, samples.vertices, strict=True)])
         # A micrometre is exact enough, and half the memory is twice the speed.
         self._local = local.astype(np.float32)
-        focal = np.array([camera.focal for camera in cameras])
-        half = np.array([camera.size for camera in cameras])[:, None] / 2
-        # Tangents of the angles of MediaPipe's landmarks: pixels without the camera.
-        self._tangents = ((samples.pixels() - half) * (1, -1) / focal[:, None, None]).astype(np.float32)
+        slopes = [camera.intrinsics.slopes(pixels) for camera, pixels in zip(cameras, samples.pixels(), strict=True)]
+        self._slopes = np.stack(slopes).astype(np.float32)
 
     def best(self, landmark: int, place: Float64, surface: Bools) -> tuple[int, Float64, float]:
         """Triangle, barycentric coordinates (3,) and spread in metres."""
@@ -266,7 +258,7 @@ class _Search:
         """Of a lattice on each candidate: the point with the least mean distance, and its median distance, metres."""
         corners = self._local[:, self._faces[candidates]]
         points = (lattice.astype(np.float32) @ corners).reshape(len(corners), -1, 3)
-        right, up = (points[..., i] + self._tangents[:, None, landmark, i] * points[..., 2] for i in range(2))
+        right, up = (points[..., i] + self._slopes[:, None, landmark, i] * points[..., 2] for i in range(2))
         distances = np.sqrt(right * right + up * up)
         weight = self._weight[:, landmark]
         best = int(np.argmin(weight @ distances))

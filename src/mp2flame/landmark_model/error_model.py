@@ -222,13 +222,11 @@ class ErrorSamples:
     view: Float64
     """(N, 2) x and y of the unit vector from the head to the camera, in the head's axes."""
     face: Float64
-    """(N, E + 9) expression, jaw, left eye, right eye."""
+    """(N, E + 9) expression, jaw, left eye, right eye; all zero for neutral faces."""
     identity: Float64
     """(N, S') the leading identity coefficients; all others are zero."""
     subject: NDArray[np.int64]
     """(N,) number of the subject."""
-    neutral: NDArray[np.bool_]
-    """(N,) the face is neutral."""
 
 
 def render_error_samples(
@@ -257,18 +255,15 @@ def render_error_samples(
     scenes = _scenes(head, SubjectColors(head, embedding), settings)
     for scene, detected in detect_scenes(head, landmarker, scenes, first_required=False, on_image=on_image):
         assert detected.landmarks is not None
-        assert scene.subject.shape is not None
         camera = scene.camera
         points = camera.to_camera(embedding.positions(scene.subject(scene.params), head.faces))
         landmarks = detected.landmarks[:, embedding.landmark_index]
-        slopes = landmark_slopes(landmarks, Intrinsics(camera.focal, camera.size))
-        errors = landmark_offsets(points, slopes)[0]
-        face, identity = scene.params.to_rows()[0], scene.subject.shape[: n_estimated_identity(head)]
+        errors = landmark_offsets(points, landmark_slopes(landmarks, camera.intrinsics))[0]
         size = _size(scene.subject, embedding) / mean_size
-        samples.append((errors / size, camera.axes[2, :2], face, identity, scene.number, not face.any()))
-    columns = (np.array(column, dtype=np.float64) for column in zip(*samples, strict=True))
-    errors, view, faces, identities, subject, neutral = columns
-    return ErrorSamples(errors, view, faces, identities, subject.astype(np.int64), neutral.astype(np.bool_))
+        shape = () if scene.subject.shape is None else scene.subject.shape[: n_estimated_identity(head)]
+        samples.append((errors / size, camera.axes[2, :2], scene.params.to_rows()[0], shape, scene.number))
+    offsets, view, face, identity, subject = (np.array(column) for column in zip(*samples, strict=True))
+    return ErrorSamples(offsets, view, face.astype(np.float64), identity.astype(np.float64), subject)
 
 
 def _scenes(head: FlameHead, colors: SubjectColors, settings: RenderSettings) -> Iterator[Scene]:
@@ -302,7 +297,7 @@ def fit_error_model(samples: ErrorSamples) -> LandmarkErrorModel:
     flat = samples.errors.reshape(len(samples.errors), -1)
     length = np.sqrt((flat**2).mean(axis=1))
     kept = length < _OUTLIER * np.median(length)
-    flat, subject, neutral = flat[kept], samples.subject[kept], samples.neutral[kept]
+    flat, subject, neutral = flat[kept], samples.subject[kept], ~samples.face[kept].any(axis=1)
     parts = (samples.view, samples.face, samples.identity)
     features = np.concatenate([np.ones((len(kept), 1)), *parts], axis=1)[kept]
     bias = _ridge(features, flat)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame.data import FlameParams
+from mp2flame.geometry.symmetry import vertex_jacobian
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
 
@@ -91,15 +92,7 @@ def _posed(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64
 
 def _jacobian(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64:
     """(E + 3, R, 3) metres that vertices move for one unit of each coefficient and of the jaw, at these values."""
-    e = head.n_expression
-    result = np.zeros((e + 3, len(rows), 3))
-    for i in range(e + 3):
-        size = 1.0 if i < e else _TURN
-        pair = np.repeat(values[None], 2, axis=0)
-        pair[:, i] += (size, -size)
-        vertices = head(FlameParams.from_rows(pair))[:, rows].astype(np.float64)
-        result[i] = (vertices[0] - vertices[1]) / (2 * size)
-    return result
+    return vertex_jacobian(head, values, range(head.n_expression + 3), _TURN)[:, rows]
 
 
 def _jaw_step(jacobian: Float64, residual: Float64, difference: Float64, jaw: Float64) -> Float64:

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 
 from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
-from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centers
+from mp2flame.geometry.face_regions import eye_centers, head_scale
 from mp2flame.head import FlameHead
 from mp2flame.render import MeshRenderer, save_image
 from mp2flame.retargeting.registration import source_head
@@ -54,14 +54,13 @@ def contact_sheet(head: FlameHead, transfer: Transfer) -> Pixels:
 
 
 def _images(head: FlameHead, shapes: FlameParams) -> list[Pixels]:
-    eyes = eye_centers(head)
-    scale = float(np.linalg.norm(eyes[0] - eyes[1])) / EYE_DISTANCE
+    scale = head_scale(head)
     rows = shapes.to_rows()
     composed = rows.copy()
     for name, below in COMPOSED_ON.items():
         composed[ARKIT.index(name)] += rows[ARKIT.index(below)]
     with MeshRenderer(head.faces, vertex_colors=head.vertex_colors, size=_SIZE, view_angle=_VIEW_ANGLE) as renderer:
-        target = eyes.mean(axis=0) - [0.0, _BELOW_EYES * scale, 0.0]
+        target = eye_centers(head).mean(axis=0) - [0.0, _BELOW_EYES * scale, 0.0]
         renderer.set_camera(target, distance=_DISTANCE * scale, yaw=_YAW)
         return [renderer.render(head(params)[0]) for params in FlameParams.from_rows(composed)]
 

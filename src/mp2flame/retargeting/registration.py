@@ -24,7 +24,7 @@ from scipy.sparse.linalg import splu
 
 from mp2flame import rotations
 from mp2flame.errors import InputError
-from mp2flame.geometry.face_regions import eye_centers, head_regions, lip_labels
+from mp2flame.geometry.face_regions import EYE_DISTANCE, head_regions, head_scale, lip_labels
 from mp2flame.geometry.mesh import (
     ClosestPoints,
     boundary_vertices,
@@ -131,7 +131,6 @@ def face_surface(head: FlameHead, embedding: LandmarkEmbedding) -> FaceSurface:
     corners = place[embedding.corners(faces)]
     on_skin = (corners >= 0).all(axis=1) & (embedding.landmark_index < _N_SKIN_LANDMARKS)
     spread = np.full(len(embedding), 1e-3) if embedding.spread is None else embedding.spread
-    eyes = eye_centers(head)
     return FaceSurface(
         vertices=neutral[rows],
         triangles=place[triangles],
@@ -141,7 +140,7 @@ def face_surface(head: FlameHead, embedding: LandmarkEmbedding) -> FaceSurface:
         corners=corners[on_skin],
         barycentric=embedding.barycentric[on_skin],
         spread=spread[on_skin],
-        eye_distance=float(np.linalg.norm(eyes[0] - eyes[1])),
+        eye_distance=EYE_DISTANCE * head_scale(head),
     )
 
 

@@ -48,10 +48,6 @@ class Transfer:
     """The shapes that the head can make, in Apple's order."""
     explained: Float64
     """(52,) the fraction of each shape's movement that the parameters make: 1 - residual / movement."""
-    target: Float64
-    """(52, V, 3) metres: the movement that geometry asks for; zero where nothing is known."""
-    weight: Float64
-    """(V,) weight of each vertex; zero for what is not skin of the face."""
     regions: Regions
     """(V,) the built-in head's region masks, carried over."""
 
@@ -128,4 +124,4 @@ def _evaluated(head: FlameHead, targets: Targets, values: Float64, match: Corres
     kept = explained >= _MIN_EXPLAINED
     shapes = FlameParams.from_rows(np.where(kept[:, None], values, 0.0))
     made = tuple(name for name, good in zip(ARKIT, kept, strict=True) if good)
-    return Transfer(shapes, made, explained, target, targets.weight, match.regions(head))
+    return Transfer(shapes, made, explained, match.regions(head))

@@ -9,6 +9,7 @@ Letters: V vertices.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -18,7 +19,7 @@ from scipy.spatial import cKDTree
 
 from mp2flame.data import N_LANDMARKS
 from mp2flame.errors import InputError
-from mp2flame.geometry.face_regions import EYE_DISTANCE, eye_centers, mouth_center, visible_vertices
+from mp2flame.geometry.face_regions import eye_centers, eyeballs, head_scale, mouth_center, visible_vertices
 from mp2flame.geometry.mesh import connected_components
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding
@@ -26,6 +27,7 @@ from mp2flame.head.landmarks import LandmarkEmbedding
 Float64 = NDArray[np.float64]
 Colors = NDArray[np.uint8]
 Rgb = tuple[float, float, float]
+Line = tuple[int, ...]
 
 # MediaPipe's indices along two edges of a patch, from one end to the other: outer and inner edge of each lip, upper
 # and lower edge of each brow. Lash lines are a single edge.
@@ -128,54 +130,58 @@ class ProceduralAlbedo:
     """
 
     def __init__(self, head: FlameHead, embedding: LandmarkEmbedding | None = None) -> None:
-        vertices = head.template.astype(np.float64)
+        head = head.with_shape(np.zeros(0))
+        self._vertices = head.neutral_vertices.astype(np.float64)
+        self._scale = head_scale(head) if eyeballs(head).any() else 1.0
         self._layers: list[tuple[str, Float64]] = []
-        eyeballs = head.arrays.weights[:, 3:5].max(axis=1) > 0.5
-        joints = head.joints()[3:5].astype(np.float64)
-        scale = float(np.linalg.norm(joints[0] - joints[1])) / EYE_DISTANCE
-        mean = head.with_shape(np.zeros(0))
-        if eyeballs.any():
-            self._add_cavity(mean, vertices, scale)
+        if eyeballs(head).any():
+            self._add_cavity(head)
         if embedding is not None:
-            landmarks = _painted_landmarks(embedding, embedding.positions(vertices, head.faces))
-            self._add_features(landmarks, vertices, scale)
-        if eyeballs.any():
-            self._add_eyes(mean, vertices, eyeballs, scale)
-        self._n = len(vertices)
+            self._add_features(_painted_landmarks(embedding, embedding.positions(self._vertices, head.faces)))
+        if eyeballs(head).any():
+            self._add_eyes(head)
 
     def paint(self, palette: Palette) -> Colors:
         """(V, 3) uint8 RGB."""
-        colors = np.tile(np.array(palette.skin, dtype=np.float64), (self._n, 1))
+        colors = np.tile(np.array(palette.skin, dtype=np.float64), (len(self._vertices), 1))
         for name, opacity in self._layers:
             color = np.zeros(3) if name == "pupil" else np.array(getattr(palette, name))
             colors += opacity[:, None] * (color - colors)
         return np.clip(np.round(colors), 0, 255).astype(np.uint8)
 
-    def _add_cavity(self, head: FlameHead, vertices: Float64, scale: float) -> None:
-        skin = visible_vertices(vertices, head.faces, scale)
-        mouth = mouth_center(head, skin, eye_centers(head))
-        near = np.linalg.norm((vertices - mouth) / np.array(_CAVITY) / scale, axis=1) < 1
-        part = connected_components(head.faces, len(vertices))
+    def _add_cavity(self, head: FlameHead) -> None:
+        hidden = ~visible_vertices(head)
+        near = np.linalg.norm((self._vertices - mouth_center(head)) / np.array(_CAVITY) / self._scale, axis=1) < 1
+        part = connected_components(head.faces, head.n_vertices)
         # A component that is mostly hidden and mostly near the mouth belongs to the cavity as a whole: gums show
         # between the lips, throats are deep.
-        inside = np.minimum(np.bincount(part, ~skin), np.bincount(part, near)) > 0.5 * np.bincount(part)
-        self._layers.append(("cavity", ((near & ~skin) | inside[part]).astype(np.float64)))
+        inside = np.minimum(np.bincount(part, hidden), np.bincount(part, near)) > 0.5 * np.bincount(part)
+        self._layers.append(("cavity", ((near & hidden) | inside[part]).astype(np.float64)))
 
-    def _add_features(self, landmarks: Float64, vertices: Float64, scale: float) -> None:
+    def _add_features(self, landmarks: Float64) -> None:
         for name, patches, edge in (("lips", _LIPS, _LIP_EDGE), ("brows", _BROWS, _BROW_EDGE)):
-            points = np.concatenate([_patch(landmarks[list(a)], landmarks[list(b)]) for a, b in patches])
-            self._layers.append((name, _near(points, vertices, edge * scale)))
-        for lines, strength in ((_UPPER_LASHES, 0.9), (_LOWER_LASHES, 0.45)):
-            points = np.concatenate([_patch(landmarks[list(line)], landmarks[list(line)]) for line in lines])
-            self._layers.append(("lashes", strength * _near(points, vertices, _LASH_EDGE * scale)))
+            self._layers.append((name, self._near(landmarks, patches, edge)))
+        for lines, opacity in ((_UPPER_LASHES, 0.9), (_LOWER_LASHES, 0.45)):
+            self._layers.append(
+                ("lashes", opacity * self._near(landmarks, [(line, line) for line in lines], _LASH_EDGE))
+            )
 
-    def _add_eyes(self, head: FlameHead, vertices: Float64, eyeballs: NDArray[np.bool_], scale: float) -> None:
+    def _near(self, landmarks: Float64, patches: Iterable[tuple[Line, Line]], edge: float) -> Float64:
+        """(V,) 1 up to half of `edge` from the patches between pairs of lines, falling smoothly to 0 at `edge`."""
+        points = np.concatenate([_patch(landmarks[list(a)], landmarks[list(b)]) for a, b in patches])
+        flat = np.array([1.0, 1.0, _DEPTH])
+        distance, _ = cKDTree(points * flat).query(self._vertices * flat)
+        closeness = np.clip(2 - 2 * distance / (edge * self._scale), 0, 1)
+        smooth: Float64 = closeness * closeness * (3 - 2 * closeness)
+        return smooth
+
+    def _add_eyes(self, head: FlameHead) -> None:
         centers = eye_centers(head)
-        nearest = np.linalg.norm(vertices[:, None] - centers, axis=2).argmin(axis=1)
-        offset = vertices - centers[nearest]
-        radial = np.where(offset[:, 2] > 0, np.hypot(offset[:, 0], offset[:, 1]), np.inf) / scale
+        nearest = np.linalg.norm(self._vertices[:, None] - centers, axis=2).argmin(axis=1)
+        x, y, z = (self._vertices - centers[nearest]).T
+        radial = np.where(z > 0, np.hypot(x, y), np.inf) / self._scale
         for name, radius in (("white", np.inf), ("iris", _IRIS_RADIUS), ("pupil", _PUPIL_RADIUS)):
-            self._layers.append((name, (eyeballs & (radial <= radius)).astype(np.float64)))
+            self._layers.append((name, (eyeballs(head) & (radial <= radius)).astype(np.float64)))
 
 
 def _painted_landmarks(embedding: LandmarkEmbedding, positions: Float64) -> Float64:
@@ -201,12 +207,3 @@ def _patch(first: Float64, second: Float64) -> Float64:
     across = np.linspace(0, 1, 8)[:, None, None]
     points: Float64 = ((1 - across) * edges[0] + across * edges[1]).reshape(-1, 3)
     return points
-
-
-def _near(points: Float64, vertices: Float64, edge: float) -> Float64:
-    """(V,) 1 up to half of `edge` metres from the points, falling smoothly to 0 at `edge`."""
-    flat = np.array([1.0, 1.0, _DEPTH])
-    distance, _ = cKDTree(points * flat).query(vertices * flat)
-    closeness = np.clip(2 - 2 * distance / edge, 0, 1)
-    smooth: Float64 = closeness * closeness * (3 - 2 * closeness)
-    return smooth

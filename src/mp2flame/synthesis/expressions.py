@@ -218,6 +218,21 @@ class Faces:
     """(N, 52) of the shapes in them."""
 
 
+def n_sampled_expression(head: FlameHead) -> int:
+    """The number of expression coefficients that are drawn: those up to the last one that moves the head.
+
+    Raises:
+        InputError: none moves it.
+    """
+    active = n_active_expression(head)
+    if not active:
+        raise InputError(
+            f"expected a head whose expression components move it; this one ({head.version}) has "
+            f"{head.n_expression} and none does: there is nothing to calibrate"
+        )
+    return active
+
+
 class ExpressionSampler:
     """Draws random faces from a head's ARKit shapes.
 
@@ -233,13 +248,7 @@ class ExpressionSampler:
     def __init__(self, head: FlameHead, shapes: FlameParams) -> None:
         if len(shapes) != len(ARKIT):
             raise InputError(f"expected {len(ARKIT)} shapes, one for each ARKit name; got {len(shapes)}")
-        self.n_expression = e = n_active_expression(head)
-        """The number of expression coefficients that are drawn."""
-        if not e:
-            raise InputError(
-                f"expected a head whose expression components move it; this one ({head.version}) has "
-                f"{head.n_expression} and none does: there is nothing to calibrate"
-            )
+        self.n_expression = e = n_sampled_expression(head)
         rows = shapes.to_rows().astype(np.float64)
         self._shapes = np.concatenate([rows[:, :e], rows[:, -N_ROTATIONS:]], axis=1)
         self._whitened = whiten_shapes(head, self._shapes) if head.arrays.blendshapes is None else None

@@ -20,7 +20,7 @@ from typing_extensions import Self, override
 from mp2flame.data import FlameParams, Observation
 from mp2flame.errors import FormatError, MissingFileError
 from mp2flame.files import Arrays, encode_safetensors, read_safetensors, write_atomic
-from mp2flame.head import FlameHead, load_head
+from mp2flame.head import load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.parallel import one_blas_thread, run_jobs
 from mp2flame.synthesis.appearance import SubjectColors
@@ -77,9 +77,9 @@ def _checksum(arrays: Arrays, header: dict[str, str]) -> str:
     return str(value)
 
 
-@dataclass(frozen=True, eq=False)
-class RenderJob:
-    """What the images of all subjects share."""
+@dataclass(eq=False)
+class SubjectRenderer(AbstractContextManager["SubjectRenderer"]):
+    """Renders subjects of one head and keeps each in a file. Picklable; to render, use it as a context manager."""
 
     head_source: str
     """What `load_head` takes: each process loads the head for itself."""
@@ -99,24 +99,12 @@ class RenderJob:
         """The file of a subject."""
         return self.folder / f"subject-{number:05d}.safetensors"
 
-
-class SubjectRenderer(AbstractContextManager["SubjectRenderer"]):
-    """Renders the subjects of a job and keeps each in a file. Picklable; use it as a context manager."""
-
-    _head: FlameHead
-    _colors: SubjectColors
-    _sampler: ExpressionSampler
-    _detector: RenderedDetector
-
-    def __init__(self, job: RenderJob) -> None:
-        self._job = job
-
     @override
     def __enter__(self) -> Self:
-        self._head = load_head(self._job.head_source)
-        self._colors = SubjectColors(self._head, self._job.embedding)
-        self._sampler = ExpressionSampler(self._head, self._job.shapes)
-        self._detector = RenderedDetector(self._head.faces, self._job.landmarker, fast=True)
+        self._head = load_head(self.head_source)
+        self._colors = SubjectColors(self._head, self.embedding)
+        self._sampler = ExpressionSampler(self._head, self.shapes)
+        self._detector = RenderedDetector(self._head.faces, self.landmarker, fast=True)
         return self
 
     @override
@@ -128,28 +116,28 @@ class SubjectRenderer(AbstractContextManager["SubjectRenderer"]):
     def __call__(self, number: int) -> None:
         """Render a subject and write its file."""
         with one_blas_thread():
-            self.render(number).save(self._job.path(number))
+            self.render(number).save(self.path(number))
 
     def render(self, number: int) -> SubjectSamples:
         """Render a subject: a neutral face from the front, then random faces in random views.
 
         The seed and the number decide everything about the subject.
         """
-        job, head, detector = self._job, self._head, self._detector
-        rng = np.random.default_rng([job.seed, number])
-        subject = head.with_shape(rng.normal(scale=IDENTITY_STD, size=head.n_shape).astype(np.float32))
-        params = self._sampler(job.images, rng).params
-        views = [random_view(rng, roll_and_background=True) for _ in range(job.images)]
-        colors = self._colors(np.random.default_rng([job.seed, number, _COLOR_SEED]))
+        rng = np.random.default_rng([self.seed, number])
+        shape = rng.normal(scale=IDENTITY_STD, size=self._head.n_shape)
+        subject, detect = self._head.with_shape(shape.astype(np.float32)), self._detector.detect
+        params = self._sampler(self.images, rng).params
+        views = [random_view(rng, roll_and_background=True) for _ in range(self.images)]
+        colors = self._colors(np.random.default_rng([self.seed, number, _COLOR_SEED]))
         neutral = FlameParams.neutral(n_expression=params.n_expression)
-        detections = [detector.detect(Scene(subject, neutral, FRONTAL, colors))[0]]
+        detections = [detect(Scene(subject, neutral, FRONTAL, colors))[0]]
         if detections[0].found[0]:
             vertices = subject(params)
             for i, view in enumerate(views):
-                detections.append(detector.detect(Scene(subject, params[i], view, colors), vertices[i])[0])
+                detections.append(detect(Scene(subject, params[i], view, colors), vertices[i])[0])
         found = [i for i, detected in enumerate(detections) if detected.found[0]]
         truth = params.to_rows()[[i - 1 for i in found if i > 0]]
-        return SubjectSamples(number, job.images, truth, _columns([detections[i] for i in found]))
+        return SubjectSamples(number, self.images, truth, _columns([detections[i] for i in found]))
 
 
 def _columns(detections: Sequence[Observation]) -> dict[str, NDArray[np.float32]]:
@@ -163,12 +151,12 @@ def _columns(detections: Sequence[Observation]) -> dict[str, NDArray[np.float32]
 
 
 def render_subjects(
-    job: RenderJob, numbers: Sequence[int], *, workers: int, on_subject: Callable[[], None] = lambda: None
+    renderer: SubjectRenderer, numbers: Sequence[int], *, workers: int, on_subject: Callable[[], None] = lambda: None
 ) -> None:
     """Render subjects and keep the samples of each in a file; those that are kept already are not rendered again.
 
     Args:
-        job: what they share.
+        renderer: renders and keeps them.
         numbers: which subjects.
         workers: processes; the result does not depend on their number.
         on_subject: called after each.
@@ -176,11 +164,11 @@ def render_subjects(
     Raises:
         WorkerError: a process was killed; all other subjects are kept.
     """
-    missing = [number for number in numbers if load_samples(job.path(number)) is None]
+    missing = [number for number in numbers if load_samples(renderer.path(number)) is None]
     for _ in range(len(numbers) - len(missing)):
         on_subject()
     for _ in run_jobs(
-        SubjectRenderer(job),
+        renderer,
         missing,
         processes=workers,
         label=lambda number: f"subject {number}",

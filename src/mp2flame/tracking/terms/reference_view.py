@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import rotations
-from mp2flame.geometry.face_regions import head_regions
+from mp2flame.geometry.face_regions import eyeballs, head_regions
 from mp2flame.geometry.mesh import cast_rays, triangle_areas_and_normals
 from mp2flame.geometry.skinned_points import SkinnedPoints, estimated_columns
 from mp2flame.parallel import in_threads
-from mp2flame.tracking.state import LEFT_EYE, RIGHT_EYE, chunks
+from mp2flame.tracking.state import chunks
 from mp2flame.tracking.terms.landmarks import PersonModel
 from mp2flame.tracking.terms.patch_flow import PatchFlow, bilinear_sample
 from mp2flame.tracking.video import FaceCrop
@@ -90,9 +90,8 @@ class ReferenceView:
         corners = head.faces[hits.triangle[self._hit]].astype(np.int64)
         on_head = SkinnedPoints.at(head, corners, hits.barycentric[self._hit], estimated_columns(head))
         self._nodes_on_head = on_head.with_fixed(identity)
-        regions = head_regions(head)
-        eyeballs = head.arrays.weights[:, [LEFT_EYE, RIGHT_EYE]].sum(axis=1) > 0.5
-        skin, lips, eyes = (np.asarray(x[corners].all(axis=1)) for x in (regions["face"], regions["lips"], eyeballs))
+        masks = head_regions(head)["face"], head_regions(head)["lips"], eyeballs(head)
+        skin, lips, eyes = (np.asarray(mask[corners].all(axis=1)) for mask in masks)
         row, column = np.indices(grid.shape[:2]).reshape(2, -1)[:, self._hit]
         kept = eyes | (skin & ((column + config.thinning * row // 2) % config.thinning == 0))
         kept &= _in_hull(face, self._nodes[self._hit]) & _surrounded(self._hit.reshape(grid.shape[:2]))[self._hit]
