@@ -30,6 +30,9 @@ from mp2flame.errors import FormatError, InputError, MissingFileError, Mp2FlameE
 
 Arrays = dict[str, NDArray[Any]]
 
+LARGEST_JSON: Final = 1 << 28
+"""Bytes; so large may a JSON file of a tracker be."""
+
 # So much of a name goes into that of its temporary sibling, which must stay within 255 bytes.
 _NAME_PART: Final = 48
 _HOST: Final = f"{zlib.crc32(socket.gethostname().encode()):08x}"

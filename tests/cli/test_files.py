@@ -32,6 +32,7 @@ _OVERWRITES = {
     "to-arkit: head": ("to-arkit {npz} --head {jsonl} -o {jsonl}", "jsonl"),
     "fit": ("fit {folder} --head {head} -o {head}", "head"),
     "fit: data": ("fit {folder} -o {inside}", "inside"),
+    "fit: folder": ("fit {folder} --kind pinv -o {folder}", "video"),
     "evaluate": ("evaluate {html} --data {folder} --head builtin -o {html}", "html"),
     "head convert": ("head convert {head} -o {head}", "head"),
     "dataset build": ("dataset build {folder} -o {folder}", "video"),

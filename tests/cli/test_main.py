@@ -42,6 +42,31 @@ def _process(*words: object, **environment: str) -> subprocess.Popen[str]:
     )
 
 
+def test_ctrl_c_while_the_commands_are_imported_ends_the_program_as_at_any_other_time() -> None:
+    code = (
+        "import signal, sys, mp2flame\n"
+        "from importlib.abc import MetaPathFinder\n"
+        "class Interrupting(MetaPathFinder):\n"
+        "    def find_spec(self, name, path, target=None):\n"
+        "        if name == 'tyro':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "import mp2flame.__main__\n"
+        "sys.exit(mp2flame.__main__.main())"
+    )
+    result = subprocess.run([sys.executable, "-c", _LISTEN + code], capture_output=True, text=True, check=False)
+    assert result.returncode == 130, result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_package_runs_as_a_module() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "mp2flame", "--version"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0
+    assert re.fullmatch(r"mp2flame \d+\.\d+\.\d+\n", result.stdout)
+
+
 def test_version(run: Run) -> None:
     code, text = run("--version")
     assert code == 0
@@ -241,8 +266,6 @@ def test_a_live_drive_is_stopped_with_its_files_whole_whatever_strangers_sent(
             b"/VMC/Ext/Blend/Apply\0\0\0\0,\0\0\0",
             b"/[/x]\0\0\0",
         )
-        for frame in frames:
-            _send_until(lambda: False, port, frame) if False else None
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
             deadline = time.monotonic() + 30
             while not (target.exists() and target.read_bytes().count(b"\n") > 3) and time.monotonic() < deadline:

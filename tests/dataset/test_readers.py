@@ -256,3 +256,12 @@ def test_damaged_checkpoints_are_named(tmp_path: Path, damage: str) -> None:
         _frame_file(path, truth["jaw_pose"][0], truth["eyes_pose"][0], truth["expr"])
     with pytest.raises(FormatError, match=r"00000\.frame"):
         list(read_input(tmp_path / "x"))
+
+
+@pytest.mark.parametrize("name", ["transforms.json", "flame_params.json"])
+def test_a_list_of_frames_that_is_too_large_is_not_read(name: str, tmp_path: Path) -> None:
+    with (tmp_path / name).open("wb") as file:
+        file.write(b'{"frames": [')
+        file.truncate(1 << 40)
+    with pytest.raises(FormatError, match=rf"{name}: expected .* of at most \d+ bytes"):
+        list(read_input(str(tmp_path)))

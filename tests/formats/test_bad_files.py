@@ -17,6 +17,7 @@ import pytest
 from mp2flame import load_params
 from mp2flame.data import FlameParams
 from mp2flame.errors import FormatError, MissingFileError
+from mp2flame.formats.tracked_person import read_tracked_videos
 
 _N = 6
 
@@ -211,3 +212,13 @@ def test_frame_files_that_do_not_belong_together(tmp_path: Path) -> None:
     (tmp_path / "00.npz").rename(tmp_path / "20260101120000.npz")
     with pytest.raises(FormatError, match="expected frame numbers up to 1080000; got 20260101120000"):
         load_params(tmp_path)
+
+
+def test_files_that_are_too_large_are_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "person.json"
+    with path.open("wb") as file:
+        file.write(b'{"frames": [')
+        file.truncate(1 << 40)
+    for read, argument in ((load_params, path), (read_tracked_videos, tmp_path)):
+        with pytest.raises(FormatError, match=r"person.json: expected a [\w' ]* of at most \d+ bytes; got \d+ bytes$"):
+            read(argument)

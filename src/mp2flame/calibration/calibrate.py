@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from mp2flame.dataset.store import Dataset
 from mp2flame.dataset.table import FrameTable
 from mp2flame.dataset.writer import DatasetWriter
 from mp2flame.evaluation.evaluate import Evaluation, evaluate, with_metrics
-from mp2flame.files import check_outputs, check_writable, exclusive_lock, write_errors
+from mp2flame.files import check_outputs, check_writable, exclusive_lock, file_sha256, write_errors
 from mp2flame.head import FlameHead, load_head
 from mp2flame.head.landmarks import LandmarkEmbedding
 from mp2flame.landmark_model.cache import cache_key, cached_landmarks, code_digest
@@ -212,7 +211,7 @@ def _with_metadata(
     metadata["date"] = date
     metadata["provenance"] = (
         f"calibrated from renders of the {head.version} head alone (hash {head.hash}), as MediaPipe's face landmarker "
-        f"(sha256 {hashlib.sha256(renderer.landmarker.read_bytes()).hexdigest()}) sees them: nothing else went in; "
+        f"(sha256 {file_sha256(renderer.landmarker)}) sees them: nothing else went in; "
         f"seed {renderer.seed}; {metadata.get('provenance', '')}"
     )
     metadata["straight"] = json.dumps([round(float(angle), 5) for angle in frontal])

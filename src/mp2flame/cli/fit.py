@@ -10,9 +10,9 @@ import tyro
 
 from mp2flame.cli.console import hint, say
 from mp2flame.cli.dataset import ClusterOption
-from mp2flame.cli.options import check_files, option
+from mp2flame.cli.options import check_files, option, read_paths
 from mp2flame.cli.text import pluralize
-from mp2flame.files import check_writable
+from mp2flame.files import check_outputs, check_writable
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Fit(ClusterOption):
 
         as_folder = self.kind == "pinv" and not self.output.suffix
         if as_folder:
+            check_outputs([self.output], read_paths([self.folder, self.head]))
             check_writable(self.output, folder=True)
         else:
             check_files([self.output], [self.folder, self.head], suffixes=(".safetensors",))

@@ -12,7 +12,7 @@ import numpy as np
 
 from mp2flame.data import POSES, VECTORS, FlameParams
 from mp2flame.errors import FormatError, plain
-from mp2flame.files import read_bounded, read_npz
+from mp2flame.files import LARGEST_JSON, read_bounded, read_npz
 from mp2flame.formats import vhap
 from mp2flame.formats.npz import Layout
 
@@ -65,7 +65,6 @@ _IMAGES: Final = frozenset(
 )
 _LAST_FRAME: Final = 1_080_000
 """A larger number in a file's name is no frame number; 10 hours at 30 frames per second."""
-_LARGEST_JSON: Final = 1 << 28
 
 
 def read_npz_params(path: Path, *, frame_rate: float) -> FlameParams:
@@ -120,8 +119,9 @@ def read_flame_json(path: Path, *, frame_rate: float) -> FlameParams:
     Raises:
         FormatError: no such JSON, or a frame with the wrong widths or numbers that are not finite.
     """
+    content = read_bounded(path, "parameter file", limit=LARGEST_JSON)
     try:
-        document = json.loads(read_bounded(path, "parameter file", limit=_LARGEST_JSON))
+        document = json.loads(content)
         shape = np.array(document["shape_params"])
         entries = [(_frame_number(entry.get("file_path")), entry) for entry in document["frames"]]
         arrays = [{name: np.array(entry[name])[None] for name in ("expression", "pose")} for _, entry in entries]

@@ -19,12 +19,14 @@ from pathlib import Path
 from typing import Any, Final
 
 from mp2flame.errors import FormatError
+from mp2flame.files import read_bounded
 
 FORMAT: Final = "mp2flame-tracked-person"
 VERSION: Final = 1
 PERSON_FILE: Final = "person.json"
 OVERLAY: Final = ".overlay.mp4"
 RESIDUALS: Final = ".residuals.csv"
+_MAX_BYTES: Final = 1 << 24
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,8 +116,9 @@ def read_tracked_videos(folder: Path) -> dict[str, TrackedVideo]:
 
 
 def _read(path: Path) -> dict[str, Any]:
+    content = read_bounded(path, "person's file", limit=_MAX_BYTES)
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(content)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{path} is damaged: {error}") from error
     if not isinstance(document, dict):

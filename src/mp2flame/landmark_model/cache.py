@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 import mp2flame
 from mp2flame.downloads import cache_folder
 from mp2flame.errors import FormatError, MissingFileError, Mp2FlameError, plain
+from mp2flame.files import file_sha256
 from mp2flame.head import FlameHead
 from mp2flame.head.landmarks import LandmarkEmbedding, load_embedding
 from mp2flame.landmark_model import correspondences, error_model
@@ -46,7 +47,7 @@ def code_digest(*packages: str) -> str:
 
 def cache_key(head: FlameHead, landmarker: Path, *settings: object) -> str:
     """A key that differs between heads, landmarkers, settings and versions of the code; the start of a file's name."""
-    model = hashlib.sha256(landmarker.read_bytes()).hexdigest()
+    model = file_sha256(landmarker)
     parts = [code_digest(), head.hash, str(head.vertex_colors is not None), model, *map(repr, settings)]
     return f"{head.hash[:12]}-{hashlib.sha256(chr(10).join(parts).encode()).hexdigest()[:12]}"
 

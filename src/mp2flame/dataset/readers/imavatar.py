@@ -13,6 +13,7 @@ from mp2flame.dataset.readers.base import (
     subject_of,
     trailing_number,
 )
+from mp2flame.files import LARGEST_JSON, read_bounded
 from mp2flame.formats import load_params
 
 FILE = "flame_params.json"
@@ -26,7 +27,10 @@ def read_imavatar(path: Path) -> Iterator[TrackedSequence]:
         MissingFileError: none of its images exists.
     """
     params = load_params(path)
-    names = [str(entry.get("file_path", "")) for entry in json.loads(path.read_bytes())["frames"]]
+    names = [
+        str(entry.get("file_path", ""))
+        for entry in json.loads(read_bounded(path, "parameter file", limit=LARGEST_JSON))["frames"]
+    ]
     numbers = [trailing_number(name) for name in names]
     # load_params places frames by their numbers, with gaps.
     rows = [number - min(numbers) for number in numbers]

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mp2flame.dataset.readers.base import TrackedSequence, sequence_of_frames, subject_of, with_images
 from mp2flame.errors import FormatError, plain
+from mp2flame.files import LARGEST_JSON, read_bounded
 from mp2flame.formats import load_params
 
 TRACK = "tracked_flame_params"
@@ -33,8 +34,9 @@ def read_nerf_export(folder: Path) -> Iterator[TrackedSequence]:
         FormatError: the JSON or a parameter file is damaged.
     """
     path = folder / "transforms.json"
+    content = read_bounded(path, "list of frames", limit=LARGEST_JSON)
     try:
-        frames = json.loads(path.read_bytes())["frames"]
+        frames = json.loads(content)["frames"]
         entries = [
             (int(f.get("camera_index", 0)), int(f["timestep_index"]), str(f["file_path"]), str(f["flame_param_path"]))
             for f in frames
