@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -77,9 +78,6 @@ class LinearMapping(StoredMapping):
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What is known about the mapping, by the keys of `mp2flame.mapping.base.METADATA_KEYS`; read-only."""
 
-    _base: Float32 | None = field(init=False, repr=False, default=None)
-    _offset: Float32 | None = field(init=False, repr=False, default=None)
-
     def __post_init__(self) -> None:
         features = tuple(self.features)
         if (
@@ -101,9 +99,8 @@ class LinearMapping(StoredMapping):
             if value is not None:
                 checked[name] = check_weights(f"LinearMapping.{name}", value, (size,))
         vars(self).update(checked, metadata=read_only_metadata(self.metadata))
-        base, offset = self._base_and_offset()
-        vars(self).update(_base=base, _offset=offset)
 
+    @cached_property
     def _base_and_offset(self) -> tuple[Float32 | None, Float32 | None]:
         if self.uses_neutral:
             return (self.default_neutral if self.neutral is None else self.neutral), self.intercept
@@ -125,11 +122,12 @@ class LinearMapping(StoredMapping):
         all_found = bool(found.all())
         if not all_found:
             scores = np.where(found[:, None], scores, np.float32(0))
-        if self._base is not None:
-            scores = scores - self._base
+        base, offset = self._base_and_offset
+        if base is not None:
+            scores = scores - base
         values = expand_features(scores, self.features) @ self.matrix
-        if self._offset is not None:
-            values += self._offset
+        if offset is not None:
+            values += offset
         if not all_found:
             values[~found] = np.nan
         return FlameParams.from_rows(values, time=observation.time, found=found)
