@@ -1,9 +1,10 @@
-"""How fast and how close `track` is on a film whose truth is known.
+"""Rate of `track`, and its errors on a video whose true parameters are known.
 
-    python -m benchmarks.bench_track FILM --head HEAD --truth TRUTH.npz --landmarker face_landmarker.task
+    python -m benchmarks.bench_track VIDEO --head HEAD
 
-The truth holds `expression`, `jaw_pose`, `eye_pose`, `global_orient` of every frame and the identity's `shape`. What is
-learned of the head once is not in the time; MediaPipe is.
+The true parameters are read from `--truth`, by default from the `.npz` beside the video: `expression`, `jaw_pose`,
+`eye_pose` (left, right) and `global_orient` of every frame, and the identity's `shape`. The time contains MediaPipe,
+but not what is learned once of a head.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mp2flame import FlameHead, FlameParams, load_head
+from mp2flame.downloads import landmarker_path
 from mp2flame.evaluation.metrics import compare
 from mp2flame.geometry.face_regions import REGIONS, head_regions
 from mp2flame.tracking.config import TrackOptions
@@ -23,13 +25,12 @@ from mp2flame.tracking.model import fit_tracker_model
 from mp2flame.tracking.track import TrackResult, track_videos
 
 
-def read_truth(path: Path) -> FlameParams:
-    """The true parameters."""
+def read_truth(path: Path, times: NDArray[np.float64]) -> FlameParams:
+    """The true parameters of frames at these times, seconds."""
     with np.load(path) as file:
-        n = len(file["expression"])
         return FlameParams(
-            time=np.arange(n) / 30,
-            found=np.ones(n, dtype=np.bool_),
+            time=times,
+            found=np.ones(len(times), dtype=np.bool_),
             expression=file["expression"],
             jaw_pose=file["jaw_pose"],
             leye_pose=file["eye_pose"][:, :3],
@@ -39,61 +40,59 @@ def read_truth(path: Path) -> FlameParams:
         )
 
 
-def identity_errors(head: FlameHead, got: FlameParams, truth: FlameParams) -> tuple[float, float, float]:
-    """Mean distance over the face at rest, mm: as it is, with the size taken out, and of the mean identity."""
-    assert got.shape is not None
+def identity_errors(head: FlameHead, params: FlameParams, truth: FlameParams) -> tuple[float, float, float]:
+    """Mean distance of the neutral face, mm: of the identity, of the same without its size, of the mean identity."""
+    assert params.shape is not None
     assert truth.shape is not None
     face = head_regions(head)["face"]
-    meshes = [_centred(head.with_shape(shape).neutral_vertices[face]) for shape in (got.shape, truth.shape)]
-    usual = _centred(head.neutral_vertices[face])
-    scaled = meshes[0] * ((meshes[0] * meshes[1]).sum() / (meshes[0] ** 2).sum())
-    pairs = ((meshes[0], meshes[1]), (scaled, meshes[1]), (usual, meshes[1]))
-    first, second, third = (float(np.linalg.norm(a - b, axis=1).mean() * 1000) for a, b in pairs)
-    return first, second, third
+
+    def centered(person: FlameHead) -> NDArray[np.float64]:
+        vertices = person.neutral_vertices[face].astype(np.float64)
+        return np.asarray(vertices - vertices.mean(axis=0))
+
+    found, true = (centered(head.with_shape(shape)) for shape in (params.shape, truth.shape))
+    scaled = found * ((found * true).sum() / (found**2).sum())
+    own, proportions, mean = (
+        float(np.linalg.norm(mesh - true, axis=1).mean() * 1000) for mesh in (found, scaled, centered(head))
+    )
+    return own, proportions, mean
 
 
-def _centred(vertices: NDArray[np.float32]) -> NDArray[np.float64]:
-    centred: NDArray[np.float64] = vertices.astype(np.float64) - vertices.mean(axis=0)
-    return centred
-
-
-def report(head: FlameHead, tracked: TrackResult, truth: FlameParams) -> None:
-    """Print how close it is."""
-    figures = compare(head, tracked.params, truth)
-    regions = ", ".join(f"{name} {figures[name]:.3f}" for name in REGIONS)
-    print(f"relative to no expression: {regions}")
+def report(head: FlameHead, result: TrackResult, truth: FlameParams) -> None:
+    """Print the errors."""
+    figures = compare(head, result.params, truth)
+    print("relative to no expression:", ", ".join(f"{name} {figures[name]:.3f}" for name in REGIONS))
     print(
         f"jaw {figures['jaw degrees']:.2f}, gaze {figures['gaze degrees']:.2f}, "
         f"head {figures['head degrees']:.2f} degrees; {figures['frames']:.0f} frames"
     )
-    own, scaled, usual = identity_errors(head, tracked.params, truth)
-    print(f"identity {own:.2f} mm, {scaled:.2f} with the size taken out; the mean identity {usual:.2f}")
-    print(f"focal length {tracked.camera.focal:.0f} pixels")
+    own, proportions, mean = identity_errors(head, result.params, truth)
+    print(f"identity {own:.2f} mm, {proportions:.2f} with the size taken out; the mean identity {mean:.2f}")
+    print(f"focal length {result.camera.focal:.0f} pixels")
 
 
 def main() -> None:
     """Track, and print rate and errors."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("film", type=Path)
-    parser.add_argument("--head", required=True)
-    parser.add_argument("--landmarker", type=Path, required=True)
-    parser.add_argument("--truth", type=Path)
-    parser.add_argument("--focal", type=float)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("video", type=Path)
+    parser.add_argument("--head", default="builtin", help="a FLAME file; by default the built-in head")
+    parser.add_argument("--landmarker", type=Path, help="face_landmarker.task; by default the one that mp2flame finds")
+    parser.add_argument("--truth", type=Path, help=".npz; by default the one beside the video, if there is one")
+    parser.add_argument("--focal", type=float, help="focal length in pixels; estimated by default")
     parser.add_argument("--ipd", type=float, help="millimetres between the pupils")
-    options = parser.parse_args()
-    head = load_head(options.head)
+    arguments = parser.parse_args()
+    head, landmarker = load_head(arguments.head), landmarker_path(arguments.landmarker)
     started = time.perf_counter()
-    model = fit_tracker_model(head, options.landmarker)
+    model = fit_tracker_model(head, landmarker)
     print(f"the head was learned in {time.perf_counter() - started:.1f} s (next to nothing where it is in the cache)")
     started = time.perf_counter()
-    ipd = None if options.ipd is None else options.ipd / 1000
-    settings = TrackOptions(focal=options.focal, ipd=ipd)
-    (tracked,) = track_videos([options.film], model, settings, landmarker=options.landmarker)
-    seconds = time.perf_counter() - started
-    frames = len(tracked.params)
+    options = TrackOptions(focal=arguments.focal, ipd=None if arguments.ipd is None else arguments.ipd / 1000)
+    (result,) = track_videos([arguments.video], model, options, landmarker=landmarker)
+    seconds, frames = time.perf_counter() - started, len(result.params)
     print(f"{frames} frames in {seconds:.1f} s: {frames / seconds:.1f} fps, MediaPipe included (at least 15)")
-    if options.truth is not None:
-        report(head, tracked, read_truth(options.truth))
+    truth = arguments.truth or arguments.video.with_suffix(".npz")
+    if truth.is_file():
+        report(head, result, read_truth(truth, result.params.time))
 
 
 if __name__ == "__main__":
