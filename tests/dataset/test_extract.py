@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -160,6 +162,29 @@ def test_nothing_is_left_where_no_frame_can_be_used(landmarker: Path, tmp_path: 
         with pytest.raises(InputError, match="no frame can be used"):
             build(["any"], tmp_path / "data", landmarker=landmarker, processes=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "track.npz"]
+
+
+def _png(path: Path, size: int) -> None:
+    """A black square image of one bit a pixel, which unpacks to as many bytes as nobody's photograph has."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    packer = zlib.compressobj(1)
+    pixels = b"".join(packer.compress(bytes(1 + size // 8)) for _ in range(size)) + packer.flush()
+    header = struct.pack(">IIBBBBB", size, size, 1, 0, 0, 0, 0)
+    content = chunk(b"IHDR", header) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + content)
+
+
+def test_an_image_too_large_for_memory_is_one_that_cannot_be_read(landmarker: Path, tmp_path: Path) -> None:
+    blank_pictures(tmp_path / "images", ["0.png", "2.png"])
+    _png(tmp_path / "images" / "1.png", 27_000)
+    np.savez(tmp_path / "track.npz", **tool_truth(n=3))
+    spec = f"{tmp_path / 'track.npz'}={tmp_path / 'images'}"
+    data, report = build([spec], tmp_path / "data", landmarker=landmarker, processes=1)
+    assert report.left_out == {"image cannot be read": 1, "no face found in the image": 2}
+    assert report.frames == sum(len(rows) for rows in data.batches(["scores"])) == 3
 
 
 def test_another_landmarker_detects_anew(tmp_path: Path) -> None:
