@@ -14,6 +14,7 @@ from mp2flame.synthesis.expressions import (
     CoefficientDistribution,
     ExpressionSampler,
     attenuate,
+    n_sampled_expression,
     sample_weights,
     whiten_shapes,
 )
@@ -116,6 +117,11 @@ def test_coefficients_alone_have_the_distribution_that_is_asked_for() -> None:
 
 def test_a_head_that_nothing_moves_is_refused(head: mp2flame.FlameHead) -> None:
     shapedirs = head.arrays.shapedirs.copy()
+    assert n_sampled_expression(head) == head.n_expression
+    # A file that is padded to FLAME's width ends in components that are zero.
+    shapedirs[:, :, -5:] = 0
+    padded = replace(head, arrays=replace(head.arrays, shapedirs=shapedirs.copy()))
+    assert n_sampled_expression(padded) == head.n_expression - 5
     shapedirs[:, :, head.n_shape :] = 0
     still = replace(head, arrays=replace(head.arrays, shapedirs=shapedirs))
     with pytest.raises(InputError, match=r"expression components move it; this one \(.*\) has 50 and none does"):

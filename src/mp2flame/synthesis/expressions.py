@@ -15,7 +15,6 @@ from mp2flame.blendshapes import ARKIT
 from mp2flame.data import FlameParams
 from mp2flame.errors import InputError
 from mp2flame.geometry.face_regions import head_regions
-from mp2flame.geometry.skinned_points import n_active_expression
 from mp2flame.geometry.symmetry import head_jacobian
 from mp2flame.head import FlameHead
 from mp2flame.mapping.linear import N_ROTATIONS
@@ -192,6 +191,8 @@ def whiten_shapes(head: FlameHead, shapes: Float64) -> WhitenedShapes:
 
 # --- the sampler ----------------------------------------------------------------------------------------------------
 
+_MIN_MOVEMENT: Final = 1e-6
+"""Metres that a vertex must move with one unit of a coefficient for the coefficient to count."""
 _COEFFICIENTS_ONLY: Final = 0.1
 """Fraction of faces of a head with shapes of its own that are drawn from the coefficients' own distribution, with gaze,
 lids and jaw but without other shapes."""
@@ -224,13 +225,14 @@ def n_sampled_expression(head: FlameHead) -> int:
     Raises:
         InputError: none moves it.
     """
-    active = n_active_expression(head)
-    if not active:
+    moved = np.abs(head.arrays.shapedirs[:, :, head.n_shape :]).max(axis=(0, 1), initial=0.0)
+    active = np.flatnonzero(moved > _MIN_MOVEMENT)
+    if not len(active):
         raise InputError(
             f"expected a head whose expression components move it; this one ({head.version}) has "
             f"{head.n_expression} and none does: there is nothing to calibrate"
         )
-    return active
+    return int(active[-1]) + 1
 
 
 class ExpressionSampler:
