@@ -198,20 +198,20 @@ def estimate_identity(
     prior = np.concatenate([np.ones(s), *facing, focal]) ** -2.0
     base = problem.start if before is None else before.unknowns
     further_hessian, further_gradient = problem.assemble(equations)
+    constraints = []
+    if options.ipd is not None:
+        constraints.append((problem.eye_distance, options.ipd, config.eye_distance_std_m))
+    elif before is not None:
+        constraints.append((problem.relative_size, before.size, config.size_std))
     information = Information(setup.model.error_model.absolute)
     unknowns, scale = base, config.landmark_information / len(views)
     for _ in range(max_steps or config.max_steps):
         hessian, gradient = problem.landmark_equations(unknowns, information)
         gradient = scale * gradient + prior * unknowns + further_gradient + further_hessian @ (unknowns - base)
         hessian = scale * hessian + np.diag(prior) + further_hessian
-        if options.ipd is not None or before is not None:
-            if options.ipd is not None:
-                value, slope = problem.eye_distance(unknowns[:s])
-                error, std = value - options.ipd, config.eye_distance_std_m
-            elif before is not None:
-                value, slope = problem.relative_size(unknowns[:s])
-                error, std = value - before.size, config.size_std
-            gradient[:s] += slope * error / std**2
+        for measure, target, std in constraints:
+            value, slope = measure(unknowns[:s])
+            gradient[:s] += slope * (value - target) / std**2
             hessian[:s, :s] += np.outer(slope, slope) / std**2
         step = np.linalg.solve(hessian, -gradient)
         unknowns = unknowns + step
