@@ -1,7 +1,7 @@
-"""How a calibrated mapping's error falls with the number of pictures: a table and a chart.
+"""How a calibrated mapping's error falls with the number of images: a table and a chart.
 
-    mp2flame calibrate --head builtin -o mine.safetensors --work pictures --keep-work
-    python -m scripts.learning_curve pictures --head builtin -o docs/pictures/calibration.png
+    mp2flame calibrate --head builtin -o mine.safetensors --work work --keep-work
+    python -m scripts.learning_curve work --head builtin -o docs/pictures/calibration.png
 
 Mappings are fitted on the first 25, 50, 100 and so on of the people that a calibration left, and measured on its
 held-out ones; with `--data`, also on a data set of the same head that was made otherwise.

@@ -24,7 +24,7 @@ class Eyeball:
     """The base mesh's vertices of the coarse eyeball."""
     rest: NDArray[np.float64]
     """Where those are in the template (H, 3)."""
-    centre: NDArray[np.float64]
+    center: NDArray[np.float64]
     radius: float
 
     @classmethod
@@ -32,8 +32,8 @@ class Eyeball:
         """The sphere through the coarse eyeball in the least-squares sense."""
         rest = template[helper]
         system = np.column_stack([2 * rest, np.ones(len(rest))])
-        *centre, offset = np.linalg.lstsq(system, (rest**2).sum(axis=1), rcond=None)[0]
-        middle = np.array(centre)
+        *center, offset = np.linalg.lstsq(system, (rest**2).sum(axis=1), rcond=None)[0]
+        middle = np.array(center)
         return cls(helper, rest, middle, float(np.sqrt(offset + middle @ middle)))
 
     def points(self) -> NDArray[np.float64]:
@@ -43,7 +43,7 @@ class Eyeball:
         ring = np.stack(np.broadcast_arrays(np.sin(polar) * np.cos(turn), np.sin(polar) * np.sin(turn), np.cos(polar)))
         poles = np.array([[0.0, 0.0, 1.0]]), np.array([[0.0, 0.0, -1.0]])
         unit = np.concatenate([poles[0], ring.reshape(3, -1).T, poles[1]])
-        return np.asarray(self.centre + self.radius * unit)
+        return np.asarray(self.center + self.radius * unit)
 
     def carry(self, displacement: NDArray[np.float64]) -> NDArray[np.float64]:
         """How the vertices follow a displacement (19158, 3) of the base mesh: shifted and scaled, never distorted."""

@@ -103,7 +103,7 @@ class Mesh:
     @cached_property
     def origin(self) -> NDArray[np.float64]:
         """Where the head's origin lies on the base mesh, decimetres."""
-        return np.asarray(self.eyeball.centre * [0.0, 1.0, 1.0] - _EYES_ABOVE_ORIGIN)
+        return np.asarray(self.eyeball.center * [0.0, 1.0, 1.0] - _EYES_ABOVE_ORIGIN)
 
     @cached_property
     def cut(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -112,7 +112,7 @@ class Mesh:
 
     @cached_property
     def template(self) -> NDArray[np.float64]:
-        """The head at rest (V, 3), metres, exactly symmetric."""
+        """The neutral head (V, 3), metres, exactly symmetric."""
         eye = self.eyeball.points()
         points = (np.concatenate([self.operator @ self.base, eye, eye * [-1.0, 1.0, 1.0]]) - self.origin) / 10
         return (points + self.mirrored(points)) / 2
@@ -182,9 +182,9 @@ def _skin(wheel: Wheel, base: NDArray[np.float64]) -> Polygons:
 
 
 def _refined(mesh: Polygons, wheel: Wheel, base: NDArray[np.float64], step: int) -> Polygons:
-    """Finer faces where colours need them: first brows, visible lips and the hair's edge, then the brows once more."""
+    """Finer faces where colors need them: first brows, visible lips and the hair's edge, then the brows once more."""
     operator = mesh.operator(len(base))
-    eye = Eyeball.fit(wheel.group("helper-l-eye"), base).centre * [0.0, 1.0, 1.0]
+    eye = Eyeball.fit(wheel.group("helper-l-eye"), base).center * [0.0, 1.0, 1.0]
     points = (operator @ base - eye) / 10
     lips = operator @ (_marked(wheel, _LIPS, _LIPS_MIDDLE) * (1 - _marked(wheel, _CAVITY, _CAVITY_MIDDLE)))
     reach = brow_distance(np.abs(points[:, 0]), points[:, 1])

@@ -1,4 +1,4 @@
-"""Colours of the vertices: skin, lips, brows, lashes, hair, eyes, teeth, tongue, mouth; darker in the shade."""
+"""Colors of the vertices: skin, lips, brows, lashes, hair, eyes, teeth, tongue, mouth; darker in the shade."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def _skin(mesh: Mesh) -> NDArray[np.float64]:
     colors = _mix(colors, _LIP, 0.8 * lips)
     colors = _mix(colors, _LASH, 0.8 * mesh.marks["lid"])
     colors = _mix(colors, _BROW, 0.92 * _brow(mesh))
-    eye = (mesh.eyeball.centre - mesh.origin) / 10
+    eye = (mesh.eyeball.center - mesh.origin) / 10
     return _mix(colors, _HAIR, 0.94 * hair_cover(y - eye[1], z - eye[2]) * (1 - mesh.marks["ears"]))
 
 

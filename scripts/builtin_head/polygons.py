@@ -83,7 +83,7 @@ class _Growing:
 
 
 def refine(mesh: Polygons, selected: Callable[[tuple[int, ...]], bool]) -> Polygons:
-    """One step of Catmull-Clark over some faces; their neighbours take the new edge points as further corners.
+    """One step of Catmull-Clark over some faces; their neighbors take the new edge points as further corners.
 
     Source: Catmull and Clark, "Recursively generated B-spline surfaces on arbitrary topological meshes", 1978, with
     the usual rule (1/8, 3/4, 1/8) on open edges. Vertices that touch no selected face stay where they are.
@@ -96,29 +96,29 @@ def refine(mesh: Polygons, selected: Callable[[tuple[int, ...]], bool]) -> Polyg
             around[edge].append(index)
         for corner in face:
             touching[corner].append(index)
-    centre = [mean_row((1 / len(face), mesh.rows[corner]) for corner in face) for face in mesh.faces]
+    center = [mean_row((1 / len(face), mesh.rows[corner]) for corner in face) for face in mesh.faces]
     grown = _Growing(mesh)
     middle: dict[tuple[int, int], int] = {}
     for edge, sides in around.items():
         if any(chosen[index] for index in sides):
             ends = [(0.5, mesh.rows[corner]) for corner in edge]
-            inner = [(0.25, mesh.rows[corner]) for corner in edge] + [(0.25, centre[index]) for index in sides]
+            inner = [(0.25, mesh.rows[corner]) for corner in edge] + [(0.25, center[index]) for index in sides]
             middle[edge] = grown.add(frozenset(edge), mean_row(inner if len(sides) == 2 else ends))
     faces: list[tuple[int, ...]] = []
     for index, face in enumerate(mesh.faces):
-        faces += _refined_face(face, middle, grown, centre[index], split=chosen[index])
+        faces += _refined_face(face, middle, grown, center[index], split=chosen[index])
     moved = {corner for edge in middle for corner in edge}
     for corner in moved:
-        grown.rows[corner] = _smoothed(mesh, corner, touching[corner], centre, around)
+        grown.rows[corner] = _smoothed(mesh, corner, touching[corner], center, around)
     return Polygons(grown.rows, faces, grown.mirror())
 
 
 def _refined_face(
-    face: tuple[int, ...], middle: dict[tuple[int, int], int], grown: _Growing, centre: Row, *, split: bool
+    face: tuple[int, ...], middle: dict[tuple[int, int], int], grown: _Growing, center: Row, *, split: bool
 ) -> list[tuple[int, ...]]:
     edges = edges_of(face)
     if split:
-        hub = grown.add(frozenset(face), centre)
+        hub = grown.add(frozenset(face), center)
         return [
             (face[k], middle[edges[k]], hub, middle[edges[k - 1]])  # k - 1 wraps to the last edge
             for k in range(len(face))
@@ -128,7 +128,7 @@ def _refined_face(
 
 
 def _smoothed(
-    mesh: Polygons, corner: int, faces: list[int], centre: list[Row], around: dict[tuple[int, int], list[int]]
+    mesh: Polygons, corner: int, faces: list[int], center: list[Row], around: dict[tuple[int, int], list[int]]
 ) -> Row:
     edges = sorted({edge for index in faces for edge in edges_of(mesh.faces[index]) if corner in edge})
     ends = [edge[0] + edge[1] - corner for edge in edges]
@@ -138,7 +138,7 @@ def _smoothed(
         return mean_row([(0.75, own), *((0.25 / len(open_ends), mesh.rows[end]) for end in open_ends)])
     n = len(edges)
     halves = [(1 / n**2, mesh.rows[end]) for end in ends]
-    return mean_row([((n - 2) / n, own), *halves, *((1 / n**2, centre[index]) for index in faces)])
+    return mean_row([((n - 2) / n, own), *halves, *((1 / n**2, center[index]) for index in faces)])
 
 
 def clip(mesh: Polygons, height: NDArray[np.float64]) -> Polygons:

@@ -86,11 +86,11 @@ def _regressor(mesh: Mesh, hinge: NDArray[np.float64]) -> NDArray[np.float64]:
     # the jaw's hinge lies between the skin in front of the two ears
     condyles = skin & (np.abs(mesh.template[:, 1] - hinge[1]) < 0.025) & (np.abs(behind) < 0.03) & (x > 0.04)
     result = np.zeros((5, len(mesh.template)))
-    centre = point * [0, 1, 1]
+    center = point * [0, 1, 1]
     for joint, (rows, target) in enumerate(
         [
-            (skin & (np.abs(height - _ROOT_AT) < 0.012), centre + _ROOT_AT * axis),
-            (skin & (np.abs(height - _NECK_AT) < 0.012), centre + _NECK_AT * axis),
+            (skin & (np.abs(height - _ROOT_AT) < 0.012), center + _ROOT_AT * axis),
+            (skin & (np.abs(height - _NECK_AT) < 0.012), center + _NECK_AT * axis),
             (condyles, hinge),
         ]
     ):
@@ -116,15 +116,15 @@ def _jaw_weights(
     length = (rigid**2).sum(axis=1)
     share = np.clip((opened * rigid).sum(axis=1) / (length + 1e-6), 0, 1)
     skin = np.isin(mesh.region, [REGIONS["face"], REGIONS["back of the head and neck"], REGIONS["mouth cavity"]])
-    neighbours = adjacency(mesh.faces, len(share))
+    neighbors = adjacency(mesh.faces, len(share))
     for _ in range(4):
-        smooth = 0.5 * share + 0.5 * (neighbours @ share)
+        smooth = 0.5 * share + 0.5 * (neighbors @ share)
         share = np.where(skin, smooth, share)
     return np.asarray((share + share[mesh.mirror]) / 2)
 
 
 def adjacency(faces: NDArray[np.uint32], n: int) -> sparse.csr_matrix:
-    """The matrix (n, n) that takes the mean over each vertex's neighbours."""
+    """The matrix (n, n) that takes the mean over each vertex's neighbors."""
     pairs = np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]).astype(np.intp)
     both = np.concatenate([pairs, pairs[:, ::-1]])
     links = sparse.csr_matrix((np.ones(len(both)), both.T), shape=(n, n))

@@ -30,8 +30,8 @@ def test_points_fall_where_the_renderer_draws_them(yaw: float, pitch: float, rol
         camera.aim(renderer)
         light = renderer.render(corners).astype(np.float64).sum(axis=2)
     rows, columns = np.indices(light.shape) + 0.5
-    centre = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
-    np.testing.assert_allclose(camera.project(point), centre, atol=0.2)
+    center = np.array([(light * columns).sum(), (light * rows).sum()]) / light.sum()
+    np.testing.assert_allclose(camera.project(point), center, atol=0.2)
 
 
 @pytest.mark.parametrize(("yaw", "pitch", "roll", "distance"), _VIEWS)

@@ -105,7 +105,7 @@ def test_a_head_without_colors_gives_the_same_places(
 
 
 def _share(color: NDArray[np.float64], paint: tuple[float, float, float]) -> float:
-    """How far a colour has gone from skin to paint."""
+    """How far a color has gone from skin to paint."""
     whole = np.array(paint) - Palette.skin
     return float((color - Palette.skin) @ whole / (whole @ whole))
 

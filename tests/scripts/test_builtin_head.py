@@ -97,7 +97,7 @@ def test_eyeball_follows_shift_and_growth_and_its_own_turn() -> None:
     template[:30] /= np.linalg.norm(template[:30], axis=1, keepdims=True)
     template += [0.3, 7.0, 1.0]
     ball = Eyeball.fit(np.arange(30), template)
-    np.testing.assert_allclose(ball.centre, [0.3, 7.0, 1.0], atol=1e-9)
+    np.testing.assert_allclose(ball.center, [0.3, 7.0, 1.0], atol=1e-9)
     assert ball.radius == pytest.approx(1)
     moved = 0.1 * template + [1.0, 2.0, 3.0]
     np.testing.assert_allclose(ball.carry(moved), 0.1 * ball.points() + [1.0, 2.0, 3.0], atol=1e-9)
