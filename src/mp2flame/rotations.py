@@ -20,8 +20,9 @@ _CROSS = np.cross(np.eye(3)[:, None], np.eye(3)).transpose(0, 2, 1).reshape(3, 9
 def matrix(axis_angle: ArrayLike) -> _Float:
     """Rotation matrices (..., 3, 3) of axis-angle vectors (..., 3), in float64.
 
-    Rodrigues' formula R = I + a K + b K², with K the cross-product matrix of the vector v (so K² = v vᵀ - |v|² I),
-    a = sin(t)/t and b = (1 - cos(t))/t², written as half the square of sin(t/2)/(t/2), which does not cancel near zero.
+    Rodrigues' formula `R = I + a K + b K²`, with K the cross-product matrix of the vector v, `K² = v vᵀ - |v|² I`,
+    `a = sin(t)/t` and `b = (1 - cos(t))/t²`, written as half the square of `sin(t/2)/(t/2)`, which does not cancel
+    near zero.
 
     Raises:
         InputError: the last axis is not 3 long.

@@ -2,7 +2,7 @@
 
 Letters: N frames, D entries of a state (`StateLayout`), K landmarks, P points on the skin.
 
-For one video of a person whose identity, camera and landmark bias are known, the states x_1 .. x_N minimise
+For one video of a person whose identity, camera and landmark bias are known, the states x_1 .. x_N minimise::
 
     sum over n  1/2 r(x_n)' C^-1 r(x_n)                    LandmarkTerm: residuals r under the landmark error model
               + sum over p  w c^2/2 log(1 + q_p(x_n)/c^2)  PointTrackTerm: tracks of skin points, Cauchy kernel
