@@ -36,10 +36,12 @@ python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 100
 
 
-def _keep_colons(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+def _keep_colons(*event: Any) -> None:
     """Keep napoleon from taking the words before a colon for the type of an attribute: ours state types in the code."""
+    _, what, _, _, _, lines = event
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        # An empty comment: napoleon examines the first line only.
+        lines[:0] = ["..", ""]
 
 
 def setup(app: Any) -> None:

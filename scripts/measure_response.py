@@ -1,6 +1,6 @@
 """How far MediaPipe's score of each shape rises when the shape is driven to 1 on the built-in head.
 
-python scripts/measure_response.py FACE_LANDMARKER.task [-o docs/builtin_head_response.md]
+python scripts/measure_response.py FACE_LANDMARKER.task [-o docs/research/builtin_head_response.md]
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CLEAR = 0.15
 # Scores of MediaPipe that stay near 0 on every head that we rendered.
 UNSCORED = ("cheekPuff", "cheekSquint", "noseSneer", "jawForward")
 
-_OUT = Path(__file__).resolve().parents[1] / "docs" / "builtin_head_response.md"
+_OUT = Path(__file__).resolve().parents[1] / "docs" / "research" / "builtin_head_response.md"
 
 _HEADER = """# MediaPipe's response to the built-in head
 

@@ -1,4 +1,4 @@
-"""A data set on disk: Parquet, one folder for each subject, one row for each frame. See docs/dataset.md."""
+"""A data set on disk: Parquet, one folder for each subject, one row for each frame. See docs/formats/dataset.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recordings (`.jsonl`), written and read: a header line, then one line for each frame. See docs/recording_format.md.
+"""Recordings (`.jsonl`), written and read: a header line, then one line for each frame. See docs/formats/recording.md.
 
 A recording grows under its final name, so that a crash costs no more than the last line. It takes that name with its
 first frame: what had the name before is safe until then.

@@ -106,7 +106,7 @@ OPTIONAL_KEYS: Final = frozenset({"straight", "reach"})
 
 
 class StoredMapping(BlendshapeMapping):
-    """A mapping that a mapping file can hold: arrays plus string metadata, see `docs/mapping_file.md`.
+    """A mapping that a mapping file can hold: arrays plus string metadata, see `docs/formats/mapping.md`.
 
     A kind of mapping is a frozen dataclass that names its arrays and settings.
     """
