@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -174,6 +174,20 @@ def test_outputs_that_cannot_be_written_are_refused_before_the_work(landmarker: 
 
 def _never() -> None:
     raise AssertionError("a subject was rendered")
+
+
+def test_a_head_without_a_face_is_refused_with_an_image(landmarker: Path, tmp_path: Path) -> None:
+    """The back of a head, where the face should be."""
+    head = mp2flame.load_head("builtin")
+    turn = np.array([-1, 1, -1], dtype=np.float32)
+    arrays = replace(
+        head.arrays, v_template=head.arrays.v_template * turn, shapedirs=head.arrays.shapedirs * turn[:, None]
+    )
+    replace(head, arrays=arrays).save(tmp_path / "away.safetensors")
+    with pytest.raises(InputError, match=r"found one in 0 of 1 images .*: see .*missed-"):
+        calibrate(tmp_path / "away.safetensors", landmarker, _outputs(tmp_path), tmp_path / "work", on_subject=_never)
+    (image,) = (tmp_path / "work").glob("missed-*.png")
+    assert image.read_bytes().startswith(b"\x89PNG")
 
 
 def test_two_calibrations_in_one_folder_do_not_meet(landmarker: Path, tmp_path: Path) -> None:

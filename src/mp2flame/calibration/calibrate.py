@@ -100,13 +100,9 @@ def calibrate(
     n_sampled_expression(head)
     key = cache_key(head, landmarker, config.subjects, config.held_out, config.images, seed, code_digest(_RETARGETING))
     with _work_folder(work, key, keep=keep_work) as place:
-        missed = work / f"missed-{head.hash[:12]}.png"
-        if head.vertex_colors is not None:
-            check_detectable(head, landmarker, SubjectColors(head), missed)
         shapes, embedding = blendshapes_for(head, landmarker, log=log)
         colors = SubjectColors(head, embedding)
-        if head.vertex_colors is None:
-            check_detectable(head, landmarker, colors, missed)
+        check_detectable(head, landmarker, colors, work / f"missed-{head.hash[:12]}.png")
         frontal = measure_frontal_rotation(head, landmarker, colors)
         renderer = SubjectRenderer(str(head_source), landmarker, shapes, embedding, config.images, seed, place)
         numbers = range(config.subjects + config.held_out)
