@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from mp2flame.downloads import find_landmarker
+
 if TYPE_CHECKING:
     from mp2flame.live import LiveSession
     from mp2flame.sources.detector import FaceDetector
@@ -30,11 +32,14 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
-def landmarker(shared_data: Path) -> Path:
-    """MediaPipe's face landmarker bundle."""
-    path = shared_data / "landmarker" / "face_landmarker.task"
-    if not path.is_file():
-        pytest.skip(f"no landmarker at {path}")
+def landmarker(request: pytest.FixtureRequest) -> Path:
+    """MediaPipe's face landmarker bundle: the one that the product finds, or that of the development data."""
+    path = find_landmarker()
+    if path is None:
+        folder: Path = request.getfixturevalue("shared_data")
+        path = folder / "landmarker" / "face_landmarker.task"
+        if not path.is_file():
+            pytest.skip(f"no landmarker at {path}; mp2flame fetch landmarker downloads it")
     return path
 
 
