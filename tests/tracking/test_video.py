@@ -128,9 +128,9 @@ def test_a_head_that_mediapipe_cannot_find_is_reported_with_an_image(landmarker:
     # It shows the back of its head.
     behind = head.template * np.array([-1, 1, -1], dtype=np.float32)
     turned = replace(head, arrays=replace(head.arrays, v_template=behind))
-    with pytest.raises(InputError, match=r"expected a head that MediaPipe can see.*see .*\.unseen\.png"):
+    with pytest.raises(InputError, match=r"found one in 0 of 1 images of this head.*see .*\.missed\.png"):
         fit_tracker_model(turned, landmarker, landmark_images=_FEW, error_images=_SOME, folder=tmp_path)
-    assert len(list(tmp_path.glob("*.unseen.png"))) == 1
+    assert len(list(tmp_path.glob("*.missed.png"))) == 1
 
 
 def test_a_head_without_expression_is_refused(tmp_path: Path) -> None:
