@@ -289,99 +289,85 @@ def genuine_packet(scheme: str) -> bytes:
             return listener.recv(65536)
 
 
-class Reading:
-    """A source that is read in a thread of its own."""
+def try_stream(part: Part, url: str, foreign: Callable[[], object], genuine: Callable[[], object]) -> Part:
+    """A source that is read while `foreign` sends, and that must go on with what `genuine` sends."""
+    frames: list[bool] = []
+    errors: list[Exception] = []
+    source = open_source(url)
 
-    def __init__(self, url: str) -> None:
-        self.frames = 0
-        self.error: Exception | None = None
-        self._source = open_source(url)
-        self._thread = threading.Thread(target=self._read, daemon=True)
-        self._thread.start()
-
-    def _read(self) -> None:
+    def read() -> None:
         try:
-            for observation in self._source:
-                self.frames += 1
-                if observation.found[0] and not np.isfinite(observation.scores).all():
-                    raise ValueError("scores that are not finite")
+            frames.extend(bool(np.isfinite(o.scores).all()) or not o.found[0] for o in source)
         except Exception as error:  # noqa: BLE001 - what is looked for
-            self.error = error
+            errors.append(error)
 
-    def grows(self, act: Callable[[], object], *, seconds: float = 20.0) -> bool:
-        """Whether another frame comes while `act` is repeated."""
-        before, deadline = self.frames, time.monotonic() + seconds
-        while self.frames == before and time.monotonic() < deadline and self.error is None:
-            act()
+    def goes_on() -> bool:
+        before, deadline = len(frames), time.monotonic() + 20
+        while len(frames) == before and time.monotonic() < deadline and not errors:
+            genuine()
             time.sleep(0.02)
-        return self.frames > before
+        return len(frames) > before
 
-    def check(self, part: Part, memory: float) -> None:
-        """What must hold after foreign packets."""
-        grown = psutil.Process().memory_info().rss / 2**20 - memory
-        part.expect(self.error is None, f"the source ended: {self.error!r:.200}")
-        part.expect(grown < _GROWTH_MB, f"grew by {grown:.0f} MB")
-        part.note = f"{self.frames} frames, {grown:+.0f} MB"
-        self._source.close()
-        self._thread.join(10)
-        part.expect(not self._thread.is_alive(), "closing did not end the iteration")
-
-
-def try_datagrams(args: argparse.Namespace, scheme: str) -> Part:
-    """Random and mutated packets from the sender of a genuine stream, which goes on afterwards."""
-    part, rng, packet, port = (
-        Part(f"packets to {scheme}"),
-        random.Random(args.seed),
-        genuine_packet(scheme),
-        free_port(),
-    )
-    tail = f"{free_port()}?listen={port}" if scheme == "ifacialmocap" else str(port)
-    reading = Reading(f"{scheme}://127.0.0.1:{tail}")
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-        genuine = partial(sender.sendto, packet, ("127.0.0.1", port))
-        part.expect(reading.grows(genuine), "no frame of the genuine stream")
-        memory = psutil.Process().memory_info().rss / 2**20
-        for _ in range(args.packets):
-            data = mutate(packet, rng) if rng.random() < 0.7 else rng.randbytes(rng.choice((0, 1, 20, 300, 9000)))
-            sender.sendto(data[:65000], ("127.0.0.1", port))
-        part.tries += args.packets
-        part.expect(reading.grows(genuine), "no frame of the genuine stream after foreign packets")
-    reading.check(part, memory)
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    part.expect(goes_on(), "no frame of the genuine stream")
+    memory = psutil.Process().memory_info().rss / 2**20
+    foreign()
+    part.expect(goes_on(), "no frame of the genuine stream after foreign packets")
+    grown = psutil.Process().memory_info().rss / 2**20 - memory
+    source.close()
+    thread.join(10)
+    part.expect(not thread.is_alive(), "closing did not end the iteration")
+    part.expect(not errors, f"the source ended: {errors!r:.200}")
+    part.expect(all(frames), "scores that are not finite")
+    part.expect(grown < _GROWTH_MB, f"grew by {grown:.0f} MB")
+    part.note = f"{len(frames)} frames, {grown:+.0f} MB"
     return part
 
 
+def try_datagrams(args: argparse.Namespace, scheme: str) -> Part:
+    """Random and mutated packets from the sender of a genuine stream."""
+    rng, packet, port = random.Random(args.seed), genuine_packet(scheme), free_port()
+    tail = f"{free_port()}?listen={port}" if scheme == "ifacialmocap" else str(port)
+    part = Part(f"packets to {scheme}", tries=args.packets)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+        def foreign() -> None:
+            for _ in range(args.packets):
+                data = mutate(packet, rng) if rng.random() < 0.7 else rng.randbytes(rng.choice((0, 1, 20, 300, 9000)))
+                sender.sendto(data[:65000], ("127.0.0.1", port))
+
+        genuine = partial(sender.sendto, packet, ("127.0.0.1", port))
+        return try_stream(part, f"{scheme}://127.0.0.1:{tail}", foreign, genuine)
+
+
 def try_messages(args: argparse.Namespace) -> Part:
-    """A WebSocket server that sends random and mutated messages, between frames that are right."""
-    part, rng = Part("messages to ws"), random.Random(args.seed)
-    scores = dict.fromkeys(("jawOpen", "mouthSmileLeft"), 0.5)
-    hello = json.dumps(
-        {"type": "hello", "format": messages.FORMAT, "version": 1, "encoding": "json", "names": ["jawOpen"]}
-    )
-    frame = {"type": "frame", "version": 1, "found": True, "scores": scores, "head_transform": None}
-    sent, wanted = threading.Event(), args.packets
+    """Random and mutated messages of a WebSocket server, among frames that are right."""
+    rng, part, wanted = random.Random(args.seed), Part("messages to ws", tries=args.packets), threading.Event()
+    frame = {"type": "frame", "version": 1, "found": True, "scores": {"jawOpen": 0.5}, "head_transform": None}
+    hello = {"type": "hello", "format": messages.FORMAT, "version": 1, "encoding": "json", "names": ["jawOpen"]}
+    sent = threading.Event()
 
     def answer(client: ServerConnection) -> None:
-        nonlocal wanted
         with suppress(WebSocketException):
-            client.send(hello)
-            while wanted > 0:
-                wanted -= 1
-                text = json.dumps(frame | {"time": time.time()}).encode()
-                noise = mutate(text, rng)
-                client.send(noise if rng.random() < 0.5 else noise.decode("utf-8", "replace"))
-            sent.set()
+            client.send(json.dumps(hello))
             while True:
-                client.send(json.dumps(frame | {"time": time.time()}))
+                text = json.dumps(frame | {"time": time.time()})
+                client.send(text)
                 time.sleep(0.02)
+                for _ in range(args.packets if wanted.is_set() and not sent.is_set() else 0):
+                    noise = mutate(text.encode(), rng)
+                    client.send(noise if rng.random() < 0.5 else noise.decode("utf-8", "replace"))
+                if wanted.is_set():
+                    sent.set()
+
+    def foreign() -> None:
+        wanted.set()
+        part.expect(sent.wait(120), "the messages were not read")
 
     with serve(answer, "127.0.0.1", 0) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        memory = psutil.Process().memory_info().rss / 2**20
-        reading = Reading(f"ws://127.0.0.1:{server.socket.getsockname()[1]}")
-        part.expect(sent.wait(120), "the messages were not read")
-        part.tries += args.packets
-        part.expect(reading.grows(lambda: None), "no frame after foreign messages")
-        reading.check(part, memory)
+        try_stream(part, f"ws://127.0.0.1:{server.socket.getsockname()[1]}", foreign, lambda: None)
         server.shutdown()
     return part
 
