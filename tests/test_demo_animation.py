@@ -11,7 +11,7 @@ from mp2flame.demo_animation import SCRIPT, animate, both_sides, sample_weights
 from mp2flame.errors import InputError
 
 
-def test_the_first_second_is_rest() -> None:
+def test_the_first_second_is_neutral() -> None:
     weights, turn = sample_weights(np.linspace(0, 1, 31))
     assert not weights.any()
     assert not turn.any()

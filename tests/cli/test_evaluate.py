@@ -24,7 +24,7 @@ def data(tmp_path: Path) -> Path:
     return tmp_path / "data"
 
 
-def test_evaluate_changes_no_mapping_unless_it_is_told_to(data: Path, tmp_path: Path, run: Run) -> None:
+def test_evaluate_changes_no_mapping_unless_asked_to(data: Path, tmp_path: Path, run: Run) -> None:
     mapping, report = tmp_path / "mine.safetensors", tmp_path / "report.json"
     read_mapping("builtin-scores").save(mapping)
     before = mapping.read_bytes()

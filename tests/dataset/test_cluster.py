@@ -117,7 +117,7 @@ def test_extraction_on_the_cluster(shared_data: Path, landmarker: Path, two_work
 
 
 @pytest.mark.parametrize("address", ["{free}", "ray://{free}"])
-def test_an_address_where_nothing_listens_is_told_at_once(address: str) -> None:
+def test_an_address_where_nothing_listens_is_an_error_at_once(address: str) -> None:
     with socket.socket() as taken:
         # Bound and not listening: nobody else gets the port, and a connection to it is refused.
         taken.bind(("127.0.0.1", 0))
@@ -127,7 +127,7 @@ def test_an_address_where_nothing_listens_is_told_at_once(address: str) -> None:
 
 
 @pytest.mark.parametrize("address", ["nowhere", "host:port", ":6379", "host:99999"])
-def test_an_address_without_host_or_port_is_told(address: str) -> None:
+def test_an_address_without_host_or_port_is_reported(address: str) -> None:
     with pytest.raises(InputError, match="host:port"), cluster(address):
         pass
 

@@ -42,7 +42,7 @@ def test_head_tracker_folders(tmp_path: Path) -> None:
     assert report.frames == 2 * N_FRAMES
 
 
-def test_vhap_track_finds_the_pictures_beside_it(tmp_path: Path) -> None:
+def test_vhap_track_finds_the_images_beside_it(tmp_path: Path) -> None:
     folder = tmp_path / "carl"
     blank_pictures(folder / "images", [f"{i:05d}.png" for i in range(N_FRAMES)])
     np.savez(folder / "tracked_flame_params_1.npz", **{**tool_truth(), "expr": np.zeros((N_FRAMES, 100), np.float32)})
@@ -92,7 +92,7 @@ def test_nerf_export_takes_one_camera(tmp_path: Path) -> None:
     np.testing.assert_array_equal(sequence.params.expression, truth["expr"])
 
 
-def test_imavatar_pairs_frames_with_theirblank_pictures(tmp_path: Path) -> None:
+def test_imavatar_pairs_frames_with_their_images(tmp_path: Path) -> None:
     folder = tmp_path / "emil"
     blank_pictures(folder / "image", [f"{i}.png" for i in range(1, N_FRAMES + 1) if i != 3])
     truth = tool_truth(e=50)

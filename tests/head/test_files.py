@@ -39,7 +39,7 @@ def test_every_kind_of_file_is_the_same_head(tmp_path: Path) -> None:
         np.testing.assert_array_equal(head(params), first(params))
 
 
-def test_the_kind_is_told_by_content(tmp_path: Path) -> None:
+def test_the_kind_is_recognized_by_content(tmp_path: Path) -> None:
     head = load_arrays(tmp_path, random_arrays())
     head.save(tmp_path / "head.safetensors")
     for name, source in (("a.pkl", "head.npz"), ("b.npz", "head.safetensors"), ("c", "head.safetensors")):

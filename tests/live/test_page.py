@@ -300,7 +300,7 @@ def test_the_last_of_several_requests_is_carried_out_after_the_one_that_runs(pag
     assert values == [0.1, 0.4]
 
 
-def test_what_a_user_scrubs_to_counts_although_the_film_moves_the_slider_on(page: Page, tab: Tab) -> None:
+def test_what_a_user_scrubs_to_counts_although_the_video_moves_the_slider_on(page: Page, tab: Tab) -> None:
     sought: list[float] = []
     playing = replace(_STATE, position=2.0, duration=11.0, playing=True)
     page.show(playing)

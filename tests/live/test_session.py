@@ -249,7 +249,7 @@ def test_a_pipe_that_is_opened_from_the_page_holds_nothing_up(session: LiveSessi
     watch.wait_for_frames(5)
 
 
-def test_a_source_that_breaks_off_is_told_on_the_page_and_on_the_console_and_the_session_stays(
+def test_a_source_that_breaks_off_is_reported_on_the_page_and_on_the_console_and_the_session_stays(
     session: LiveSession, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     watch = _watch(session)

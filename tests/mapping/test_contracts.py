@@ -126,14 +126,14 @@ def test_a_mapping_takes_a_frame_without_a_face(mapping: BlendshapeMapping) -> N
     assert np.isnan(params.expression).all()
 
 
-def test_a_mapping_for_a_person_is_zero_at_that_rest(mapping: BlendshapeMapping) -> None:
+def test_a_mapping_for_a_person_is_zero_at_that_neutral(mapping: BlendshapeMapping) -> None:
     rest = _observation(1, lost=())
     params = mapping.for_person(rest)(rest)
     np.testing.assert_allclose(params.expression, 0, atol=1e-5)
     np.testing.assert_allclose(params.jaw_pose, 0, atol=1e-5)
 
 
-def test_a_mapping_refuses_a_rest_without_a_face(mapping: BlendshapeMapping) -> None:
+def test_a_mapping_refuses_a_neutral_without_a_face(mapping: BlendshapeMapping) -> None:
     with pytest.raises(InputError, match="expected frames of a neutral face; no face was found in any of the 1 frames"):
         mapping.for_person(Observation.missing(0.0))
 

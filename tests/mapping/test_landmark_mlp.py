@@ -77,7 +77,7 @@ def test_alignment_takes_out_similarities_and_no_reflection() -> None:
     assert np.abs(mirrored).max() > 0.5
 
 
-def test_upright_squares_the_picture() -> None:
+def test_upright_squares_the_image() -> None:
     landmarks = np.array([[[0.75, 0.25, -0.1]]], dtype=np.float32)
     np.testing.assert_allclose(upright(landmarks, np.array([640, 480])), [[[0.25, 0.1875, 0.1]]], atol=1e-7)
     np.testing.assert_allclose(upright(landmarks, None), [[[0.25, 0.25, 0.1]]], atol=1e-7)
@@ -111,7 +111,7 @@ def test_a_plain_loop_gives_the_same() -> None:
         np.testing.assert_allclose(params.reye_pose[i], out[-3:], atol=2e-4)
 
 
-def test_a_persons_rest_maps_to_zero() -> None:
+def test_a_persons_neutral_maps_to_zero() -> None:
     seen = _observation(9)
     assert seen.landmarks is not None
     # Frames that all show the same face from different sides have no expression.

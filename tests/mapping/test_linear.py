@@ -80,7 +80,7 @@ def test_rest_of_a_mapping_trained_on_absolute_scores_takes_the_intercept_with_i
     np.testing.assert_allclose(_values(person(_observe(_SCORES))), expected, rtol=1e-4, atol=1e-5)
 
 
-def test_rest_of_absolute_features_is_what_the_mapping_says_of_the_rest() -> None:
+def test_neutral_of_absolute_features_is_what_the_mapping_gives_for_the_neutral() -> None:
     matrix = _RNG.normal(size=(156, _E + 9)).astype(np.float32)
     mapping = LinearMapping(matrix=matrix, features=FEATURES, intercept=np.ones(_E + 9, dtype=np.float32))
     rest = _observe(_PERSON[None])
@@ -90,7 +90,7 @@ def test_rest_of_absolute_features_is_what_the_mapping_says_of_the_rest() -> Non
     )
 
 
-def test_a_persons_rest_replaces_the_average_persons() -> None:
+def test_a_persons_neutral_replaces_the_average_persons() -> None:
     mapping = LinearMapping(matrix=_MATRIX, uses_neutral=True, default_neutral=np.full(52, 0.1, dtype=np.float32))
     stranger = _values(mapping(_observe(_SCORES)))
     np.testing.assert_allclose(stranger, (_SCORES.astype(np.float64) - 0.1) @ _MATRIX, rtol=1e-4, atol=1e-4)

@@ -81,7 +81,7 @@ def test_the_default_reads_landmarks_where_there_are_some() -> None:
     assert mapping.info.frontal_rotation is not None
 
 
-def test_a_rest_without_landmarks_leaves_the_scores() -> None:
+def test_a_neutral_without_landmarks_leaves_the_scores() -> None:
     person = load_mapping("builtin", head_pose="none").for_person(_seen(mouthSmileLeft=0.1))
     assert isinstance(person, LinearMapping)
 

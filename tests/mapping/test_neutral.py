@@ -21,7 +21,7 @@ def _calm(i: int) -> NDArray[np.float32]:
     return np.full(52, 0.2 + 0.005 * (i % 3), dtype=np.float32)
 
 
-def test_an_open_mouth_is_no_rest() -> None:
+def test_an_open_mouth_is_not_neutral() -> None:
     scores = _calm(0)
     scores[MEDIAPIPE.index("jawOpen")] = 0.6
     assert find_neutral_frames(concatenate([observation(i, scores=scores) for i in range(30)])) is None
@@ -40,7 +40,7 @@ def _turning(i: int) -> Observation:
     return replace(observation(i, scores=scores), head_transform=turned)
 
 
-def test_a_face_at_rest_on_a_head_that_turns_away_is_rest_until_then() -> None:
+def test_a_neutral_face_on_a_head_that_turns_away_is_neutral_until_then() -> None:
     rest, items = take_neutral_prefix((0.0, _turning(i)) for i in range(40))
     assert rest is not None
     np.testing.assert_allclose(rest.time * 30, np.arange(23), atol=1e-4)
@@ -76,7 +76,7 @@ def test_a_source_without_a_face_is_not_held_back() -> None:
     assert next(items)[1].time[0] == pytest.approx(1 / 30)
 
 
-def test_a_still_moment_is_rest_at_the_beginning_only() -> None:
+def test_a_still_moment_is_neutral_at_the_beginning_only() -> None:
     moment = [_turning(i) for i in range(30)]
     away = [replace(_turning(20 + 6 * (i % 10)), time=np.array([1 + i / 30])) for i in range(60)]
     first, *others = neutral_candidates(concatenate([*moment, *away]))

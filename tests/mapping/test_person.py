@@ -68,7 +68,7 @@ def _mapping() -> LinearMapping:
     return LinearMapping(matrix=matrix, uses_neutral=True)
 
 
-def test_the_rest_is_the_still_second_wherever_it_is() -> None:
+def test_the_neutral_is_the_still_second_wherever_it_is() -> None:
     person = make_person(_minute())
     np.testing.assert_allclose(np.median(person.neutral.scores, axis=0), _neutral_scores(), atol=0.01)
     assert len(person.neutral) <= 24

@@ -114,7 +114,7 @@ def _degrees(found: NDArray[Any], truth: NDArray[Any]) -> NDArray[np.float64]:
     return angles
 
 
-def test_the_film_of_known_rotations_is_right_within_three_degrees(shared_data: Path, landmarker: Path) -> None:
+def test_the_video_of_known_rotations_is_right_within_three_degrees(shared_data: Path, landmarker: Path) -> None:
     pytest.importorskip("mp2flame.render", reason="PyVista comes with the render extra")
     pytest.importorskip("mediapipe", reason="needs the track extra")
     pytest.importorskip("pyvista", reason="needs the render extra")

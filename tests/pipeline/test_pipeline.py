@@ -234,7 +234,7 @@ def _wild(i: int) -> NDArray[np.float32]:
     return scores
 
 
-def test_a_calm_first_second_becomes_the_persons_neutral() -> None:
+def test_a_neutral_first_second_becomes_the_persons_neutral() -> None:
     sink = ListSink()
     frames = [observation(i, scores=_calm(i)) for i in range(60)]
     report = run(ListSource(frames), FirstScores(), None, [sink], neutral="auto")
@@ -252,7 +252,7 @@ def test_a_moving_first_second_is_not_taken_as_neutral_and_gives_a_warning() -> 
     assert len(sink.frames) == 60
 
 
-def test_a_given_rest_is_used_from_the_first_frame() -> None:
+def test_a_given_neutral_is_used_from_the_first_frame() -> None:
     sink = ListSink()
     neutral = observation(0, scores=_calm(0))
     run(ListSource([observation(0, scores=_calm(0))]), FirstScores(), None, [sink], neutral=neutral)

@@ -60,7 +60,7 @@ class Echo:
         self.seen.clear()
 
 
-def test_each_picture_is_an_observation() -> None:
+def test_each_image_is_an_observation() -> None:
     source = DetectedSource(Counting(6), Echo())
     for _ in range(2):
         frames = list(source)
@@ -121,7 +121,7 @@ def test_closing_from_another_thread_ends_the_iteration() -> None:
     assert reader.open_now == 0
 
 
-def test_pictures_are_kept_only_when_asked_for() -> None:
+def test_images_are_kept_only_when_asked_for() -> None:
     source = DetectedSource(Counting(2), Echo())
     source.keep_image = True
     for number, frame in enumerate(source):
@@ -129,7 +129,7 @@ def test_pictures_are_kept_only_when_asked_for() -> None:
         assert frame.picture[0, :, 0].tolist() == [number, 0, 0]
 
 
-def test_mirrored_pictures_are_turned_back_before_detection() -> None:
+def test_mirrored_images_are_turned_back_before_detection() -> None:
     detector = Echo()
     source = DetectedSource(Counting(2), detector, mirror=True)
     source.keep_image = True

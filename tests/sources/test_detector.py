@@ -18,7 +18,7 @@ from mp2flame.sources.detector import FaceDetector
 from tests.helpers.video import Pixels, performance_frames, scene, watch, write_film
 
 
-def test_what_is_seen(detector: FaceDetector, performance: list[Pixels]) -> None:
+def test_a_face_is_detected(detector: FaceDetector, performance: list[Pixels]) -> None:
     observation = detector.detect(performance[0], 0.5)
     assert observation.found.tolist() == [True]
     assert observation.time.tolist() == [0.5]
@@ -89,14 +89,14 @@ def test_left_and_right_are_the_subjects(detector: FaceDetector, shared_data: Pa
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 700), (700, 1), (2, 3), (321, 241), (1081, 3)], ids=str)
-def test_pictures_of_any_size(detector: FaceDetector, height: int, width: int) -> None:
+def test_images_of_any_size(detector: FaceDetector, height: int, width: int) -> None:
     observation = detector.detect(np.zeros((height, width, 3), np.uint8), 0.0)
     assert not observation.found[0]
     assert observation.image_size is not None
     assert observation.image_size.tolist() == [width, height]
 
 
-def test_pictures_of_any_kind(detector: FaceDetector, performance: list[Pixels]) -> None:
+def test_images_of_any_kind(detector: FaceDetector, performance: list[Pixels]) -> None:
     face = performance[0]
     plain = detector.detect(face, 0.0)
     for same in (np.asfortranarray(face), face.astype(np.uint16) * 257, np.dstack([face, face[..., :1]])):

@@ -68,7 +68,7 @@ def test_among_two_the_followed_face_may_be_hidden_for_a_moment(
     assert (middles(seen[seen.found]) < 0.5).all()
 
 
-def test_pictures_that_stand_alone(landmarker: Path, performance: list[Pixels]) -> None:
+def test_images_that_stand_alone(landmarker: Path, performance: list[Pixels]) -> None:
     detector = FaceDetector(landmarker, mode="image")
     one, other = performance[0], performance[60]
     for _ in range(2):

@@ -163,7 +163,7 @@ def test_recursive_patterns_end_where_folders_go_in_circles(tmp_path: Path, monk
         match_images(str(tmp_path / "**" / "*.png"))
 
 
-def test_a_gap_of_days_in_a_video_is_left_out_and_told(tmp_path: Path) -> None:
+def test_a_gap_of_days_in_a_video_is_left_out_with_a_warning(tmp_path: Path) -> None:
     ticks = [0, 33, 66, 1_000_000_000, 1_000_000_033]
     film = write_film(tmp_path / "gap.mkv", [quarters(64, 96)] * 5, ticks=ticks, time_base=Fraction(1, 1000))
     reader = VideoReader(film)
@@ -177,7 +177,7 @@ def test_a_gap_of_days_in_a_video_is_left_out_and_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
-def test_a_gap_of_days_in_a_table_is_left_out_and_told(tmp_path: Path, suffix: str) -> None:
+def test_a_gap_of_days_in_a_table_is_left_out_with_a_warning(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"gap{suffix}"
     moments = [0.0, 0.1, 1e6, 1e6 + 0.1]
     if suffix == ".csv":

@@ -52,7 +52,7 @@ def test_a_folder_in_natural_order_without_other_files(tmp_path: Path) -> None:
     assert len(match_images(str(tmp_path / "p[0-9]*"))) == 3
 
 
-def test_no_pictures(tmp_path: Path) -> None:
+def test_no_images(tmp_path: Path) -> None:
     with pytest.raises(MissingFileError, match=r"no images in the folder .* \(\.bmp, \.jp2, \.jpeg, \.jpg"):
         list_images(tmp_path)
     with pytest.raises(MissingFileError, match=r"no images for the pattern .*\*\.png"):
@@ -103,7 +103,7 @@ def test_depths_and_channels(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images.read_image(save(tmp_path / "grey.png", grey)), np.dstack([grey] * 3))
 
 
-def test_arrays_become_pictures() -> None:
+def test_arrays_become_images() -> None:
     rgb = quarters(31, 33)
     for same in (
         rgb,
@@ -132,20 +132,20 @@ def test_arrays_become_pictures() -> None:
         (np.zeros((0, 4, 3), np.uint8), "at least one pixel"),
     ],
 )
-def test_arrays_that_are_no_pictures(pixels: NDArray[Any], message: str) -> None:
+def test_arrays_that_are_no_images(pixels: NDArray[Any], message: str) -> None:
     with pytest.raises(InputError, match=message):
         to_rgb(pixels)
 
 
 @pytest.mark.parametrize("content", [b"", b"no picture", "cut"])
-def test_a_single_file_that_is_no_picture_is_an_error(tmp_path: Path, content: bytes | str) -> None:
+def test_a_single_file_that_is_no_image_is_an_error(tmp_path: Path, content: bytes | str) -> None:
     path = save(tmp_path / "bad.png", quarters(64, 64))
     path.write_bytes(path.read_bytes()[:60] if isinstance(content, str) else content)
     with pytest.raises(FormatError, match=r"bad\.png is no image that can be decoded"):
         list(images.ImagesReader([path]))
 
 
-def test_among_others_it_is_a_frame_without_a_picture(tmp_path: Path) -> None:
+def test_among_others_it_is_a_frame_without_a_image(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{number}.png", quarters(8, 8)) for number in range(6)]
     for path in paths[1:5]:
         path.write_bytes(b"no picture")

@@ -177,7 +177,7 @@ class _SlowDetector:
         """Nothing is kept."""
 
 
-def test_pictures_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> None:
+def test_images_that_come_too_late_are_left_out_so_that_the_pace_is_kept() -> None:
     from mp2flame.sources.detection import DetectedSource
 
     source, player = play_in_real_time(DetectedSource(_Pictures(50), _SlowDetector(0.05)))
@@ -219,7 +219,7 @@ def _film(path: Path, times: list[float]) -> Path:
 
 
 @pytest.mark.parametrize("kind", ["even", "varying", "late"])
-def test_a_film_begun_in_the_middle_shows_what_it_shows_there(tmp_path: Path, kind: str) -> None:
+def test_a_video_begun_in_the_middle_shows_what_it_shows_there(tmp_path: Path, kind: str) -> None:
     steps = np.full(50, 0.04) if kind != "varying" else np.random.default_rng(0).integers(20, 90, 50) / 1000
     times = np.concatenate([[0.0], np.cumsum(steps)]) + (0.5 if kind == "late" else 0.0)
     from mp2flame.sources.video import VideoReader
@@ -237,7 +237,7 @@ def test_a_film_begun_in_the_middle_shows_what_it_shows_there(tmp_path: Path, ki
     assert list(reader.begin_at(99.0)) == []
 
 
-def test_a_film_that_is_played_again_is_opened_once_and_let_go_at_the_end(
+def test_a_video_that_is_played_again_is_opened_once_and_let_go_at_the_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import av

@@ -50,7 +50,7 @@ def test_colours_and_count(tmp_path: Path) -> None:
     ],
     ids=["upright", "clockwise", "upside down", "counter-clockwise", "flipped"],
 )
-def test_pictures_are_turned_as_the_file_says(
+def test_images_are_turned_as_the_file_says(
     tmp_path: Path, matrix: tuple[int, int, int, int], shape: tuple[int, int], expected: list[str]
 ) -> None:
     film = write_film(tmp_path / "turned.mp4", [quarters(64, 96)] * 2)

@@ -95,7 +95,7 @@ def test_live_link_times_are_the_senders() -> None:
 
 
 @pytest.mark.parametrize("pair", [_livelink, _vmc])
-def test_no_face_is_told(pair: Pair) -> None:
+def test_no_face_is_reported(pair: Pair) -> None:
     source, sink = pair()
     with reading(source) as reader, sink:
         seen = face(0)

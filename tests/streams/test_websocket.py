@@ -105,7 +105,7 @@ def test_who_comes_late_gets_hello_and_the_latest_frame() -> None:
             assert json.loads(client.recv(3))["sequence"] == 2
 
 
-def test_another_number_of_coefficients_is_told() -> None:
+def test_another_number_of_coefficients_is_reported() -> None:
     with _sink() as sink, _client(sink) as client:
         for n_expression in (50, 100):
             sink.write(Frame(_SEEN, pose(1, _SEEN, n_expression)))
@@ -165,7 +165,7 @@ def test_pages_of_other_machines_are_refused(origin: str, allowed: bool) -> None
         pass
 
 
-def test_it_listens_on_this_machine_only_unless_told() -> None:
+def test_it_listens_on_this_machine_only_by_default() -> None:
     with _sink() as sink:
         assert sink.host == "127.0.0.1"
         # Every address of 127/8 is this machine; the server is on one of them.
@@ -259,7 +259,7 @@ def test_hostile_handshakes_end_alone() -> None:
             assert json.loads(client.recv(3))["type"] == "hello"
 
 
-def test_more_clients_than_there_is_room_for() -> None:
+def test_more_clients_than_the_limit() -> None:
     with closing(Broadcaster("127.0.0.1", 0, origins=(), mesh=bytes, max_clients=2)) as server, ExitStack() as stack:
         url = f"ws://127.0.0.1:{server.port}"
         for _ in range(2):

@@ -160,7 +160,7 @@ def test_a_connection_that_stays_broken_is_an_error() -> None:
 _SCRIPT = "<iframe srcdoc='<script>parent.document.title=1</script>'></iframe>\x1b[2J\x1b]0;title\x07"
 
 
-def test_the_reason_of_a_server_is_cleaned_before_it_is_told() -> None:
+def test_the_reason_of_a_server_is_cleaned_before_it_is_shown() -> None:
     def handler(connection: ServerConnection) -> None:
         connection.send(hello(100, surface(), encoding="binary"))
         connection.close(1011, _SCRIPT)
