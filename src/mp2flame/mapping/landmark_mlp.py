@@ -2,7 +2,8 @@
 
 A frame's landmarks are aligned to the person's neutral landmarks by the best similarity, which turns the head to the
 front and removes distance and image position. The differences and the scores relative to neutral are whitened by one
-matrix and given to a few small networks, whose outputs are averaged. Training is in `mp2flame.regression`.
+matrix and given to a few small networks, whose outputs are averaged. What their output leaves unexplained of the
+landmarks corrects it (`mp2flame.mapping.residual_correction`). Training is in `mp2flame.regression`.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from mp2flame.mapping.base import StoredMapping, check_keys, check_weights, read
 from mp2flame.mapping.linear import N_ROTATIONS
 from mp2flame.mapping.neutral import median_scores
 from mp2flame.mapping.person import Person, neutral_of
+from mp2flame.mapping.residual_correction import N_VIEW, ResidualCorrection, eye_distance, view_features
 from mp2flame.rotations import nearest_rotation
 
 Float32 = NDArray[np.float32]
@@ -31,6 +33,8 @@ N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
 """Inputs of the whitening matrix: landmarks relative to neutral, then scores relative to neutral."""
 
 _LAYER = "layer_"
+_CORRECTION = "correction_"
+_CORRECTION_FIELDS: Final = ("landmarks", "params", "view", "default_view")
 _CHUNK = 4096
 _MIDDLE: Final = np.array([0.5, 0.5, 0.0], np.float32)
 
@@ -87,7 +91,7 @@ class LandmarkMapping(StoredMapping):
     kind = "landmarks"
     array_names = MappingProxyType(
         {name: name for name in ("alignment_weights", "default_landmarks", "default_scores", "whitening")}
-        | {"neutral_landmarks": "rest_landmarks", "neutral_scores": "rest_scores"}
+        | {"neutral_landmarks": "rest_landmarks", "neutral_scores": "rest_scores", "neutral_view": "neutral_view"}
     )
 
     alignment_weights: Float32
@@ -104,6 +108,10 @@ class LandmarkMapping(StoredMapping):
     """(478, 3) the person's own neutral face, aligned to `default_landmarks`; set by `for_person`."""
     neutral_scores: Float32 | None = None
     """(52,) the person's own neutral scores; set by `for_person`."""
+    neutral_view: Float32 | None = None
+    """(13,) view features of the person's own neutral frames; set by `for_person` where they have head transforms."""
+    correction: ResidualCorrection | None = None
+    """Corrects the networks' output in frames with a head transform; None leaves the output as it is."""
     metadata: Mapping[str, str] = field(default_factory=dict)
     """What is known about the mapping, by the keys of `mp2flame.mapping.base.METADATA_KEYS`; read-only."""
 
@@ -115,6 +123,7 @@ class LandmarkMapping(StoredMapping):
             "whitening": (N_INPUTS, np.shape(self.whitening)[-1] if np.ndim(self.whitening) else 0),
             "neutral_landmarks": (N_LANDMARKS, 3),
             "neutral_scores": (N_SCORES,),
+            "neutral_view": (N_VIEW,),
         }
         for name, shape in fixed.items():
             value = getattr(self, name)
@@ -157,17 +166,36 @@ class LandmarkMapping(StoredMapping):
                 )
             rows = found[start : start + _CHUNK]
             points = upright(observation.landmarks[rows], observation.image_size)
-            values[rows] = self._network(self.inputs(points, observation.scores[rows]))
+            moved = self._displacement(points)
+            estimate = self._network(self._whitened(moved, observation.scores[rows]))
+            if self.correction is not None and observation.head_transform is not None:
+                estimate = self._corrected(self.correction, estimate, moved, observation.head_transform[rows])
+            values[rows] = estimate
         return FlameParams.from_rows(values, time=observation.time, found=observation.found)
 
     def inputs(self, points: Float32, scores: Float32) -> Float32:
         """The networks' inputs (N, K) of upright points (N, 478, 3) and scores (N, 52)."""
-        neutral = self.default_landmarks if self.neutral_landmarks is None else self.neutral_landmarks
+        return self._whitened(self._displacement(points), scores)
+
+    def _displacement(self, points: Float32) -> Float32:
+        """(N, 1434) the aligned points minus the neutral landmarks."""
+        return align(points, self._neutral(), self.alignment_weights).reshape(len(points), -1)
+
+    def _neutral(self) -> Float32:
+        return self.default_landmarks if self.neutral_landmarks is None else self.neutral_landmarks
+
+    def _whitened(self, moved: Float32, scores: Float32) -> Float32:
         base = self.default_scores if self.neutral_scores is None else self.neutral_scores
-        moved = align(points, neutral, self.alignment_weights).reshape(len(points), -1)
         inputs: Float32 = moved @ self.whitening[: 3 * N_LANDMARKS]
         inputs += (scores - base) @ self.whitening[3 * N_LANDMARKS :]
         return inputs
+
+    def _corrected(
+        self, correction: ResidualCorrection, estimate: Float32, moved: Float32, transforms: Float32
+    ) -> Float32:
+        neutral_view = correction.default_view if self.neutral_view is None else self.neutral_view
+        unit = np.float32(eye_distance(self._neutral()))
+        return correction(estimate, moved / unit, view_features(transforms) - neutral_view)
 
     def _network(self, inputs: Float32) -> Float32:
         values = inputs[None]
@@ -188,13 +216,23 @@ class LandmarkMapping(StoredMapping):
         moved = align(points, self.default_landmarks, self.alignment_weights)
         own = np.median(moved, axis=0) + self.default_landmarks
         own -= self.alignment_weights @ own
-        return replace(self, neutral_landmarks=own.astype(np.float32), neutral_scores=median_scores(neutral))
+        view = None
+        if neutral.head_transform is not None:
+            view = view_features(neutral.head_transform[neutral.found]).mean(axis=0)
+        return replace(
+            self,
+            neutral_landmarks=own.astype(np.float32),
+            neutral_scores=median_scores(neutral),
+            neutral_view=view,
+        )
 
     @override
     def arrays(self) -> Arrays:
         arrays = super().arrays()
         for number, (weight, bias) in enumerate(self.layers):
             arrays |= {f"{_LAYER}{number}_weight": weight, f"{_LAYER}{number}_bias": bias}
+        if self.correction is not None:
+            arrays |= {f"{_CORRECTION}{name}": getattr(self.correction, name) for name in _CORRECTION_FIELDS}
         return arrays
 
     @classmethod
@@ -203,6 +241,12 @@ class LandmarkMapping(StoredMapping):
         count = max(sum(name.startswith(_LAYER) for name in arrays) // 2, 1)
         names = [(f"{_LAYER}{number}_weight", f"{_LAYER}{number}_bias") for number in range(count)]
         check_keys("its arrays", set(arrays), {name for pair in names for name in pair}, set(arrays))
-        plain = {name: array for name, array in arrays.items() if all(name not in pair for pair in names)}
         layers = tuple((arrays[weight], arrays[bias]) for weight, bias in names)
-        return {**super().array_fields(plain), "layers": layers}
+        parts = {f"{_CORRECTION}{name}" for name in _CORRECTION_FIELDS}
+        nested = {*parts, *(name for pair in names for name in pair)}
+        plain = {name: array for name, array in arrays.items() if name not in nested}
+        correction = None
+        if parts & set(arrays):
+            check_keys("its arrays of the correction", parts & set(arrays), parts)
+            correction = ResidualCorrection(**{name: arrays[f"{_CORRECTION}{name}"] for name in _CORRECTION_FIELDS})
+        return {**super().array_fields(plain), "layers": layers, "correction": correction}
