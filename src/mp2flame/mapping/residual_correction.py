@@ -26,6 +26,8 @@ Float64 = NDArray[np.float64]
 
 N_VIEW: Final = 13
 """Number of view features, see `view_features`."""
+VIEW_MIRROR: Final = np.array([1, -1, -1, 1, 1, 1, -1, -1, 1, -1, 1, 1, -1], dtype=np.float32)
+"""Signs of the view features in a mirrored image: yaw and roll change their sign."""
 _LARGEST_ANGLES: Final = np.array([0.5, 0.7, 0.4])
 """Radians of pitch, yaw and roll beyond which the view features stay constant: renders do not go further."""
 _OUTER_EYE_CORNERS: Final = (33, 263)

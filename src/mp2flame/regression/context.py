@@ -143,7 +143,7 @@ def _read_subject(data: Dataset, features: tuple[str, ...], kind: Kind, share: f
         neutral = np.median(table.columns["scores"], axis=0).astype(np.float32)
     statistics = SufficientStatistics.zeros(features, data.n_expression + N_ROTATIONS)
     samples = []
-    columns = ["scores", *PARAMETERS, *(["landmarks"] if kind == "landmarks" else [])]
+    columns = ["scores", *PARAMETERS, *(["landmarks", "head_transform"] if kind == "landmarks" else [])]
     for batch in data.batches(columns, subjects=[subject], neutral=None if kind == "pinv" else False):
         usable = batch.usable
         left_out["frames without a face or with NaN"] += int((~usable).sum())

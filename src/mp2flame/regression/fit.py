@@ -97,6 +97,7 @@ def _landmark_samples(data: Dataset, tables: list[FrameTable]) -> LandmarkSample
         neutral_points=np.stack([np.median(_upright(own), axis=0) for own in neutral]).astype(np.float32),
         neutral_scores=np.stack([np.median(own.columns["scores"], axis=0) for own in neutral]).astype(np.float32),
         neutral_transforms=np.stack([own.columns["head_transform"][0].reshape(4, 4) for own in neutral]),
+        transforms=np.concatenate([table.columns["head_transform"] for table in tables]).reshape(-1, 4, 4),
     )
 
 

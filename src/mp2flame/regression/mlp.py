@@ -19,7 +19,9 @@ from mp2flame.data import N_LANDMARKS
 from mp2flame.geometry.landmark_mirror import LANDMARK_MIRROR
 from mp2flame.geometry.symmetry import Symmetry
 from mp2flame.mapping.landmark_mlp import LandmarkMapping, align
+from mp2flame.mapping.residual_correction import VIEW_MIRROR, ResidualCorrection, eye_distance, view_features
 from mp2flame.regression.mesh_loss import MeshLoss
+from mp2flame.regression.residual_correction import fit_residual_correction
 
 Float32 = NDArray[np.float32]
 Float64 = NDArray[np.float64]
@@ -71,6 +73,8 @@ class LandmarkSamples:
     """(S, 52)"""
     neutral_transforms: Float32
     """(S, 4, 4) head transforms of the neutral faces."""
+    transforms: Float32
+    """(N, 4, 4) head transforms."""
 
 
 def fit_landmarks(
@@ -92,7 +96,7 @@ def fit_landmarks(
         seed: of everything random.
         metadata: for the mapping file.
     """
-    weights, mean, moved = _alignment(samples)
+    weights, mean, neutral, moved = _alignment(samples)
     relative = samples.scores - samples.neutral_scores[samples.subject]
     inputs = np.concatenate([moved.reshape(len(moved), -1), relative], axis=1)
     truth = samples.parameters
@@ -109,8 +113,25 @@ def fit_landmarks(
         default_scores=default_scores,
         whitening=whitening,
         layers=tuple(layers),
+        correction=_correction(samples, neutral, moved, symmetry),
         metadata=dict(metadata or {}),
     )
+
+
+def _correction(
+    samples: LandmarkSamples, neutral: Float32, moved: Float32, symmetry: Symmetry | None
+) -> ResidualCorrection:
+    unit = eye_distance(neutral).astype(np.float32)[samples.subject]
+    displacement = moved.reshape(len(moved), -1) / unit[:, None]
+    neutral_view = view_features(samples.neutral_transforms)
+    view = view_features(samples.transforms) - neutral_view[samples.subject]
+    truth, default_view = samples.parameters, neutral_view.mean(axis=0)
+    if symmetry is not None:
+        displacement = np.concatenate([displacement, _mirrored_landmarks(displacement)])
+        view = np.concatenate([view, view * VIEW_MIRROR])
+        truth = np.concatenate([truth, truth @ symmetry.matrix.astype(np.float32)])
+        default_view = (default_view + default_view * VIEW_MIRROR) / 2
+    return fit_residual_correction(displacement, truth, view, default_view)
 
 
 def front_view(points: Float32, transforms: Float32) -> Float64:
@@ -121,8 +142,8 @@ def front_view(points: Float32, transforms: Float32) -> Float64:
     return result
 
 
-def _alignment(samples: LandmarkSamples) -> tuple[Float32, Float32, Float32]:
-    """Weights of the landmarks (478,), the mean neutral face (478, 3), and the frames relative to their neutral faces.
+def _alignment(samples: LandmarkSamples) -> tuple[Float32, Float32, Float32, Float32]:
+    """Weights (478,), the mean neutral face (478, 3), the subjects' ones (S, 478, 3), and the frames relative to them.
 
     Landmarks that move little with expression get larger weights: the inverse of their mean square motion, found by
     aligning and measuring in a few rounds.
@@ -130,7 +151,7 @@ def _alignment(samples: LandmarkSamples) -> tuple[Float32, Float32, Float32]:
     mean = front_view(samples.neutral_points, samples.neutral_transforms).mean(axis=0)
     mean = ((mean + (mean * _FLIP)[LANDMARK_MIRROR]) / 2).astype(np.float32)
     weights = last = np.full(N_LANDMARKS, 1 / N_LANDMARKS, dtype=np.float32)
-    moved = np.zeros_like(samples.points)
+    moved, neutral = np.zeros_like(samples.points), samples.neutral_points
     for _ in range(_ALIGNMENT_ROUNDS):
         mean = mean - weights @ mean
         neutral = align(samples.neutral_points, mean, weights) + mean
@@ -141,7 +162,7 @@ def _alignment(samples: LandmarkSamples) -> tuple[Float32, Float32, Float32]:
         motion = (moved**2).sum(axis=2).mean(axis=0)
         inverse = 1 / np.maximum(motion + motion[LANDMARK_MIRROR], 1e-12)
         last, weights = weights, (inverse / inverse.sum()).astype(np.float32)
-    return last, mean, moved
+    return last, mean, neutral, moved
 
 
 def _whitening(inputs: Float32) -> Float32:
@@ -163,8 +184,12 @@ def _whitening(inputs: Float32) -> Float32:
 
 def _mirrored(inputs: Float32) -> Float32:
     split = 3 * N_LANDMARKS
-    points = inputs[:, :split].reshape(-1, N_LANDMARKS, 3)[:, LANDMARK_MIRROR] * _FLIP
-    return np.concatenate([points.reshape(len(inputs), split), inputs[:, split:][:, _SCORE_MIRROR]], axis=1)
+    return np.concatenate([_mirrored_landmarks(inputs[:, :split]), inputs[:, split:][:, _SCORE_MIRROR]], axis=1)
+
+
+def _mirrored_landmarks(flat: Float32) -> Float32:
+    points = flat.reshape(-1, N_LANDMARKS, 3)[:, LANDMARK_MIRROR] * _FLIP
+    return points.reshape(flat.shape)
 
 
 class Adam:
