@@ -135,3 +135,79 @@ def select_neutral(candidates: list[NeutralCandidate]) -> NeutralCandidate:
     """The earliest of at least one candidate whose deviation is about the smallest."""
     smallest = min(candidate.deviation for candidate in candidates)
     return next(candidate for candidate in candidates if candidate.deviation <= smallest + _AS_GOOD)
+
+
+_START_SECONDS = 0.35
+"""Length of a video's start that is taken for neutral if nothing speaks against it: people begin at rest."""
+_FEWEST_START_FRAMES = 3
+_CLEARLY_ACTIVE = ("jawOpen", "mouthSmile", "mouthFunnel", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "eyeWide")
+_CLEARLY_ACTIVE_SCORE = 0.25
+"""Median score of one of these above which a face is certainly not neutral, in all people measured."""
+_CLOSED_EYES_SCORE = 0.45
+_UNRELIABLE = ("_neutral", "cheek", "eyeLook", "eyeSquint", "jawForward", "jawLeft", "jawRight", "mouthClose", "nose")
+"""Scores that say more about the person or the gaze than about an expression."""
+_QUIETEST = 0.15
+"""Fraction of the frames that count as the least active ones."""
+_TURNED = float(np.radians(10))
+"""Turns beyond a video's most frontal ones by more than this count as activity, in proportion."""
+_TURN_WEIGHT = 3.0
+"""Activity for each radian."""
+_QUIET_ACTIVITY = 2.0
+"""Sum of the reliable scores up to which the least active frames pass for a neutral face."""
+
+
+@dataclass(frozen=True, eq=False)
+class NeutralEstimate:
+    """The frames of a video that come nearest to the person's neutral face."""
+
+    rows: NDArray[np.intp]
+    """Numbers of the frames."""
+    at_start: bool
+    """They are the start of the video; otherwise they are its least active frames."""
+    certain: bool
+    """The frames look neutral; otherwise they are only less active than the others."""
+
+
+def estimate_neutral(observation: Observation) -> NeutralEstimate | None:
+    """Estimate from a whole video when the person's face is neutral.
+
+    Neutral scores differ from person to person, but no neutral face smiles, speaks or has its eyes closed. If the
+    first second does none of that and is still, or the first third of a second does none of that with the head turned
+    as in the video's most frontal frames, these frames are taken. Otherwise the least active frames are: those with the smallest sum of the scores that tell expressions.
+
+    Args:
+        observation: all frames of a video, or an even selection of them.
+
+    Returns:
+        The frames; None where no frame has a face.
+    """
+    rows = np.flatnonzero(observation.found)
+    if not len(rows):
+        return None
+    scores = observation.scores[rows]
+    turned = np.zeros(len(rows))
+    if observation.head_transform is not None:
+        rotation = rotations.nearest_rotation(observation.head_transform[rows, :3, :3].astype(np.float64))
+        turned = np.arccos(np.clip(rotation[:, 2, 2], -1, 1))
+        turned = np.maximum(turned - np.percentile(turned, 20) - _TURNED, 0)
+    time = observation.time[rows]
+    first = rows[time < time[0] + NEUTRAL_SECONDS]
+    still = find_neutral_frames(observation[first])
+    if still is not None and _passes_for_neutral(observation.scores[first[still]]):
+        return NeutralEstimate(first[still], at_start=True, certain=True)
+    start = np.flatnonzero(time < time[0] + _START_SECONDS)
+    if len(start) >= _FEWEST_START_FRAMES and not turned[start].mean() > _TURNED and _passes_for_neutral(scores[start]):
+        return NeutralEstimate(rows[start], at_start=True, certain=True)
+    reliable = [not name.startswith(_UNRELIABLE) for name in MEDIAPIPE]
+    activity = scores[:, reliable].sum(axis=1) + _TURN_WEIGHT * turned
+    quietest = np.argsort(activity, kind="stable")[: max(_FEWEST_FRAMES, round(_QUIETEST * len(rows)))]
+    certain = _passes_for_neutral(scores[quietest]) and float(np.median(activity[quietest])) < _QUIET_ACTIVITY
+    return NeutralEstimate(rows[np.sort(quietest)], at_start=False, certain=certain)
+
+
+def _passes_for_neutral(scores: NDArray[np.float32]) -> bool:
+    """Whether the median of scores (N, 52) shows no clear expression and open eyes."""
+    median = dict(zip(MEDIAPIPE, np.median(scores, axis=0).tolist(), strict=True))
+    active = max(value for name, value in median.items() if name.startswith(_CLEARLY_ACTIVE))
+    closed = max(median["eyeBlinkLeft"], median["eyeBlinkRight"])
+    return bool(active < _CLEARLY_ACTIVE_SCORE and closed < _CLOSED_EYES_SCORE)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from numpy.typing import ArrayLike
 
@@ -16,10 +17,15 @@ from mp2flame.filters import Filter, default_filters
 from mp2flame.formats import load_params
 from mp2flame.head import FlameHead, load_head
 from mp2flame.mapping import BlendshapeMapping, HeadPoseTarget, Person, load_mapping, load_person
+from mp2flame.mapping.neutral import NeutralEstimate, estimate_neutral
 from mp2flame.mapping.person import is_person_file
 from mp2flame.pipeline.pipeline import Pipeline, Report
 from mp2flame.sinks import Sink, open_sinks
 from mp2flame.sources import Source, open_source
+from mp2flame.sources.spool import SpooledSource
+
+_MOST_FRAMES: Final = 2000
+"""Frames of a long video, evenly selected, from which the neutral is estimated."""
 
 
 def drive(
@@ -39,6 +45,7 @@ def drive(
     order: str | None = None,
     allow_head_mismatch: bool = False,
     on_frame: Callable[[Frame], None] | None = None,
+    on_scan: Callable[[Observation], None] = lambda _: None,
 ) -> Report:
     """Drive a head from a source into outputs, until the source ends; what the command `mp2flame drive` does.
 
@@ -52,8 +59,9 @@ def drive(
         head: what `load_head` takes, or a head; None where nothing needs its vertices.
         sinks: open sinks besides the outputs; they are closed in every case.
         filters: parameters along time; `"default"` for `default_filters()`, None for none.
-        neutral: the person's neutral face: `"auto"` for the first second of the source if it is neutral, `"none"` or
-            None for an average person's, an image, video, recording or person file, frames of it, or a person.
+        neutral: the person's neutral face: `"auto"` estimates it, from all of a file, which is read before the first
+            frame is mapped, or from the first second of a live source if it is neutral; `"none"` or None for an average
+            person's, an image, video, recording or person file, frames of it, or a person.
         head_pose: the joint that takes the head's rotation, of a mapping that is given by name.
         identity: identity coefficients of the head, or a parameter file that holds them.
         landmarker: MediaPipe's face_landmarker.task; by default it is found or downloaded.
@@ -62,6 +70,7 @@ def drive(
         order: the order of blendshapes in files that do not name them.
         allow_head_mismatch: use the mapping although it was made for another head.
         on_frame: called after each frame, for progress.
+        on_scan: called after each frame of a file that is read for its neutral face, for progress.
 
     Raises:
         InputError: an output is an input, or another output, or no format has its suffix.
@@ -92,11 +101,14 @@ def drive(
             source = stack.enter_context(opened)
         if isinstance(neutral, str | Path):
             neutral = load_neutral(neutral, landmarker=landmarker, mirror=mirror)
-        if outputs and loaded_head is None:
-            raise InputError("outputs need the head that is driven; got head=None")
-        opened_sinks = [] if loaded_head is None else open_sinks(outputs, head=loaded_head)
+        opened_sinks = _opened(outputs, loaded_head)
         for sink in opened_sinks:
             undo.callback(sink.abort)
+        warnings: tuple[str, ...] = ()
+        estimated = neutral == "auto" and not source.live
+        if estimated:
+            source = stack.enter_context(SpooledSource(source))
+            neutral, warnings = _estimated_neutral(source, on_scan)
         pipeline = Pipeline(
             source,
             mapping,
@@ -108,7 +120,46 @@ def drive(
             on_frame=on_frame,
         )
         undo.pop_all()
-        return pipeline.run()
+        report = pipeline.run()
+        taken = report.neutral_taken or (estimated and neutral is not None)
+        return replace(report, neutral_taken=taken, warnings=(*report.warnings, *warnings))
+
+
+def _opened(outputs: Sequence[str | Path], head: FlameHead | None) -> list[Sink]:
+    if head is not None:
+        return open_sinks(outputs, head=head)
+    if outputs:
+        raise InputError("outputs need the head that is driven; got head=None")
+    return []
+
+
+def _estimated_neutral(
+    source: SpooledSource, on_scan: Callable[[Observation], None]
+) -> tuple[Observation | None, tuple[str, ...]]:
+    """The neutral frames of a file, None where no frame has a face, and warnings about them."""
+    kept: list[Observation] = []
+    step = 1
+    for number, observation in enumerate(source.scan()):
+        on_scan(observation)
+        if number % step == 0:
+            kept.append(observation)
+        if len(kept) > _MOST_FRAMES:
+            kept, step = kept[::2], 2 * step
+    faces = [observation for observation in kept if observation.found[0]]
+    frames = concatenate(faces) if faces else None
+    estimate = None if frames is None else estimate_neutral(frames)
+    if frames is None or estimate is None:
+        return None, ()
+    return frames[estimate.rows], () if estimate.certain else (_uncertain(frames, estimate),)
+
+
+def _uncertain(frames: Observation, estimate: NeutralEstimate) -> str:
+    time = frames.time[estimate.rows]
+    return (
+        f"no frame shows a clearly neutral face, so the person's neutral was estimated from the {len(time)} least "
+        f"active frames, between {time[0]:.1f} s and {time[-1]:.1f} s; give the person's own with --neutral FILE "
+        "(an image, video or recording of the neutral face)"
+    )
 
 
 def _identity(identity: str | Path | ArrayLike) -> ArrayLike:
