@@ -173,7 +173,8 @@ def estimate_neutral(observation: Observation) -> NeutralEstimate | None:
 
     Neutral scores differ from person to person, but no neutral face smiles, speaks or has its eyes closed. If the
     first second does none of that and is still, or the first third of a second does none of that with the head turned
-    as in the video's most frontal frames, these frames are taken. Otherwise the least active frames are: those with the smallest sum of the scores that tell expressions.
+    as in the video's most frontal frames, these frames are taken. Otherwise the least active frames are: those with the
+    smallest sum of the scores that tell expressions.
 
     Args:
         observation: all frames of a video, or an even selection of them.
