@@ -47,7 +47,7 @@ ALLOWED: dict[str, set[str]] = {
     "landmark_model": _OFFLINE | {"synthesis"},
     "dataset": _DATA_SETS,
     "regression": _DATA_SETS | {"dataset"},
-    "evaluation": _DATA_SETS | {"dataset", "regression"},
+    "evaluation": _DATA_SETS | {"dataset", "regression", "pipeline"},
     "retargeting": _DATA_SETS,
     "calibration": _DATA_SETS | {"dataset", "regression", "evaluation", "retargeting"},
     "tracking": _DATA_SETS,

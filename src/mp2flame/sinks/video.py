@@ -143,11 +143,11 @@ class VideoSink(VideoSinkBase):
         self._origin = np.asarray(origin, dtype=np.float32)
         self._image_width = 0
         self._mark: Image.Image | None = None
+        self._view: HeadView | None = None
         self._vertices = head.neutral_vertices
 
     @override
     def _begin(self, frame: Frame) -> Encoder:
-        from mp2flame.render import MeshRenderer
         from mp2flame.sinks.encoders import GifEncoder, Mp4Encoder
 
         image = frame.observation.picture
@@ -157,16 +157,7 @@ class VideoSink(VideoSinkBase):
             rows, columns = image.shape[:2]
             self._image_width = 2 * max(1, round(min(columns / rows, _WIDEST) * height / 2))
         self._height = height
-        self._renderer = MeshRenderer(
-            self._head.faces,
-            vertex_colors=self._head.vertex_colors,
-            size=(height, height),
-            view_angle=_VIEW_ANGLE,
-            background=_BACKGROUND,
-        )
-        self._renderer.set_lights(*_LIGHTS)
-        neutral = self._head.neutral_vertices
-        self._renderer.set_camera((neutral.min(axis=0) + neutral.max(axis=0)) / 2, distance=head_distance(neutral))
+        self._view = HeadView(self._head, height)
         self._mark = _no_face_mark(height)
         encoder = GifEncoder if self._suffix == ".gif" else Mp4Encoder
         return encoder(self._file.temporary, (self._image_width + height, height))
@@ -175,7 +166,7 @@ class VideoSink(VideoSinkBase):
     def _compose(self, frame: Frame) -> Pixels:
         if frame.vertices is None:
             raise InputError("a video shows the head and needs its vertices; got None")
-        assert self._renderer is not None
+        assert self._view is not None
         assert self._height is not None
         # A mapping without a filter gives no pose where there is no face: the head stays as it was.
         if np.isfinite(frame.vertices).all():
@@ -184,12 +175,50 @@ class VideoSink(VideoSinkBase):
         if frame.observation.picture is not None and self._image_width:
             _place(canvas[:, : self._image_width], frame.observation.picture)
         view = canvas[:, self._image_width :]
-        view[:] = self._renderer.render(self._vertices)
+        view[:] = self._view.render(self._vertices)
         if not frame.observation.found[0] and self._mark is not None:
             marked = Image.fromarray(view)
             marked.paste(self._mark, (0, self._height - self._mark.height), self._mark)
             view[:] = np.asarray(marked)
         return canvas
+
+    @override
+    def _discard(self) -> None:
+        if self._view is not None:
+            self._view.close()
+            self._view = None
+        super()._discard()
+
+
+class HeadView:
+    """Renders a head as videos show it: from the front, with a camera that is placed once, for the neutral head.
+
+    Args:
+        head: the head.
+        size: width and height of the image in pixels.
+    """
+
+    def __init__(self, head: HeadLike, size: int) -> None:
+        from mp2flame.render import MeshRenderer
+
+        self._renderer = MeshRenderer(
+            head.faces,
+            vertex_colors=head.vertex_colors,
+            size=(size, size),
+            view_angle=_VIEW_ANGLE,
+            background=_BACKGROUND,
+        )
+        self._renderer.set_lights(*_LIGHTS)
+        neutral = head.neutral_vertices
+        self._renderer.set_camera((neutral.min(axis=0) + neutral.max(axis=0)) / 2, distance=head_distance(neutral))
+
+    def render(self, vertices: NDArray[np.float32]) -> Pixels:
+        """The image (size, size, 3) of the vertices (V, 3)."""
+        return self._renderer.render(vertices)
+
+    def close(self) -> None:
+        """Free the window."""
+        self._renderer.close()
 
 
 def head_distance(neutral_vertices: NDArray[np.float32]) -> float:
