@@ -18,7 +18,7 @@ def test_each_output_has_the_format_of_its_suffix(recording: Path, tmp_path: Pat
     code, text = run("drive", recording, *(word for path in targets for word in ("-o", path)))
     assert code == 0, text
     assert "60 frames" in text
-    assert "the neutral face was found at the start" in text
+    assert "the person's neutral face was found" in text
     for path in targets:
         params = load_params(path)
         assert len(params) == 60
@@ -30,7 +30,7 @@ def test_the_neutral_may_be_a_file_or_none(recording: Path, tmp_path: Path, run:
     for neutral in (recording, "none"):
         code, text = run("drive", recording, "--neutral", neutral, "-o", tmp_path / "out.npz")
         assert code == 0, text
-        assert "the neutral face was found at the start" not in text
+        assert "the person's neutral face was found" not in text
 
 
 def test_head_pose_goes_to_the_joint_that_is_named(recording: Path, tmp_path: Path, run: Run) -> None:

@@ -148,7 +148,8 @@ def test_every_kind_beats_no_expression_on_other_subjects(
     }
     assert relative["ridge"] < 0.6 * relative["pinv"]
     assert relative["landmarks"] < 0.5
-    assert landmarks.for_person(neutral)(neutral).expression == pytest.approx(0, abs=0.5)
+    # A single neutral frame comes out neutral up to the noise of its landmarks, which the fit does not know.
+    assert landmarks.for_person(neutral)(neutral).expression.std() < 0.1 * truth.expression.std()
 
 
 def test_the_frontal_rotation_is_estimated_from_turned_heads(tmp_path: Path, head: FlameHead) -> None:

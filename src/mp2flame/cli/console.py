@@ -80,7 +80,7 @@ def finish(report: Report, outputs: Iterable[str | Path] = ()) -> int:
     Raises:
         KeyboardInterrupt: the run was interrupted.
     """
-    neutral = "; the neutral face was found at the start" if report.neutral_taken else ""
+    neutral = "; the person's neutral face was found" if report.neutral_taken else ""
     say(
         f"{pluralize(report.frames, 'frame')} in {report.seconds:.1f} s ({report.rate:.1f} fps), "
         f"{report.frames_without_face} without a face{neutral}"

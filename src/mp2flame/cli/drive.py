@@ -50,7 +50,7 @@ class Drive(ImageOptions, MappingOptions, HeadOption):
             open_source(
                 self.source, landmarker=self.landmarker, mirror=self.mirror, fps=self.fps, order=self.order
             ) as source,
-            progress("driving", source.n_frames) as bar,
+            progress("driving", source.n_frames and (1 + (self.neutral == "auto")) * source.n_frames) as bar,
         ):
             report = drive(
                 source,
@@ -65,5 +65,6 @@ class Drive(ImageOptions, MappingOptions, HeadOption):
                 mirror=self.mirror,
                 allow_head_mismatch=self.allow_head_mismatch,
                 on_frame=lambda _: bar.advance(),
+                on_scan=lambda _: bar.advance(),
             )
         return finish(report, self.output)

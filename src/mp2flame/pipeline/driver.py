@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -105,6 +106,7 @@ def drive(
         for sink in opened_sinks:
             undo.callback(sink.abort)
         warnings: tuple[str, ...] = ()
+        started = time.perf_counter()
         estimated = neutral == "auto" and not source.live
         if estimated:
             source = stack.enter_context(SpooledSource(source))
@@ -119,10 +121,12 @@ def drive(
             allow_head_mismatch=allow_head_mismatch,
             on_frame=on_frame,
         )
+        scanning = time.perf_counter() - started
         undo.pop_all()
         report = pipeline.run()
-        taken = report.neutral_taken or (estimated and neutral is not None)
-        return replace(report, neutral_taken=taken, warnings=(*report.warnings, *warnings))
+        taken = report.neutral_taken or (estimated and neutral is not None and not warnings)
+        seconds = report.seconds + scanning
+        return replace(report, neutral_taken=taken, seconds=seconds, warnings=(*report.warnings, *warnings))
 
 
 def _opened(outputs: Sequence[str | Path], head: FlameHead | None) -> list[Sink]:

@@ -50,7 +50,7 @@ class Report:
     timings: dict[str, StageTiming]
     """Time by stage, `source`, `mapping`, `filters`, `head` and each sink by its name."""
     neutral_taken: bool = False
-    """A person's neutral was found at the start of the source and used."""
+    """Frames that clearly show the person's neutral face were found in the source and used."""
     interrupted: bool = False
     """Ended by Ctrl-C; everything up to then is kept."""
     warnings: tuple[str, ...] = ()
