@@ -9,7 +9,7 @@ landmarks corrects it (`mp2flame.mapping.residual_correction`). Training is in `
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from types import MappingProxyType
 from typing import Any, Final
 
@@ -34,7 +34,7 @@ N_INPUTS: Final = 3 * N_LANDMARKS + N_SCORES
 
 _LAYER = "layer_"
 _CORRECTION = "correction_"
-_CORRECTION_FIELDS: Final = ("landmarks", "params", "view", "default_view")
+_CORRECTION_FIELDS: Final = tuple(field.name for field in fields(ResidualCorrection))
 _CHUNK = 4096
 _MIDDLE: Final = np.array([0.5, 0.5, 0.0], np.float32)
 
@@ -167,7 +167,7 @@ class LandmarkMapping(StoredMapping):
             rows = found[start : start + _CHUNK]
             points = upright(observation.landmarks[rows], observation.image_size)
             moved = self._displacement(points)
-            estimate = self._network(self._whitened(moved, observation.scores[rows]))
+            estimate = self.network(self._whitened(moved, observation.scores[rows]))
             if self.correction is not None and observation.head_transform is not None:
                 estimate = self._corrected(self.correction, estimate, moved, observation.head_transform[rows])
             values[rows] = estimate
@@ -197,7 +197,8 @@ class LandmarkMapping(StoredMapping):
         unit = np.float32(eye_distance(self._neutral()))
         return correction(estimate, moved / unit, view_features(transforms) - neutral_view)
 
-    def _network(self, inputs: Float32) -> Float32:
+    def network(self, inputs: Float32) -> Float32:
+        """The networks' mean output (N, E + 9) for whitened inputs (N, K), before the correction."""
         values = inputs[None]
         for weight, bias in self.layers[:-1]:
             values = silu(values @ weight + bias)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
@@ -104,22 +104,23 @@ def fit_landmarks(
         inputs = np.concatenate([inputs, _mirrored(inputs)])
         truth = np.concatenate([truth, truth @ symmetry.matrix.astype(np.float32)])
     whitening = _whitening(inputs)
-    layers = _train(inputs @ whitening, truth, loss, config or NetworkConfig(), np.random.default_rng(seed))
+    white = inputs @ whitening
+    layers = _train(white, truth, loss, config or NetworkConfig(), np.random.default_rng(seed))
     default_scores = samples.neutral_scores.mean(axis=0)
     default_scores = (default_scores + default_scores[_SCORE_MIRROR]) / 2
-    return LandmarkMapping(
+    mapping = LandmarkMapping(
         alignment_weights=weights,
         default_landmarks=mean,
         default_scores=default_scores,
         whitening=whitening,
         layers=tuple(layers),
-        correction=_correction(samples, neutral, moved, symmetry),
         metadata=dict(metadata or {}),
     )
+    return replace(mapping, correction=_correction(samples, neutral, moved, symmetry, mapping.network(white)))
 
 
 def _correction(
-    samples: LandmarkSamples, neutral: Float32, moved: Float32, symmetry: Symmetry | None
+    samples: LandmarkSamples, neutral: Float32, moved: Float32, symmetry: Symmetry | None, estimate: Float32
 ) -> ResidualCorrection:
     unit = eye_distance(neutral).astype(np.float32)[samples.subject]
     displacement = moved.reshape(len(moved), -1) / unit[:, None]
@@ -131,7 +132,7 @@ def _correction(
         view = np.concatenate([view, view * VIEW_MIRROR])
         truth = np.concatenate([truth, truth @ symmetry.matrix.astype(np.float32)])
         default_view = (default_view + default_view * VIEW_MIRROR) / 2
-    return fit_residual_correction(displacement, truth, view, default_view)
+    return fit_residual_correction(displacement, truth, view, default_view, estimate)
 
 
 def front_view(points: Float32, transforms: Float32) -> Float64:

@@ -26,8 +26,10 @@ _FACTORS: Final = 120
 """Largest rank of the low-rank part of the landmark errors' covariance."""
 _MODEL_ERROR: Final = 3e-4
 """Variance added for what renders lack of real faces: 1.7 percent of the eye distance for each coordinate."""
+_USUAL_RANK: Final = 60
+"""Largest number of directions in which residuals of renders are usual."""
 _PRIOR: Final = 0.6
-"""The prior covariance of the estimate's error as a fraction of the covariance of the parameters themselves."""
+"""The prior covariance of the estimate's error on real faces as a fraction of that of the parameters themselves."""
 _BROW_PRIOR: Final = 10.0
 """Factor, less one, of the prior variance in the direction that moves the brows most: estimates from landmarks alone
 are most timid there, because MediaPipe's brows follow the head's rotation more than the face."""
@@ -35,7 +37,7 @@ _BROWS: Final = (46, 52, 53, 55, 63, 65, 66, 70, 105, 107, 276, 282, 283, 285, 2
 
 
 def fit_residual_correction(
-    displacement: Float32, truth: Float32, view: Float32, default_view: Float32
+    displacement: Float32, truth: Float32, view: Float32, default_view: Float32, estimate: Float32
 ) -> ResidualCorrection:
     """The correction from rendered or tracked frames.
 
@@ -44,6 +46,7 @@ def fit_residual_correction(
         truth: (N, P) the parameters.
         view: (N, 13) view features minus those of the subject's neutral frames.
         default_view: (13,) mean view features of the neutral frames.
+        estimate: (N, P) the parameters that are corrected, as the networks give them.
     """
     response, view_response = _response(displacement, truth, view)
     residual = displacement - truth @ response - view @ view_response
@@ -54,12 +57,23 @@ def fit_residual_correction(
     projected = (response / diagonal).T - weighted.T @ np.linalg.solve(inner, weighted @ response.T)
     information = response @ projected + np.linalg.inv(_prior(truth, response))
     gain = np.linalg.solve(information, projected.T)
+    basis, size = _usual_residuals(residual + (truth - estimate) @ response)
     return ResidualCorrection(
-        landmarks=gain.T.astype(np.float32),
-        params=(response @ gain.T).astype(np.float32),
-        view=(view_response @ gain.T).astype(np.float32),
+        gain=gain.T.astype(np.float32),
+        response=response.astype(np.float32),
+        view_response=view_response.astype(np.float32),
+        usual_residuals=basis.astype(np.float32),
+        unusual_size=np.array([size], dtype=np.float32),
         default_view=default_view,
     )
+
+
+def _usual_residuals(residual: Float64) -> tuple[Float64, float]:
+    """The main directions (U, 3K) of the residuals that the estimate leaves, and the median size of what they miss."""
+    _, vectors = np.linalg.eigh(residual.T @ residual)
+    basis = vectors[:, -min(_USUAL_RANK, len(residual) // 8) :].T
+    unusual = residual - (residual @ basis.T) @ basis
+    return basis, float(np.median(np.sqrt((unusual**2).mean(axis=1))))
 
 
 def _response(displacement: Float32, truth: Float32, view: Float32) -> tuple[Float64, Float64]:
@@ -86,7 +100,7 @@ def _error_covariance(residual: Float64) -> tuple[Float64, Float64]:
 
 
 def _prior(truth: Float32, response: Float64) -> Float64:
-    """(P, P) covariance of the estimate's error before the correction."""
+    """(P, P) covariance of the estimate's error before the correction, enlarged where parameters move the brows."""
     covariance = np.atleast_2d(np.cov(truth, rowvar=False))
     size = len(covariance)
     root = np.linalg.cholesky(covariance + 1e-6 * np.eye(size))
@@ -94,6 +108,5 @@ def _prior(truth: Float32, response: Float64) -> Float64:
     moved = root.T @ brows
     energy = moved @ moved.T
     largest = np.linalg.eigvalsh(energy)[-1]
-    inflated = np.eye(size) + _BROW_PRIOR * energy / max(float(largest), 1e-20)
-    prior: Float64 = _PRIOR * root @ inflated @ root.T
-    return prior
+    enlarged: Float64 = root @ (np.eye(size) + _BROW_PRIOR * energy / max(float(largest), 1e-20)) @ root.T
+    return _PRIOR * enlarged
