@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from mp2flame import rotations
 from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation, concatenate
-from mp2flame.mapping.neutral import find_neutral_frames, neutral_candidates
+from mp2flame.mapping.neutral import estimate_neutral, find_neutral_frames, neutral_candidates
 from mp2flame.pipeline.pipeline import take_neutral_prefix
 from tests.helpers.fakes import observation
 
@@ -86,3 +86,69 @@ def test_a_still_moment_is_neutral_at_the_beginning_only() -> None:
     assert neutral_candidates(concatenate([*away, *late, *back])) == []
     held = [replace(moment[0], time=np.array([3 + i / 30])) for i in range(40)]
     assert neutral_candidates(concatenate([*away, *held])) != []
+
+
+def _video(scores: np.ndarray, *, fps: float = 30.0, yaw: np.ndarray | None = None) -> Observation:
+    n = len(scores)
+    transform = np.tile(np.eye(4), (n, 1, 1))
+    if yaw is not None:
+        transform[:, :3, :3] = rotations.matrix(np.stack([0 * yaw, yaw, 0 * yaw], axis=1))
+    return Observation(time=np.arange(n) / fps, found=np.ones(n, np.bool_), scores=scores, head_transform=transform)
+
+
+def _talking(n: int, seed: int = 0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    scores = rng.random((n, 52)) * 0.05
+    scores[:, MEDIAPIPE.index("jawOpen")] = 0.5 + 0.2 * np.sin(np.arange(n))
+    scores[:, MEDIAPIPE.index("mouthSmileLeft")] = 0.6
+    return scores
+
+
+def test_a_neutral_start_is_taken_although_the_face_is_seldom_neutral_later() -> None:
+    scores = _talking(200)
+    scores[:14] = 0.03
+    estimate = estimate_neutral(_video(scores))
+    assert estimate is not None
+    assert estimate.at_start
+    assert estimate.certain
+    assert estimate.rows.max() < 14
+
+
+def test_pauses_in_the_middle_are_found_where_the_start_is_lively() -> None:
+    scores = _talking(300)
+    scores[120:180] = 0.03
+    estimate = estimate_neutral(_video(scores))
+    assert estimate is not None
+    assert not estimate.at_start
+    assert estimate.certain
+    assert ((estimate.rows >= 120) & (estimate.rows < 180)).all()
+
+
+def test_a_smile_that_is_held_throughout_is_no_certain_neutral() -> None:
+    scores = np.full((150, 52), 0.02)
+    scores[:, [MEDIAPIPE.index("mouthSmileLeft"), MEDIAPIPE.index("mouthSmileRight")]] = 0.7
+    estimate = estimate_neutral(_video(scores))
+    assert estimate is not None
+    assert not estimate.certain
+
+
+def test_closed_eyes_at_the_start_are_not_neutral() -> None:
+    scores = np.full((150, 52), 0.02)
+    scores[:12, [MEDIAPIPE.index("eyeBlinkLeft"), MEDIAPIPE.index("eyeBlinkRight")]] = 0.8
+    estimate = estimate_neutral(_video(scores))
+    assert estimate is not None
+    assert estimate.rows.min() >= 12
+
+
+def test_of_two_equal_pauses_the_frontal_one_counts() -> None:
+    scores = _talking(300)
+    scores[50:90] = scores[200:240] = 0.03
+    yaw = np.zeros(300)
+    yaw[50:90] = 0.8
+    estimate = estimate_neutral(_video(scores, yaw=yaw))
+    assert estimate is not None
+    assert (estimate.rows >= 200).sum() > 0.9 * len(estimate.rows) * (40 / 45)
+
+
+def test_no_face_has_no_neutral() -> None:
+    assert estimate_neutral(Observation.missing(0.0)) is None

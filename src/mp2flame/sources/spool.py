@@ -61,7 +61,7 @@ class SpooledSource(Source):
     def warnings(self) -> tuple[str, ...]:
         return self._source.warnings
 
-    def scan(self) -> Iterator[Observation]:
+    def scan(self) -> Generator[Observation, None, None]:
         """Every observation of the source, without images; what was yielded so far is what iterating gives later.
 
         An error of the source ends the scan; iterating raises it behind the frames that were read before it.
