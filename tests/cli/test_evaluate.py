@@ -74,3 +74,18 @@ def test_fit_writes_a_file_or_a_folder_of_matrices(data: Path, tmp_path: Path, r
     assert isinstance(folder, LinearMapping)
     np.testing.assert_array_equal(file.matrix, folder.matrix)
     assert sorted(path.name for path in (tmp_path / "folder").iterdir()) == ["bs2exp.npy", "bs2eye.npy", "bs2jaw.npy"]
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        ((), "either a data set"),
+        (("builtin", "--data", "d", "--video", "v.mp4"), "either a data set"),
+        (("builtin", "other", "--video", "v.mp4"), "one mapping"),
+        (("--video", "absent.mp4"), "no file or folder absent.mp4"),
+    ],
+)
+def test_evaluate_takes_either_a_data_set_or_videos(words: tuple[str, ...], reason: str, run: Run) -> None:
+    code, text = run("evaluate", *words)
+    assert code == 1
+    assert reason in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +18,7 @@ from mp2flame.evaluation.closed_loop import (
     face_measures,
     pool,
 )
+from mp2flame.evaluation.closed_loop_report import write_closed_loop
 
 _OPEN, _WIDTH, _LID, _GAZE = (
     FACE_MEASURES.index(name) for name in ("mouth open", "mouth width", "right lid", "gaze x")
@@ -150,3 +152,43 @@ def test_a_rendered_head_is_driven_by_its_own_video(landmarker: Path, tmp_path: 
     assert result.figures.explained[_OPEN] > 0.8
     assert result.neutral_mm is not None
     assert result.neutral_mm < 0.45
+
+
+def _result(seed: int) -> ClosedLoop:
+    rng = np.random.default_rng(seed)
+    real = rng.normal(size=(40, len(FACE_MEASURES)))
+    driven = 0.8 * real + 0.1 * rng.normal(size=real.shape)
+    driven[3] = np.nan
+    return ClosedLoop(
+        time=np.arange(40) / 25,
+        real=real,
+        driven=driven,
+        figures=compare_motion(real, driven),
+        neutral_mm=0.25,
+        images=tuple((b"\xff\xd8real", b"\xff\xd8driven") for _ in range(40)),
+        warnings=("<script>alert(1)</script>",),
+    )
+
+
+def test_the_report_escapes_names_and_shows_every_measure(tmp_path: Path) -> None:
+    pytest.importorskip("jinja2", reason="reports need the extra train")
+    path = tmp_path / "report.html"
+    write_closed_loop({"<b>me</b>.mp4": _result(0), "you.mp4": _result(1)}, path)
+    text = path.read_text(encoding="utf-8")
+    assert "<b>me</b>" not in text
+    assert "<script>" not in text
+    assert "nan" not in text
+    assert all(text.count(f"<td>{name}</td>") == 1 for name in FACE_MEASURES)
+    assert text.count("<polyline") == 2 * 2 * len(FACE_MEASURES)
+    assert "0.25 mm from neutral" in text
+
+
+def test_the_figures_of_the_json_report_are_those_of_the_videos(tmp_path: Path) -> None:
+    results = {"a.mp4": _result(0), "b.mp4": _result(1)}
+    path = tmp_path / "report.json"
+    write_closed_loop(results, path)
+    report = json.loads(path.read_text(encoding="utf-8"))
+    pooled = pool([result.figures for result in results.values()])
+    for number, name in enumerate(FACE_MEASURES):
+        assert report["pooled"]["measures"][name]["explained"] == pytest.approx(pooled.explained[number], abs=1e-4)
+    assert report["videos"]["a.mp4"]["neutral_mm"] == 0.25
