@@ -6,11 +6,14 @@ import logging
 import math
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from http.client import HTTPConnection
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.typing import Origin
@@ -229,3 +232,23 @@ def test_viser_is_of_the_minor_version_whose_private_parts_are_used() -> None:
     project = (Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8")
     minor = ".".join(viser.__version__.split(".")[:2])
     assert f'"viser~={minor}.' in project
+
+
+@pytest.mark.parametrize("kind", ["reads nothing", "finishes no handshake"])
+def test_a_connection_that_does_not_answer_does_not_hold_up_the_end(kind: str) -> None:
+    page = open_page()
+    if kind == "reads nothing":
+        stuck: Any = viser_client.connected(port_of(page), max_queue=1)
+        wait_for(lambda: page.watched)
+        # More than the buffers of its socket hold.
+        page.show_image(np.random.default_rng(0).integers(0, 255, (2000, 2000, 3), dtype=np.uint8))
+    else:
+        stuck = socket.create_connection(("127.0.0.1", port_of(page)))
+        stuck.sendall(b"GET / HTTP/1.1\r\n")
+    started = time.monotonic()
+    page.close()
+    assert time.monotonic() - started < 2.0
+    if kind == "reads nothing":
+        stuck.close_timeout = 0.1
+    with suppress(ConnectionClosed):
+        stuck.close()

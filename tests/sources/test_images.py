@@ -145,7 +145,7 @@ def test_a_single_file_that_is_no_image_is_an_error(tmp_path: Path, content: byt
         list(images.ImagesReader([path]))
 
 
-def test_among_others_it_is_a_frame_without_a_image(tmp_path: Path) -> None:
+def test_among_others_it_is_a_frame_without_an_image(tmp_path: Path) -> None:
     paths = [save(tmp_path / f"{number}.png", quarters(8, 8)) for number in range(6)]
     for path in paths[1:5]:
         path.write_bytes(b"no picture")

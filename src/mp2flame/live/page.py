@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import logging
 import math
@@ -79,7 +78,7 @@ class Page:
 
     def __init__(self, head: HeadLike, state: SessionState, *, host: str = "127.0.0.1", port: int = 8080) -> None:
         neutral = head.neutral_vertices
-        self._server = open_server(host, port, neutral)
+        self._server, self._close_server = open_server(host, port, neutral)
         self._lock = threading.Lock()
         self.after_action: Callable[[], None] = lambda: None
         """Called whenever something that a user asked for is done, or has failed."""
@@ -244,8 +243,7 @@ class Page:
 
     def close(self) -> None:
         """Disconnect the browsers and free the port."""
-        with contextlib.redirect_stdout(io.StringIO()):
-            self._server.stop()
+        self._close_server()
 
 
 def _stats_table(stats: Stats) -> str:

@@ -11,10 +11,13 @@ import io
 import logging
 import math
 import socket
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import numpy as np
 import viser
@@ -31,6 +34,8 @@ _BACKGROUND = (234, 236, 240)
 _LONGEST_TEXT = 4096
 _LARGEST_MESSAGE = 16 * 2**20
 """Bytes; the largest message of a browser is a screenshot."""
+_CLOSE_SECONDS = 0.5
+"""How long connections that do not answer, such as that of a machine asleep, may hold up the end of the server."""
 
 
 def is_allowed(host_header: str, origin: str | None, host: str) -> bool:
@@ -57,8 +62,8 @@ def is_allowed(host_header: str, origin: str | None, host: str) -> bool:
     return origin is None or origin in (f"http://{host_header}", f"https://{host_header}")
 
 
-def open_server(host: str, port: int, vertices: NDArray[np.float32]) -> Any:
-    """A running viser server whose camera looks at a head from the front.
+def open_server(host: str, port: int, vertices: NDArray[np.float32]) -> tuple[Any, Callable[[], None]]:
+    """A running viser server whose camera looks at a head from the front, and a function that closes it.
 
     Args:
         host: the address to listen on.
@@ -71,14 +76,29 @@ def open_server(host: str, port: int, vertices: NDArray[np.float32]) -> Any:
     """
     port = _free_port(host, port)
     # viser prints a box of addresses; the command prints its own line, with who can see the page.
-    with contextlib.redirect_stdout(io.StringIO()), _checked_handshakes(host):
+    with contextlib.redirect_stdout(io.StringIO()), _checked_handshakes(host) as connections:
         server = viser.ViserServer(host=host, port=port, label="mp2flame", verbose=False)
     _check_messages(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=(47, 105, 175))
     server.scene.set_up_direction("+y")
     _place_camera(server, vertices)
     _add_lights(server)
-    return server
+    return server, partial(_close, server, connections)
+
+
+def _close(server: Any, connections: WeakSet[Any]) -> None:
+    """Disconnect the browsers, also those that no longer answer, for which viser would wait, and free the port."""
+
+    def abort() -> None:
+        for connection in list(connections):
+            with contextlib.suppress(RuntimeError):  # The loop has ended.
+                connection.loop.call_soon_threadsafe(connection.transport.abort)
+
+    timer = threading.Timer(_CLOSE_SECONDS, abort)
+    timer.start()
+    with contextlib.redirect_stdout(io.StringIO()):
+        server.stop()
+    timer.cancel()
 
 
 def _free_port(host: str, port: int) -> int:
@@ -95,13 +115,24 @@ def _free_port(host: str, port: int) -> int:
 
 
 @contextlib.contextmanager
-def _checked_handshakes(host: str) -> Iterator[None]:
-    """Servers that viser starts meanwhile answer 403 to requests that are not allowed, before anything is exchanged."""
+def _checked_handshakes(host: str) -> Iterator[WeakSet[Any]]:
+    """Servers that viser starts meanwhile answer 403 to requests that are not allowed, before anything is exchanged.
+
+    Yields:
+        The connections that they will have.
+    """
     library = viser_connections.websockets.asyncio.server
     serve = library.serve
     # Port scanners and browsers that go away are no news; websockets would print a traceback for each.
     logger = logging.getLogger("mp2flame.live.server")
     logger.setLevel(logging.CRITICAL)
+
+    connections: WeakSet[Any] = WeakSet()
+
+    def connect(*args: Any, **options: Any) -> Any:
+        connection = library.ServerConnection(*args, **options)
+        connections.add(connection)
+        return connection
 
     def checked(*args: Any, process_request: Any, **options: Any) -> Any:
         def process(connection: Any, request: Any) -> Any:
@@ -111,11 +142,12 @@ def _checked_handshakes(host: str) -> Iterator[None]:
             return connection.respond(HTTPStatus.FORBIDDEN, "this page is not for other web pages\n")
 
         options |= {"logger": logger, "server_header": None, "max_size": _LARGEST_MESSAGE}
+        options |= {"create_connection": connect}
         return serve(*args, process_request=process, **options)
 
     library.serve = checked
     try:
-        yield
+        yield connections
     finally:
         library.serve = serve
 
