@@ -93,6 +93,24 @@ def test_carried_over_shapes_take_the_size_of_the_coefficients(head: mp2flame.Fl
         np.testing.assert_allclose(np.cov(drawn.T), np.eye(e), atol=0.2)
 
 
+def test_random_coefficients_do_not_depend_on_the_choice_of_eigenvectors(head: mp2flame.FlameHead) -> None:
+    shapes = whiten_shapes(head, head.blendshapes().to_rows().astype(np.float64))
+    rng = np.random.default_rng(5)
+    # Another basis of the directions of the least variance, and other signs.
+    directions = shapes.directions * rng.choice([-1.0, 1.0], size=(len(shapes.directions), 1))
+    variance = shapes.variance.copy()
+    variance[:3] = variance[:3].mean()
+    turn = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    other = directions.copy()
+    other[:3] = turn @ directions[:3]
+    drawn = [
+        replace(shapes, directions=basis, variance=variance).remainder(np.full(20, 0.7), np.random.default_rng(1))
+        for basis in (shapes.directions, directions, other)
+    ]
+    np.testing.assert_allclose(drawn[1], drawn[0], atol=1e-12)
+    np.testing.assert_allclose(drawn[2], drawn[0], atol=1e-12)
+
+
 def test_faces_of_a_head_without_shapes_have_unit_variance_at_full_strength(head: mp2flame.FlameHead) -> None:
     bare = replace(head, arrays=replace(head.arrays, blendshapes=None))
     sampler = ExpressionSampler(bare, head.blendshapes())

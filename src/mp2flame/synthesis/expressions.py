@@ -154,12 +154,15 @@ class WhitenedShapes:
     def remainder(self, gain: Float64, rng: np.random.Generator) -> Float64:
         """(N, E) random coefficients that fill the variance up to one.
 
+        They do not depend on the signs of the directions, nor on how directions of equal variance are rotated, which
+        linear algebra libraries choose freely.
+
         Args:
             gain: (N,) factor on the shapes in each face, 0..1.
             rng: draws them.
         """
         std = np.sqrt(1 - gain[:, None] ** 2 * self.variance)
-        result: Float64 = (rng.normal(size=std.shape) * std) @ self.directions
+        result: Float64 = ((rng.normal(size=std.shape) @ self.directions.T) * std) @ self.directions
         return result
 
 
