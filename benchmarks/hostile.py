@@ -410,8 +410,13 @@ def try_soak(args: argparse.Namespace, folder: Path) -> Iterator[Part]:
             except (WebSocketException, OSError):
                 part.tries += 1
     part.expect(process.poll() is None, "the session ended by itself")
-    process.send_signal(signal.SIGINT)
-    text, seconds = end(process, 60)
+    # Neither a tab that sleeps nor a connection that says nothing may hold up the end.
+    asleep = browser(max_queue=1, compression=None, close_timeout=0.1)
+    with asleep, socket.create_connection(("127.0.0.1", port)):
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(2.0)
+        process.send_signal(signal.SIGINT)
+        text, seconds = end(process, 60)
     part.expect(process.returncode == 130, f"exit code {process.returncode}: {text[-200:]}")
     part.expect(seconds < _STOP_SECONDS * args.patience, f"ended {seconds:.1f} s after Ctrl-C")
     part.expect("Traceback" not in text, f"a traceback: {text[-300:]}")

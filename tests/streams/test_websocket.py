@@ -7,6 +7,7 @@ import logging
 import socket
 import struct
 import threading
+import time
 from contextlib import ExitStack, closing, suppress
 from typing import Any
 
@@ -285,6 +286,16 @@ def test_a_port_that_is_taken() -> None:
 def test_settings_that_are_none(url: str, says: str) -> None:
     with pytest.raises(InputError, match=says):
         WebSocketSink.from_url(url, head=surface())
+
+
+@pytest.mark.parametrize("start", [b"", b"GET / HTTP/1.1\r\n"])
+def test_a_connection_that_finishes_no_handshake_does_not_hold_up_the_end(start: bytes) -> None:
+    sink = _sink()
+    with nothing_left_behind(), socket.create_connection(("127.0.0.1", sink.port)) as stuck, _client(sink):
+        stuck.sendall(start)
+        started = time.monotonic()
+        sink.close()
+        assert time.monotonic() - started < 2.0
 
 
 def test_closing_leaves_nothing_and_ends_writing() -> None:

@@ -159,9 +159,9 @@ class Broadcaster:
         server.close()
         closing = asyncio.ensure_future(server.wait_closed())
         await asyncio.wait([closing], timeout=_GOODBYE_SECONDS)
-        # A client that does not read does not answer the close either.
-        for client in self._clients:
-            client.connection.transport.abort()
+        # A client that does not read, or never finishes its handshake, does not answer the close either.
+        for connection in list(server.handlers):
+            connection.transport.abort()
         await closing
 
     def _admit(self, connection: ServerConnection, _: Request) -> Response | None:
