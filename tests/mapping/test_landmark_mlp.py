@@ -12,10 +12,12 @@ import pytest
 from scipy.spatial import procrustes
 from scipy.spatial.transform import Rotation
 
+from mp2flame.blendshapes import MEDIAPIPE
 from mp2flame.data import Observation
 from mp2flame.errors import FormatError, InputError
 from mp2flame.mapping import read_mapping
 from mp2flame.mapping.landmark_mlp import N_INPUTS, LandmarkMapping, align, silu, upright
+from mp2flame.mapping.residual_correction import ResidualCorrection
 
 _E = 7
 
@@ -202,3 +204,40 @@ def test_a_frame_is_fast() -> None:
         times.append(perf_counter() - start)
     # 0.3 ms on a quiet machine; a busy one gets room, and the median of many calls.
     assert np.quantile(times, 0.1) < 0.6e-3
+
+
+def test_without_a_neutral_the_jaw_opens_no_further_than_its_score_allows() -> None:
+    mapping = _mapping()
+    first, (weight, bias) = mapping.layers
+    mapping = replace(mapping, layers=(first, (weight * np.float32(30), bias)))
+    seen = _observation(60)
+    scores = seen.scores.copy()
+    scores[:, MEDIAPIPE.index("jawOpen")] = np.repeat([0.0, 0.1, 0.9], 20)
+    seen = replace(seen, scores=scores)
+    jaw = np.degrees(mapping(seen).jaw_pose[:, 0])
+    assert jaw[:20].max() <= 2.5 + 1e-4
+    assert jaw[20:40].max() <= 8.5 + 1e-4
+    own = np.degrees(mapping.for_person(seen[40:])(seen).jaw_pose[:, 0])
+    assert own[:40].max() > 8.5
+
+
+def test_a_correction_is_saved_with_the_mapping_and_used_where_there_is_a_head_transform(tmp_path: Path) -> None:
+    rng = np.random.default_rng(5)
+    width, size = _E + 9, 3 * 478
+    correction = ResidualCorrection(
+        gain=rng.normal(size=(size, width)) * 1e-3,  # type: ignore[arg-type]
+        response=rng.normal(size=(width, size)) * 1e-3,  # type: ignore[arg-type]
+        view_response=rng.normal(size=(13, size)) * 1e-3,  # type: ignore[arg-type]
+        usual_residuals=np.linalg.qr(rng.normal(size=(size, 4)))[0].T,
+        unusual_size=np.array([1e-3], np.float32),
+        default_view=np.zeros(13, np.float32),
+    )
+    plain = _mapping()
+    mapping = replace(plain, correction=correction)
+    mapping.save(tmp_path / "m.safetensors")
+    loaded = read_mapping(tmp_path / "m.safetensors")
+    seen = _observation(5)
+    np.testing.assert_array_equal(mapping(seen).expression, plain(seen).expression)
+    turned = replace(seen, head_transform=np.tile(np.eye(4, dtype=np.float32), (5, 1, 1)))
+    np.testing.assert_array_equal(loaded(turned).expression, mapping(turned).expression)
+    assert np.abs(mapping(turned).expression - plain(turned).expression).max() > 1e-3

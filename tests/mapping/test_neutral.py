@@ -124,12 +124,21 @@ def test_pauses_in_the_middle_are_found_where_the_start_is_lively() -> None:
     assert ((estimate.rows >= 120) & (estimate.rows < 180)).all()
 
 
-def test_a_smile_that_is_held_throughout_is_no_certain_neutral() -> None:
+def test_a_smile_that_is_held_throughout_is_not_taken_for_neutral() -> None:
     scores = np.full((150, 52), 0.02)
     scores[:, [MEDIAPIPE.index("mouthSmileLeft"), MEDIAPIPE.index("mouthSmileRight")]] = 0.7
+    assert estimate_neutral(_video(scores)) is None
+    assert estimate_neutral(_video(scores[:1])) is None
+
+
+def test_the_pauses_of_a_talker_who_never_rests_are_an_uncertain_neutral() -> None:
+    scores = _talking(300)
+    scores[::5, MEDIAPIPE.index("jawOpen")] = 0.3
+    scores[::5, MEDIAPIPE.index("mouthSmileLeft")] = 0.0
     estimate = estimate_neutral(_video(scores))
     assert estimate is not None
     assert not estimate.certain
+    assert (estimate.rows % 5 == 0).all()
 
 
 def test_closed_eyes_at_the_start_are_not_neutral() -> None:

@@ -154,6 +154,10 @@ _TURN_WEIGHT = 3.0
 """Activity for each radian."""
 _QUIET_ACTIVITY = 2.0
 """Sum of the reliable scores up to which the least active frames pass for a neutral face."""
+_VARIED_FRAMES = 30
+_VARIED_ACTIVITY = 0.75
+"""Activity of the least active frames, relative to the median, up to which a lively face comes nearer to neutral in
+them. An expression that is held throughout is not taken for neutral: it would be lost."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,7 +184,7 @@ def estimate_neutral(observation: Observation) -> NeutralEstimate | None:
         observation: all frames of a video, or an even selection of them.
 
     Returns:
-        The frames; None where no frame has a face.
+        The frames; None where no frame has a face, or where an expression is held throughout.
     """
     rows = np.flatnonzero(observation.found)
     if not len(rows):
@@ -202,7 +206,10 @@ def estimate_neutral(observation: Observation) -> NeutralEstimate | None:
     reliable = [not name.startswith(_UNRELIABLE) for name in MEDIAPIPE]
     activity = scores[:, reliable].sum(axis=1) + _TURN_WEIGHT * turned
     quietest = np.argsort(activity, kind="stable")[: max(_FEWEST_FRAMES, round(_QUIETEST * len(rows)))]
-    certain = _passes_for_neutral(scores[quietest]) and float(np.median(activity[quietest])) < _QUIET_ACTIVITY
+    quiet = float(np.median(activity[quietest]))
+    certain = _passes_for_neutral(scores[quietest]) and quiet < _QUIET_ACTIVITY
+    if not certain and (len(rows) < _VARIED_FRAMES or quiet > _VARIED_ACTIVITY * float(np.median(activity))):
+        return None
     return NeutralEstimate(rows[np.sort(quietest)], at_start=False, certain=certain)
 
 

@@ -25,6 +25,7 @@ from mp2flame.sinks import Sink, open_sinks
 from mp2flame.sources import Source, open_source
 from mp2flame.sources.spool import SpooledSource
 
+_REMEDY: Final = "give the person's own with --neutral FILE (an image, video or recording of the neutral face)"
 _MOST_FRAMES: Final = 2000
 """Frames of a long video, evenly selected, from which the neutral is estimated."""
 
@@ -152,8 +153,10 @@ def _estimated_neutral(
     faces = [observation for observation in kept if observation.found[0]]
     frames = concatenate(faces) if faces else None
     estimate = None if frames is None else estimate_neutral(frames)
-    if frames is None or estimate is None:
+    if frames is None:
         return None, ()
+    if estimate is None:
+        return None, (f"no frame shows a neutral face, so an average person's neutral was used; {_REMEDY}",)
     return frames[estimate.rows], () if estimate.certain else (_uncertain(frames, estimate),)
 
 
@@ -161,8 +164,7 @@ def _uncertain(frames: Observation, estimate: NeutralEstimate) -> str:
     time = frames.time[estimate.rows]
     return (
         f"no frame shows a clearly neutral face, so the person's neutral was estimated from the {len(time)} least "
-        f"active frames, between {time[0]:.1f} s and {time[-1]:.1f} s; give the person's own with --neutral FILE "
-        "(an image, video or recording of the neutral face)"
+        f"active frames, between {time[0]:.1f} s and {time[-1]:.1f} s; {_REMEDY}"
     )
 
 
