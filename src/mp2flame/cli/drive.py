@@ -20,7 +20,8 @@ class Drive(ImageOptions, MappingOptions, HeadOption):
     The suffix of each output is its format: .npz (as VHAP and GaussianAvatars read it), .csv, .jsonl (a recording),
     .mp4 and .gif (the input on the left, the driven head on the right).
 
-    With --neutral auto, the neutral face is found in the first second of the source if the face is still there.
+    With --neutral auto, the person's neutral face is estimated from all of a file before its first frame is mapped. Of
+    a webcam or a stream, the first second is used if the face is neutral there.
     """
 
     source: Annotated[tyro.conf.Positional[str], option("SOURCE")]
