@@ -22,7 +22,7 @@ _SHOWN = ("face", "lips", "lids", "brows", "jaw line", "jaw degrees", "gaze degr
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Measure mappings on held-out people, or on any video of a face.
+    """Measure mappings on held-out people, or on any video.
 
     With --data, results are compared with known parameters. With --video, MediaPipe compares the motion of the face in
     the video with that of the head that it drives, and no parameters need to be known.
