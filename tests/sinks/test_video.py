@@ -224,9 +224,9 @@ def test_memory_does_not_grow_with_the_length(
 
 
 def test_what_a_video_refuses(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"expected a video \.mp4 or \.gif; times video\.avi"):
+    with pytest.raises(InputError, match=r"expected a video \.mp4 or \.gif; got video\.avi"):
         VideoSink(tmp_path / "video.avi", head=_HEAD)
-    with pytest.raises(InputError, match="height of at least 2 pixels; times 1"):
+    with pytest.raises(InputError, match="height of at least 2 pixels; got 1"):
         VideoSink(tmp_path / "video.mp4", head=_HEAD, height=1)
     sink = VideoSink(tmp_path / "video.mp4", head=_HEAD)
     with pytest.raises(InputError, match="needs its vertices; times None"):

@@ -84,7 +84,9 @@ def tracked(
     shifted = [np.roll(image, 70, axis=1) for image in other[:8]]
     videos = {"whole": acted[1], "covered": covered, "cut": acted[1] + shifted}
     return {
-        name: track_videos([write_film(folder / f"{name}.mp4", images, ticks=_ticks(images))], model)[0]
+        name: track_videos(
+            [write_film(folder / f"{name}.mp4", images, ticks=_ticks(images))], model, landmarker=landmarker
+        )[0]
         for name, images in videos.items()
     }
 

@@ -222,7 +222,7 @@ def closed_loop(
         MissingExtraError: PyVista or MediaPipe is not installed.
     """
     loaded = load_head(head) if isinstance(head, str | Path) else head
-    probe = _RenderedFace(loaded, landmarker_path(None if landmarker is None else Path(landmarker)), keep_images)
+    probe = _RenderedFace(loaded, landmarker, keep_images)
     report = drive(
         video,
         head=loaded,
@@ -268,7 +268,8 @@ class _RenderedFace(Sink):
     name = "rendered face"
     needs_vertices = True
 
-    def __init__(self, head: FlameHead, landmarker: Path, keep_images: bool) -> None:
+    def __init__(self, head: FlameHead, landmarker: str | Path | None, keep_images: bool) -> None:
+        # Missing packages are reported now, and not after the first frame.
         from mp2flame.sinks.video import HeadView
         from mp2flame.sources.detector import FaceDetector
 
@@ -278,16 +279,20 @@ class _RenderedFace(Sink):
         self.params: list[FlameParams] = []
         self.images: list[tuple[bytes, bytes]] = []
         self._head = head
-        self._detector = FaceDetector(landmarker)
-        self._view_class = HeadView
+        self._landmarker = landmarker
+        self._detector_class, self._view_class = FaceDetector, HeadView
+        # Made by the first frame, when the video is known to be there.
+        self._detector: FaceDetector | None = None
         self._view: HeadView | None = None
         self._vertices = head.neutral_vertices
 
     @override
     def write(self, frame: Frame) -> None:
         assert frame.vertices is not None
-        if self._view is None:
+        if self._view is None or self._detector is None:
             self._view = self._view_class(self._head, _SIZE)
+            landmarker = self._landmarker
+            self._detector = self._detector_class(landmarker_path(None if landmarker is None else Path(landmarker)))
         if np.isfinite(frame.vertices).all():
             self._vertices = frame.vertices
         image = self._view.render(self._vertices)
@@ -299,7 +304,8 @@ class _RenderedFace(Sink):
 
     @override
     def close(self) -> None:
-        self._detector.reset()
+        if self._detector is not None:
+            self._detector.reset()
         if self._view is not None:
             self._view.close()
             self._view = None
