@@ -229,7 +229,7 @@ def test_what_a_video_refuses(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="height of at least 2 pixels; got 1"):
         VideoSink(tmp_path / "video.mp4", head=_HEAD, height=1)
     sink = VideoSink(tmp_path / "video.mp4", head=_HEAD)
-    with pytest.raises(InputError, match="needs its vertices; times None"):
+    with pytest.raises(InputError, match="needs its vertices; got None"):
         sink.write(Frame(*_seen(0.0)))
     sink.abort()
     with pytest.raises(SinkError, match="it is closed"):
