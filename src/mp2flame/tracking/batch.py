@@ -123,7 +123,11 @@ def _track_and_save(
     by_name = dict(zip(names, results, strict=True))
     save_person(place, by_name, model.head, suffixes=options.suffixes, images=images, made_from=made_from)
     frames, found = sum(len(x.params) for x in results), sum(int(x.params.found.sum()) for x in results)
-    warnings = tuple(f"{name}: {warning}" for name, result in by_name.items() for warning in result.warnings)
+    # A person with one video has its name, which is printed anyway.
+    several = len(by_name) > 1
+    warnings = tuple(
+        f"{name}: {warning}" if several else warning for name, result in by_name.items() for warning in result.warnings
+    )
     return JobResult(f"{frames} frames, {found} of them with the face", warnings=warnings)
 
 
