@@ -25,7 +25,7 @@ SETTLED = 90
 
 
 def moved(head: FlameHead, params: FlameParams) -> NDArray[np.float64]:
-    """(N - 1, V) millimetres that each vertex moves from frame to frame."""
+    """(N - 1, V) millimeters that each vertex moves from frame to frame."""
     steps: NDArray[np.float64] = np.linalg.norm(np.diff(head(params).astype(np.float64), axis=0), axis=2) * 1e3
     return steps
 

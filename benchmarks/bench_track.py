@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("--landmarker", type=Path, help="face_landmarker.task; by default the one that mp2flame finds")
     parser.add_argument("--truth", type=Path, help=".npz; by default the one beside the video, if there is one")
     parser.add_argument("--focal", type=float, help="focal length in pixels; estimated by default")
-    parser.add_argument("--ipd", type=float, help="millimetres between the pupils")
+    parser.add_argument("--ipd", type=float, help="millimeters between the pupils")
     arguments = parser.parse_args()
     head, landmarker = load_head(arguments.head), landmarker_path(arguments.landmarker)
     started = time.perf_counter()

@@ -39,7 +39,7 @@ Float64 = NDArray[np.float64]
 
 
 def _measured(head: FlameHead, landmarker: Path) -> tuple[Float64, Float64]:
-    """Positions (K, 3) in the head's axes from the middle between its eyes, and their spread (K,), metres."""
+    """Positions (K, 3) in the head's axes from the middle between its eyes, and their spread (K,), meters."""
     vertices = head.neutral_vertices.astype(np.float64)
     middle = head.joints()[3:5].mean(axis=0).astype(np.float64)
     neutral, colors, found = FlameParams.neutral(n_expression=head.n_expression), SubjectColors(head)(), []
@@ -75,7 +75,7 @@ def main() -> None:
         print(f"landmark {number}: spread {1000 * distance:.1f} mm")
     lines = [
         "# MediaPipe landmarks on the built-in head at rest; made by scripts/head_pose_model.py; CC0-1.0",
-        f"# head {head.hash}; metres from the middle between the eyes; x to the subject's left; y down; z backwards",
+        f"# head {head.hash}; meters from the middle between the eyes; x to the subject's left; y down; z backwards",
         "landmark,x,y,z",
     ]
     for number, (x, y, z) in zip(LANDMARKS, points, strict=True):

@@ -144,7 +144,7 @@ def compute_head_pose_from_mp_landmarks_3d(
         img_w: width of the image in pixels.
 
     Returns:
-        rotation_vec (3, 1), axis-angle in radians, and translation_vec (3, 1), metres, that take points of the head to
+        rotation_vec (3, 1), axis-angle in radians, and translation_vec (3, 1), meters, that take points of the head to
         OpenCV's camera: x right in the image, y down, z away from the camera. The head's own axes are the same for a
         face that looks straight into the camera, whose rotation is therefore zero; its origin is midway between the
         eyes. An adult's distance is right as far as the focal length and the size of the head are.

@@ -149,8 +149,8 @@ def test_a_projected_head_is_found_exactly(size: tuple[int, int]) -> None:
         assert rotation.shape == translation.shape == (3, 1)
         np.testing.assert_allclose(rotation[:, 0], turn, atol=1e-4)
         np.testing.assert_allclose(translation[:, 0], place, atol=1e-4)
-        normalised = landmarks / (*size, 1)
-        again = compute_head_pose_from_mp_landmarks_3d(normalised, img_h=size[1], img_w=size[0])
+        normalized = landmarks / (*size, 1)
+        again = compute_head_pose_from_mp_landmarks_3d(normalized, img_h=size[1], img_w=size[0])
         np.testing.assert_allclose(again[0], rotation, atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Pictures of meshes: the colours asked for, the right way round, and new normals when points move."""
+"""Pictures of meshes: the colors asked for, the right way round, and new normals when points move."""
 
 from __future__ import annotations
 

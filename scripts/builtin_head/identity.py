@@ -33,7 +33,7 @@ _AMOUNTS = ("min", "average", "max")
 
 
 def build(mesh: Mesh, wheel: Wheel) -> NDArray[np.float64]:
-    """The identity components (V, 3, 60), metres for each unit, largest first."""
+    """The identity components (V, 3, 60), meters for each unit, largest first."""
     names, samples = sample_people(wheel, _N_SAMPLES)
     basis = np.stack([mesh.carry(wheel.target(name)) for name in names])
     # where the body stands is no trait of a face

@@ -1,6 +1,6 @@
 """The head's mesh: which parts of the base mesh it takes, how they are cut, refined and closed, and where it stands.
 
-Everything here is in decimetres and in the base mesh's frame until `Mesh.carry` and `Mesh.template` hand out metres.
+Everything here is in decimetres and in the base mesh's frame until `Mesh.carry` and `Mesh.template` hand out meters.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Mesh:
         return slice(start, start + self.n_eye)
 
     def carry(self, displacement: NDArray[np.float64]) -> NDArray[np.float64]:
-        """A displacement (19158, 3) of the base mesh in decimetres as one of this head (V, 3) in metres."""
+        """A displacement (19158, 3) of the base mesh in decimetres as one of this head (V, 3) in meters."""
         flipped = displacement[self.base_mirror] * [-1.0, 1.0, 1.0]
         left, right = self.eyeball.carry(displacement), self.eyeball.carry(flipped) * [-1.0, 1.0, 1.0]
         return np.concatenate([self.operator @ displacement, left, right]) / 10
@@ -107,12 +107,12 @@ class Mesh:
 
     @cached_property
     def cut(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """A point (3,) of the plane that closes the neck, metres, and its normal (3,) towards the head."""
+        """A point (3,) of the plane that closes the neck, meters, and its normal (3,) towards the head."""
         return np.asarray((_CUT_POINT - self.origin) / 10), _CUT_NORMAL
 
     @cached_property
     def template(self) -> NDArray[np.float64]:
-        """The neutral head (V, 3), metres, exactly symmetric."""
+        """The neutral head (V, 3), meters, exactly symmetric."""
         eye = self.eyeball.points()
         points = (np.concatenate([self.operator @ self.base, eye, eye * [-1.0, 1.0, 1.0]]) - self.origin) / 10
         return (points + self.mirrored(points)) / 2

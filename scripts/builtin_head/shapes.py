@@ -32,7 +32,7 @@ class Shapes:
     """The 52 shapes in Apple's order, and the bases they are made of."""
 
     directions: NDArray[np.float64]
-    """Expression components (V, 3, 50), metres for each unit."""
+    """Expression components (V, 3, 50), meters for each unit."""
     correctives: NDArray[np.float64]
     """Pose correctives (V, 3, 36): for each entry of R - I of joints 1..4, row by row."""
     expression: NDArray[np.float64]
@@ -109,7 +109,7 @@ def _exclude(weights: NDArray[np.float64], one: str, other: str, rng: np.random.
 
 
 def _moves(mesh: Mesh, wheel: Wheel) -> NDArray[np.float64]:
-    """Where each shape at weight 1 takes the vertices (52, V, 3), metres, gains included, eyeballs left out."""
+    """Where each shape at weight 1 takes the vertices (52, V, 3), meters, gains included, eyeballs left out."""
     moves = np.stack([GAINS.get(name, 1.0) * mesh.carry(wheel.face_unit(name)) for name in ARKIT])
     for side in _SIDES:  # a blink ends where the source's ends, though the lids start higher
         wide = mesh.carry(wheel.face_unit("eyeWide" + side))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PARENTS = (-1, 0, 1, 1, 1)
 JAW = 2
 
-# Along the neck's axis from the cut, metres: where the root and the neck joint sit and where the neck has turned fully.
+# Along the neck's axis from the cut, meters: where the root and the neck joint sit and where the neck has turned fully.
 _ROOT_AT, _NECK_AT, _HEAD_AT = 0.012, 0.045, 0.085
 
 
@@ -30,7 +30,7 @@ class Skeleton:
     regressor: NDArray[np.float64]
     """(5, V), rows sum to 1."""
     joints: NDArray[np.float64]
-    """(5, 3), metres: the regressor applied to the template."""
+    """(5, 3), meters: the regressor applied to the template."""
     weights: NDArray[np.float64]
     """(V, 5), rows sum to 1."""
     jaw_turn: NDArray[np.float64]

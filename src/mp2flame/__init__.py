@@ -8,7 +8,7 @@
     mapping = mp2flame.load_mapping("builtin")               # or a mapping file
     with mp2flame.open_source(0) as camera:
         for observation in camera:
-            vertices = head(mapping(observation))            # (1, V, 3) metres
+            vertices = head(mapping(observation))            # (1, V, 3) meters
 
 Importing the package loads NumPy and nothing else; most names below are imported when they are first used.
 """

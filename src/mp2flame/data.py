@@ -68,7 +68,7 @@ class HeadLike(Protocol):
 
     @property
     def neutral_vertices(self) -> Float32:
-        """(V, 3) metres: the person with a neutral face."""
+        """(V, 3) meters: the person with a neutral face."""
 
     @property
     def vertex_colors(self) -> NDArray[np.uint8] | None:
@@ -168,7 +168,7 @@ class Observation(_Frames):
     landmarks: Float32 | None
     """(N, 478, 3) normalized image coordinates: x right, y down, z in the scale of x, smaller is nearer."""
     head_transform: Float32 | None
-    """(N, 4, 4) MediaPipe's canonical face to camera; centimetres."""
+    """(N, 4, 4) MediaPipe's canonical face to camera; centimeters."""
     image_size: NDArray[np.int64] | None
     """(2,) width and height in pixels."""
     picture: NDArray[np.uint8] | None
@@ -278,7 +278,7 @@ class FlameParams(_Frames):
     reye_pose: Float32
     """(N, 3) as `leye_pose`, of the subject's right eye."""
     translation: Float32
-    """(N, 3) metres."""
+    """(N, 3) meters."""
     shape: Float32 | None
     """(S,) identity coefficients, constant over the sequence; None is the mean identity."""
 
@@ -478,7 +478,7 @@ class Frame:
     params: FlameParams
     """What the head does, after mapping and filters."""
     vertices: Float32 | None = None
-    """(V, 3) metres, the posed head; None where no open sink needs it."""
+    """(V, 3) meters, the posed head; None where no open sink needs it."""
     arrival: float = 0.0
     """`time.perf_counter` seconds at which the frame left the source; for measuring latency only."""
 

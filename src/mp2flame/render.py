@@ -138,8 +138,8 @@ class MeshRenderer:
         """Place the camera.
 
         Args:
-            target: (3,) metres, the point in the middle of the image.
-            distance: metres from the target.
+            target: (3,) meters, the point in the middle of the image.
+            distance: meters from the target.
             yaw: degrees; positive goes round to the subject's left (+X).
             pitch: degrees; positive goes up.
             roll: degrees; positive tilts the head to the left of the image.
@@ -158,7 +158,7 @@ class MeshRenderer:
         """The mesh as an image.
 
         Args:
-            vertices: (V, 3) metres.
+            vertices: (V, 3) meters.
             vertex_colors: (V, 3) uint8 RGB to use from now on, or None to keep the colors.
 
         Returns:

@@ -1,4 +1,4 @@
-"""Building data sets: every tool's layout is recognised, what is left out is counted, nothing half-written remains."""
+"""Building data sets: every tool's layout is recognized, what is left out is counted, nothing half-written remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every tool's layout is recognised and read to the right numbers."""
+"""Every tool's layout is recognized and read to the right numbers."""
 
 from __future__ import annotations
 

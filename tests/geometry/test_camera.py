@@ -10,7 +10,7 @@ pytest.importorskip("pyvista", reason="needs the extra render")
 from mp2flame.geometry.camera import Camera
 from mp2flame.render import MeshRenderer
 
-# Yaw, pitch, roll in degrees, distance in metres.
+# Yaw, pitch, roll in degrees, distance in meters.
 _VIEWS = [(0.0, 0.0, 0.0, 0.6), (25.0, -12.0, 0.0, 0.7), (-31.0, 18.0, 0.0, 0.5), (20.0, 10.0, 15.0, 0.6)]
 
 

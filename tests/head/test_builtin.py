@@ -216,7 +216,7 @@ def test_identity_keeps_eyeballs_round_around_their_joints(arrays: dict[str, Arr
 
 
 def _lip_gap(arrays: dict[str, Array], vertices: Array) -> float:
-    """Millimetres between the lips in the middle of the face."""
+    """Millimeters between the lips in the middle of the face."""
     rest = arrays["v_template"]
     middle = (np.abs(rest[:, 0]) < 1e-6) & (rest[:, 2] > 0.100) & (rest[:, 1] > -0.045) & (rest[:, 1] < -0.020)
     middle &= arrays["region"] == 0

@@ -19,7 +19,7 @@ POSES = ("global_orient", "neck_pose", "jaw_pose", "leye_pose", "reye_pose")
 
 
 def random_arrays(seed: int = 0, *, n_vertices: int = 60, width: int = 20) -> Arrays:
-    """A head of random numbers: metres, weights that sum to one, joints inside the cloud."""
+    """A head of random numbers: meters, weights that sum to one, joints inside the cloud."""
     rng = np.random.default_rng(seed)
     return {
         "v_template": rng.normal(scale=0.1, size=(n_vertices, 3)).astype(np.float32),

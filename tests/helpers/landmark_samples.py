@@ -25,7 +25,7 @@ def cameras(n: int, target: Float64, rng: np.random.Generator) -> tuple[Camera, 
 
 
 def project_landmarks(points: Float64, camera: Camera, error: Float64) -> NDArray[np.float32]:
-    """(478, 3) normalized landmarks of points (478, 3) in the world, with errors (478, 3) in metres."""
+    """(478, 3) normalized landmarks of points (478, 3) in the world, with errors (478, 3) in meters."""
     local = camera.to_camera(points)
     depth = -local[:, 2]
     moved = local + error
@@ -39,7 +39,7 @@ def project_landmarks(points: Float64, camera: Camera, error: Float64) -> NDArra
 def synthetic_samples(
     heads: Sequence[FlameHead], embedding: LandmarkEmbedding, errors: Float64, rng: np.random.Generator
 ) -> LandmarkSamples:
-    """One image of each neutral head, with errors (N, 478, 3) in metres."""
+    """One image of each neutral head, with errors (N, 478, 3) in meters."""
     target = heads[0].joints()[3:5].mean(axis=0).astype(np.float64) - [0, 0.03, 0]
     views = cameras(len(heads), target, rng)
     vertices = np.stack([head.neutral_vertices for head in heads])

@@ -32,7 +32,7 @@ SCRIPT = (
 
 
 def synthetic_model() -> TrackerModel:
-    """The built-in head, and a MediaPipe whose landmarks have independent errors of half a millimetre."""
+    """The built-in head, and a MediaPipe whose landmarks have independent errors of half a millimeter."""
     head = load_head("builtin")
     embedding = _spread_over(head)
     n = 3 * len(embedding)
@@ -85,7 +85,7 @@ def performance(head: FlameHead, *, fps: float = 15.0, seed: int = 5) -> FlamePa
 
 
 def camera_points(model: TrackerModel, params: FlameParams) -> Float64:
-    """(N, K, 3) metres in the camera's frame."""
+    """(N, K, 3) meters in the camera's frame."""
     return model.embedding.positions(model.head(params), model.head.faces)
 
 

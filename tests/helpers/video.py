@@ -31,7 +31,7 @@ def quarters(height: int, width: int, level: int = 0) -> Pixels:
 
 
 def corners(picture: Pixels) -> list[str]:
-    """The colours in the four corners, row by row."""
+    """The colors in the four corners, row by row."""
     height, width = picture.shape[:2]
     names = {(1, 0, 0): "red", (0, 1, 0): "green", (0, 0, 1): "blue", (1, 1, 1): "white", (0, 0, 0): "black"}
     rows, columns = (height // 8, -height // 8), (width // 8, -width // 8)

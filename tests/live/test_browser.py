@@ -214,7 +214,7 @@ def test_wireframe_and_clay_show(tab: Any, session: LiveSession) -> None:
     tab.get_by_label("Material").click()
     tab.get_by_role("option", name="clay", exact=True).click()
     clay = _until(tab, lambda picture: bool(np.abs(picture - painted).mean() > 3))
-    # Lips, brows and hair have the skin's colour: less red against blue, less dark.
+    # Lips, brows and hair have the skin's color: less red against blue, less dark.
     assert clay.std() < painted.std()
     tab.get_by_label("Material").click()
     tab.get_by_role("option", name="colors", exact=True).click()

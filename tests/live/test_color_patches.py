@@ -59,7 +59,7 @@ def test_a_border_runs_where_the_colours_change_not_where_the_vertices_are() -> 
     rng = np.random.default_rng(0)
     flat = rng.uniform(size=(200, 2))
     faces = Delaunay(flat).simplices.astype(np.uint32)
-    # Two palette colors, and colours that go from one to the other along x.
+    # Two palette colors, and colors that go from one to the other along x.
     costs = np.stack([flat[:, 0] ** 2, (flat[:, 0] - 1) ** 2], axis=1)
     cut = cut_surface(faces, costs, *edges_of(faces))
     points = cut.points(np.pad(flat, ((0, 0), (0, 1))).astype(np.float32))
@@ -93,7 +93,7 @@ def test_the_built_in_head_is_covered_once_in_colours_near_its_own() -> None:
     ]
     whole = np.linalg.norm(_areas(vertices, head.faces), axis=1)
     assert sum(areas) == pytest.approx(whole.sum(), rel=1e-4)
-    # Averaged over the surface, paint and colours agree.
+    # Averaged over the surface, paint and colors agree.
     mean = np.average([patch.color for patch in surface.patches], axis=0, weights=areas)
     true = np.average(colors[head.faces].mean(axis=1), axis=0, weights=whole)
     np.testing.assert_allclose(mean, true, atol=6)
@@ -113,7 +113,7 @@ def test_hair_that_fades_into_skin_has_no_fringe_of_a_third_colour() -> None:
     surface = ColorPatches(faces, colors, (0, 0, 0))
     assert sorted(patch.color for patch in surface.patches) == [(72, 52, 43), (210, 160, 134)]
     points = surface.points(np.pad(flat, ((0, 0), (0, 1))).astype(np.float32))
-    # Where they meet runs where the colours are half-way.
+    # Where they meet runs where the colors are half-way.
     edge = min(points, key=lambda patch: float(patch[:, 0].mean()))[:, 0].max()
     assert abs(edge - 0.5) < 0.02
 

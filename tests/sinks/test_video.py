@@ -164,8 +164,8 @@ def test_a_mark_says_that_no_face_was_found(tmp_path: Path) -> None:
 def test_a_turned_head_stays_in_view(tmp_path: Path) -> None:
     size = 128
     with MeshRenderer(_FACES, size=(size, size), view_angle=26.0, background=(0, 0, 255)) as renderer:
-        centre = (_VERTICES.min(axis=0) + _VERTICES.max(axis=0)) / 2
-        renderer.set_camera(centre, distance=head_distance(_VERTICES))
+        center = (_VERTICES.min(axis=0) + _VERTICES.max(axis=0)) / 2
+        renderer.set_camera(center, distance=head_distance(_VERTICES))
         for turn in ([0, 0, 0], [0.35, 0, 0], [-0.35, 0, 0], [0, 0.9, 0], [0, -0.9, 0], [0, 0, 0.35], [0, 0, -0.35]):
             image = renderer.render(_VERTICES @ rotations.matrix(turn).T.astype(np.float32))
             covered = image[..., 0] > 30

@@ -8,7 +8,7 @@ from mp2flame.sources.face_selection import Box, FaceSelector
 
 
 def box(x: float, size: float, y: float = 100.0) -> Box:
-    """A square face centred at (x, y)."""
+    """A square face centered at (x, y)."""
     return Box(x - size / 2, y - size / 2, x + size / 2, y + size / 2)
 
 

@@ -96,7 +96,7 @@ def test_options_that_do_not_belong(film: Path, folder: Path, tmp_path: Path) ->
         (film, {"fps": 30}, "fps does not apply to a video, which has its own times"),
         ("0", {"fps": 30}, "fps does not apply to a webcam"),
         (film, {"order": "arkit"}, "order does not apply to images"),
-        (folder, {"colour": "blue"}, "colour does not apply to images"),
+        (folder, {"color": "blue"}, "color does not apply to images"),
         (recording, {"mirror": True}, r"option mirror does not apply to .*short\.jsonl"),
         (recording, {"fps": 30.0}, r"option fps does not apply to .*short\.jsonl"),
     ]

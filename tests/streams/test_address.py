@@ -27,7 +27,7 @@ def test_parts_and_defaults() -> None:
         ("ws://localhost:x", "expected an address"),
         ("ws://localhost:1/path", "of the form"),
         ("ws://me:secret@localhost:1", "of the form"),
-        ("ws://localhost:1?colour=red", "unknown setting colour"),
+        ("ws://localhost:1?color=red", "unknown setting color"),
         ("ws://localhost:1?format", "expected an address"),
     ],
 )

@@ -51,7 +51,7 @@ class Track(ImageOptions, ShapeOption, HeadOption):
     focal: Annotated[float | None, option("PIXELS")] = None
     """Focal length of the camera in pixels; estimated by default."""
     ipd: Annotated[float | None, option("MM")] = None
-    """Distance between the person's pupils in millimetres, as on a prescription for glasses."""
+    """Distance between the person's pupils in millimeters, as on a prescription for glasses."""
     processes: Annotated[int | None, option("N")] = None
     """Number of people that are tracked at the same time; by default one for each processor."""
 

@@ -64,7 +64,7 @@ class FrameError:
 
 @dataclass
 class ErrorSums:
-    """Sums of errors over frames; `figures()` are the means. Lengths in millimetres, angles in degrees."""
+    """Sums of errors over frames; `figures()` are the means. Lengths in millimeters, angles in degrees."""
 
     frames: int = 0
     sums: dict[str, float] = field(default_factory=dict)
@@ -209,7 +209,7 @@ class MeshEvaluator:
         ).to_rows()
 
     def _count(self, errors: ErrorSums, truth: Float32, predicted: Float32) -> Iterator[tuple[int, Float32]]:
-        """Add all errors that single frames have; yields chunks of the face's displacement (n, V, 3), metres."""
+        """Add all errors that single frames have; yields chunks of the face's displacement (n, V, 3), meters."""
         errors.frames += len(truth)
         for start in range(0, len(truth), _CHUNK):
             parts = truth[start : start + _CHUNK], predicted[start : start + _CHUNK]

@@ -38,7 +38,7 @@ class OneEuro(Filter):
 
     Channels are independent, so one eye's blink is not damped because the other eye is still. The cutoff is
     `cutoff + x_speed * |speed|`; a steadily moving channel lags by at most 1 / (2 pi x_speed) of its unit, which with
-    the defaults is 0.1 of an expression coefficient's standard deviation, half a degree and half a millimetre.
+    the defaults is 0.1 of an expression coefficient's standard deviation, half a degree and half a millimeter.
     MediaPipe's noise on a still face is a slow drift, which only a low `cutoff` removes; a blink is a hundred times
     as fast as this noise, and passes.
 
@@ -56,7 +56,7 @@ class OneEuro(Filter):
     rotation_speed: float = 20.0
     """Hz for a speed of one radian a second."""
     translation_speed: float = 300.0
-    """Hz for a speed of one metre a second."""
+    """Hz for a speed of one meter a second."""
     speed_cutoff: float = 10.0
     """Hz, of the low-pass that the speed itself goes through."""
     max_gap: float = 0.25

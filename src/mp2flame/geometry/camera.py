@@ -37,7 +37,7 @@ class Intrinsics:
         return np.stack([across, -up], axis=-1) + self.center
 
     def slopes(self, pixels: Float64) -> Float64:
-        """(..., 2) metres right and up for each metre of depth, of pixels (..., 2)."""
+        """(..., 2) meters right and up for each meter of depth, of pixels (..., 2)."""
         slopes: Float64 = (pixels - self.center) * (1.0, -1.0) / self.focal
         return slopes
 
@@ -46,14 +46,14 @@ class Intrinsics:
 class Camera:
     """A pinhole camera that looks at a point; without roll, up in the image is the world's +Y.
 
-    Pixels are continuous, x right and y down from the upper left corner of the image. Camera coordinates are metres,
+    Pixels are continuous, x right and y down from the upper left corner of the image. Camera coordinates are meters,
     x right, y up, z towards the viewer, so visible points have z < 0.
     """
 
     target: Float64
-    """(3,) metres, the point in the middle of the image."""
+    """(3,) meters, the point in the middle of the image."""
     distance: float
-    """Metres from the target."""
+    """Meters from the target."""
     yaw: float = 0.0
     """Degrees that the camera goes around to the subject's left."""
     pitch: float = 0.0
@@ -82,7 +82,7 @@ class Camera:
 
     @property
     def position(self) -> Float64:
-        """(3,) metres."""
+        """(3,) meters."""
         position: Float64 = self.target + self.distance * self.axes[2]
         return position
 

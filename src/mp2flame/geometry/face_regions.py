@@ -27,7 +27,7 @@ Regions = Mapping[str, Bools]
 
 REGIONS: Final = ("face", "lips", "lids", "brows", "jaw line")
 EYE_DISTANCE: Final = 0.0624
-"""Metres."""
+"""Meters."""
 
 _EYES: Final = slice(3, 5)
 """Joints of the left and of the right eye in every FLAME head."""
@@ -49,7 +49,7 @@ def eyeballs(head: FlameHead) -> Bools:
 
 
 def eye_centers(head: FlameHead) -> Float64:
-    """The points about which the left and the right eye turn, (2, 3) metres.
+    """The points about which the left and the right eye turn, (2, 3) meters.
 
     Raises:
         InputError: nothing turns with an eye.
@@ -112,7 +112,7 @@ def _lip_edges(head: FlameHead) -> tuple[int, int] | None:
 
 
 def mouth_center(head: FlameHead) -> Float64:
-    """The point between the lips, (3,) metres; without a jaw 1.3 eye distances below the eyes, as facial canons say."""
+    """The point between the lips, (3,) meters; without a jaw 1.3 eye distances below the eyes, as facial canons say."""
     neutral, middle = head.neutral_vertices.astype(np.float64), eye_centers(head).mean(axis=0)
     lips = _lip_edges(head)
     if lips is None:
@@ -174,12 +174,12 @@ class Apertures:
     """Of the left and of the right eye."""
 
     def lip_gap(self, vertices: Float32) -> Float32:
-        """(N,) metres from lower to upper lip of posed vertices (N, V, 3)."""
+        """(N,) meters from lower to upper lip of posed vertices (N, V, 3)."""
         upper, lower = self.lips
         return vertices[:, upper, 1] - vertices[:, lower, 1]
 
     def lid_gaps(self, vertices: Float32) -> Float32:
-        """(N, 2) metres from lower to upper lid, left and right; negative where they cross."""
+        """(N, 2) meters from lower to upper lid, left and right; negative where they cross."""
         gaps: Float32 = np.stack([vertices[:, upper, 1] - vertices[:, lower, 1] for upper, lower in self.lids], axis=1)
         return gaps
 

@@ -23,7 +23,7 @@ _CANDIDATES: Final = 8
 _BATCH: Final = 1 << 18
 """Pairs of a point and a candidate triangle that are in memory at once."""
 _RAY_LENGTH: Final = 10.0
-"""Metres."""
+"""Meters."""
 
 
 def triangle_areas_and_normals(corners: Float64) -> tuple[Float64, Float64]:
@@ -176,7 +176,7 @@ def cast_rays(vertices: ArrayLike, triangles: ArrayLike, origin: ArrayLike, dire
     """The first triangle along each ray, by VTK's cell locator.
 
     Args:
-        vertices: (V, 3) metres.
+        vertices: (V, 3) meters.
         triangles: (F, 3).
         origin: (3,) where all rays start.
         directions: (K, 3) unit vectors.

@@ -83,10 +83,10 @@ class PosedPoints:
     """The points of N frames."""
 
     positions: Float64
-    """(N, K, 3) metres."""
+    """(N, K, 3) meters."""
     jacobian: Float64
-    """(N, C + 3M + 3, 3, K) metres for one unit of each coefficient, for a radian of each number of the M joints that
-    were asked for, and for a metre of translation. Axes come before points, which are many: sums over long rows are
+    """(N, C + 3M + 3, 3, K) meters for one unit of each coefficient, for a radian of each number of the M joints that
+    were asked for, and for a meter of translation. Axes come before points, which are many: sums over long rows are
     quick."""
 
 
@@ -95,15 +95,15 @@ class SkinnedPoints:
     """K points of a head; C coefficients move them, those of expression, of identity, or both."""
 
     base: Float64
-    """(K, J, 3) metres: the weighted position of every point for each joint, all coefficients zero."""
+    """(K, J, 3) meters: the weighted position of every point for each joint, all coefficients zero."""
     directions: Float64
-    """(C, K, J, 3) metres for one unit of each coefficient."""
+    """(C, K, J, 3) meters for one unit of each coefficient."""
     correctives: Float64
-    """(P, K, J, 3) metres."""
+    """(P, K, J, 3) meters."""
     weights: Float64
     """(K, J) how much of each point a joint carries."""
     joints: Float64
-    """(J, 3) metres, all coefficients zero."""
+    """(J, 3) meters, all coefficients zero."""
     joint_directions: Float64
     """(C, J, 3)."""
     parents: tuple[int, ...]
@@ -171,7 +171,7 @@ class SkinnedPoints:
         )
 
     def sizes(self, coefficients: Float64) -> tuple[Float64, Float64]:
-        """Metres (N,), the root mean square distance of the neutral points from their mean, and its gradient (N, C).
+        """Meters (N,), the root mean square distance of the neutral points from their mean, and its gradient (N, C).
 
         Args:
             coefficients: (N, C).
@@ -183,12 +183,12 @@ class SkinnedPoints:
         return size, gradient / (size[:, None] * neutral.shape[1])
 
     def pose(self, coefficients: Float64, poses: Float64, translation: Float64) -> Float64:
-        """(N, K, 3) metres: where the points are.
+        """(N, K, 3) meters: where the points are.
 
         Args:
             coefficients: (N, C).
             poses: (N, J, 3) axis-angle, radians, of each joint in its parent's frame.
-            translation: (N, 3) metres.
+            translation: (N, 3) meters.
         """
         return self._skin(self._pose_joints(coefficients, poses)) + translation[:, None]
 
@@ -291,8 +291,8 @@ class _Joints:
     world: Float64
     """(N, J, 3, 3) rotations in the world."""
     neutral: Float64
-    """(N, J, 3) metres, of the neutral head."""
+    """(N, J, 3) meters, of the neutral head."""
     positions: Float64
-    """(N, J, 3) metres, posed, without the head's translation."""
+    """(N, J, 3) meters, posed, without the head's translation."""
     offsets: Float64
-    """(N, K, J, 3) metres, the points relative to each joint, weighted, before its rotation."""
+    """(N, K, J, 3) meters, the points relative to each joint, weighted, before its rotation."""

@@ -23,11 +23,11 @@ Float64 = NDArray[np.float64]
 _OPEN_JAW: Final = 0.1
 """Radians: rotations are taken as linear near a slightly open mouth."""
 _ASYMMETRY: Final = 0.003
-"""Metres, of the mirrored neutral mesh, above which a head counts as not symmetric."""
+"""Meters, of the mirrored neutral mesh, above which a head counts as not symmetric."""
 
 
 def vertex_jacobian(head: FlameHead, row: Float64, columns: Iterable[int], turn: float) -> Float64:
-    """(C, V, 3) metres that vertices move for one unit of C parameters, by central differences.
+    """(C, V, 3) meters that vertices move for one unit of C parameters, by central differences.
 
     Args:
         head: the head.
@@ -47,7 +47,7 @@ def vertex_jacobian(head: FlameHead, row: Float64, columns: Iterable[int], turn:
 
 @lru_cache(maxsize=2)
 def head_jacobian(head: FlameHead) -> Float32:
-    """(E + 9, V, 3) metres that vertices move for one unit of each parameter, near a slightly open mouth."""
+    """(E + 9, V, 3) meters that vertices move for one unit of each parameter, near a slightly open mouth."""
     width = head.n_expression + N_ROTATIONS
     jacobian = vertex_jacobian(head, np.eye(width)[head.n_expression] * _OPEN_JAW, range(width), turn=0.05)
     result = jacobian.astype(np.float32)

@@ -1,7 +1,7 @@
 """The arrays of a head in FLAME's layout, checked once.
 
 Letters: V vertices, F triangles, J = 5 joints (root, neck, jaw, left eye, right eye), S identity and E expression
-components. Metres, +Y up, the face looks to +Z, +X is the subject's left.
+components. Meters, +Y up, the face looks to +Z, +X is the subject's left.
 """
 
 from __future__ import annotations
@@ -43,13 +43,13 @@ class HeadArrays:
     """A checked head; the mean identity, no pose. Its arrays are read-only."""
 
     v_template: Float32
-    """(V, 3) metres."""
+    """(V, 3) meters."""
     faces: NDArray[np.uint32]
     """(F, 3)."""
     shapedirs: Float32
-    """(V, 3, S + E) metres per unit: identity components, then expression components."""
+    """(V, 3, S + E) meters per unit: identity components, then expression components."""
     posedirs: Float32
-    """(V, 3, 36) metres per entry of R - I, row by row, of joints 1 to 4."""
+    """(V, 3, 36) meters per entry of R - I, row by row, of joints 1 to 4."""
     regressor: Float32
     """(5, V) joints from vertices."""
     weights: Float32

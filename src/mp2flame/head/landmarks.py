@@ -29,7 +29,7 @@ _FORMAT: Final = "mp2flame-embedding"
 _FORMAT_VERSION: Final = 1
 _KEYS: Final = ("lmk_face_idx", "lmk_b_coords", "landmark_indices")
 _STRINGS: Final = ("format", "format_version", "head_hash", "head_version")
-# Files store barycentric coordinates in float32 at worst, and not all tools normalise them.
+# Files store barycentric coordinates in float32 at worst, and not all tools normalize them.
 _SUM_TOLERANCE: Final = 1e-3
 _EXACT: Final = 1e-12
 _MAX_BYTES: Final = 16 << 20
@@ -50,7 +50,7 @@ class LandmarkEmbedding:
     barycentric: Float64
     """(K, 3) the weights of the triangle's corners; each row sums to one."""
     spread: Float64 | None = None
-    """(K,) metres along each image axis by which MediaPipe misses the point; None where unknown."""
+    """(K,) meters along each image axis by which MediaPipe misses the point; None where unknown."""
     head_hash: str | None = None
     """`FlameHead.hash` of the head it was found on; None for a file that does not say."""
     head_version: str | None = None

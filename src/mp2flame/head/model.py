@@ -112,14 +112,14 @@ class FlameHead:
 
     @property
     def v_template(self) -> Float32:
-        """(V, 3) metres: the mean identity with a neutral face."""
+        """(V, 3) meters: the mean identity with a neutral face."""
         return self.arrays.v_template
 
     template = v_template
 
     @cached_property
     def neutral_vertices(self) -> Float32:
-        """(V, 3) metres: the baked identity with a neutral face."""
+        """(V, 3) meters: the baked identity with a neutral face."""
         return _frozen(self._identity(self.shape).astype(np.float32))
 
     @cached_property
@@ -164,7 +164,7 @@ class FlameHead:
             params: N frames.
 
         Returns:
-            (N, V, 3) float32, metres; planar in memory, all x of a frame before all y (`np.ascontiguousarray` copies
+            (N, V, 3) float32, meters; planar in memory, all x of a frame before all y (`np.ascontiguousarray` copies
             it into the usual order).
 
         Raises:
@@ -179,7 +179,7 @@ class FlameHead:
             params: N frames; None for the baked identity with a neutral face.
 
         Returns:
-            (N, 5, 3) metres, or (5, 3) without `params`.
+            (N, 5, 3) meters, or (5, 3) without `params`.
 
         Raises:
             InputError: there are more expression or identity coefficients than this head has.
@@ -196,7 +196,7 @@ class FlameHead:
             embedding: where each of K landmarks lies on this head; see `load_embedding`.
 
         Returns:
-            (N, K, 3) metres, in the order of `embedding.landmark_index`.
+            (N, K, 3) meters, in the order of `embedding.landmark_index`.
 
         Raises:
             HeadMismatchError: the embedding was made for another head.

@@ -107,7 +107,7 @@ def _world(local: Float64, joints: Float64, parents: tuple[int, ...]) -> Float64
 
 
 def pose_joints(basis: Basis, rest: Rest, expression: Float32, poses: Float32, translation: Float32) -> Float32:
-    """The joints (N, J, 3) of N frames, float32, metres; arguments as for `pose_vertices`."""
+    """The joints (N, J, 3) of N frames, float32, meters; arguments as for `pose_vertices`."""
     n, width = expression.shape
     with np.errstate(invalid="ignore"):
         joints = rest.joints + (expression @ basis.joint_directions[:width]).reshape(n, -1, 3)
@@ -149,7 +149,7 @@ class _Skinner:
 
 
 def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32, translation: Float32) -> Float32:
-    """The vertices (N, V, 3) of N frames, float32, metres, planar in memory.
+    """The vertices (N, V, 3) of N frames, float32, meters, planar in memory.
 
     A frame with NaN among its parameters has NaN vertices.
 
@@ -158,7 +158,7 @@ def pose_vertices(basis: Basis, rest: Rest, expression: Float32, poses: Float32,
         rest: the identity.
         expression: (N, E') coefficients, E' <= E; those left out are zero.
         poses: (N, J, 3) axis-angle, radians, of each joint in its parent's frame.
-        translation: (N, 3) metres.
+        translation: (N, 3) meters.
     """
     n, width = expression.shape
     with np.errstate(invalid="ignore"):

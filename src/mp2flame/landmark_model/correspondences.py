@@ -42,7 +42,7 @@ _N_EXPRESSION: Final = 12
 """Only the leading coefficients are drawn: they hold most of what faces do, and sums of all of them are grimaces."""
 _MIN_IMAGES: Final = 8
 _SEARCH_RADIUS: Final = 0.009
-"""Metres around the first place, of a head of the usual size."""
+"""Meters around the first place, of a head of the usual size."""
 _MIN_WEIGHT: Final = 0.05
 """Least weight of an image: MediaPipe guesses hidden landmarks, and guesses well."""
 _WEISZFELD_STEPS: Final = 30
@@ -57,7 +57,7 @@ class LandmarkSamples:
     """Images of known geometry and the landmarks that MediaPipe detects in them."""
 
     vertices: NDArray[np.float32]
-    """(N, V, 3) metres."""
+    """(N, V, 3) meters."""
     landmarks: NDArray[np.float32]
     """(N, 478, 3) normalized, MediaPipe's."""
     cameras: tuple[Camera, ...]
@@ -135,7 +135,7 @@ class _Hits:
     weight: Float64
     """(N, K) cosine between ray and surface normal, at least `_MIN_WEIGHT`."""
     place: Float64
-    """(N, K, 3) metres, carried to the neutral mean identity; NaN where nothing was hit."""
+    """(N, K, 3) meters, carried to the neutral mean identity; NaN where nothing was hit."""
 
 
 def fit_embedding(head: FlameHead, samples: LandmarkSamples) -> LandmarkEmbedding:
@@ -244,7 +244,7 @@ class _Search:
         self._slopes = np.stack(slopes).astype(np.float32)
 
     def best(self, landmark: int, place: Float64, surface: Bools) -> tuple[int, Float64, float]:
-        """Triangle, barycentric coordinates (3,) and spread in metres."""
+        """Triangle, barycentric coordinates (3,) and spread in meters."""
         rows = np.flatnonzero(surface)
         median = _geometric_median(place, self._weight[:, landmark])
         away = np.linalg.norm(self._centroids[rows] - median, axis=1)
@@ -255,7 +255,7 @@ class _Search:
         return triangle, weights, distance / _RAYLEIGH_MEDIAN
 
     def _least(self, landmark: int, candidates: NDArray[np.intp], lattice: Float64) -> tuple[int, Float64, float]:
-        """Of a lattice on each candidate: the point with the least mean distance, and its median distance, metres."""
+        """Of a lattice on each candidate: the point with the least mean distance, and its median distance, meters."""
         corners = self._local[:, self._faces[candidates]]
         points = (lattice.astype(np.float32) @ corners).reshape(len(corners), -1, 3)
         right, up = (points[..., i] + self._slopes[:, None, landmark, i] * points[..., 2] for i in range(2))

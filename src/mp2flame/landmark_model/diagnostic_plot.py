@@ -22,16 +22,16 @@ _VIEW_ANGLE: Final = 20.0
 _DISTANCE: Final = 0.72
 _EYES_ABOVE_CENTER: Final = 0.025
 _GREEN, _RED = 0.0005, 0.004
-"""Spread of a green and of a red dot, metres."""
+"""Spread of a green and of a red dot, meters."""
 _HIDDEN: Final = 0.004
-"""A dot this far behind the surface is not drawn, metres."""
+"""A dot this far behind the surface is not drawn, meters."""
 _RADIUS: Final = 2.2
 
 
 def plot_landmarks(head: FlameHead, embedding: LandmarkEmbedding, colors: Pixels | None = None) -> Pixels:
     """The neutral head from three sides, with a dot on each landmark that is visible from there.
 
-    Dots go from green, where MediaPipe errs by half a millimetre or less, to red, by four or more; they are blue where
+    Dots go from green, where MediaPipe errs by half a millimeter or less, to red, by four or more; they are blue where
     the embedding does not tell.
 
     Args:

@@ -3,7 +3,7 @@
 Letters: N images, K landmarks, E expression and S' identity coefficients, F = 1 + 2 + (E + 9) + S' features, Q
 components.
 
-An error is where MediaPipe sees a landmark minus where the head has it, in metres, in upright camera axes: x right, y
+An error is where MediaPipe sees a landmark minus where the head has it, in meters, in upright camera axes: x right, y
 up, z towards the viewer, the image turned about its axis so that the head is upright in it, because MediaPipe turns a
 face upright before it detects landmarks. Errors in x and y are at the point's own depth. MediaPipe's z has no origin,
 so errors in z are relative to their mean over all landmarks. Errors are divided by the size of the head relative to the
@@ -62,11 +62,11 @@ _MAX_COMPONENTS: Final = 200
 _OUTLIER: Final = 4.0
 """An image whose error is this many times the median is left out: the face in it was not detected as such."""
 _MIN_STD: Final = 1e-4
-"""Metres: no landmark is more certain than this."""
+"""Meters: no landmark is more certain than this."""
 
 
 def landmark_slopes(landmarks: ArrayLike, camera: Intrinsics) -> Float64:
-    """(N, K, 3) metres right, up and towards the viewer for each metre of depth, of normalized landmarks (N, K, 3)."""
+    """(N, K, 3) meters right, up and towards the viewer for each meter of depth, of normalized landmarks (N, K, 3)."""
     width, height = camera.size
     scale = np.array([width, -height, -width]) / camera.focal
     slopes: Float64 = (np.asarray(landmarks, dtype=np.float64) - (0.5, 0.5, 0.0)) * scale
@@ -77,11 +77,11 @@ def landmark_offsets(points: Float64, slopes: Float64) -> Float64:
     """The errors of landmarks that are detected at slopes (N, K, 3), and should be at points (N, K, 3).
 
     Args:
-        points: metres, in camera coordinates: x right, y up, z towards the viewer.
+        points: meters, in camera coordinates: x right, y up, z towards the viewer.
         slopes: from `landmark_slopes`.
 
     Returns:
-        (N, K, 3) metres, in camera axes: not turned for a head that is tilted.
+        (N, K, 3) meters, in camera axes: not turned for a head that is tilted.
     """
     depth = -points[..., 2]
     offsets = slopes * depth[..., None]
@@ -96,13 +96,13 @@ class LowRankCovariance:
     """A covariance of errors flattened from (K, 3): cᵀc of the components c, and a diagonal."""
 
     components: Float64
-    """(Q, 3K) metres."""
+    """(Q, 3K) meters."""
     noise: Float64
-    """(3K,) metres, standard deviation of what the components leave."""
+    """(3K,) meters, standard deviation of what the components leave."""
 
     @property
     def deviation(self) -> Float64:
-        """(3K,) metres, standard deviation of each number."""
+        """(3K,) meters, standard deviation of each number."""
         result: Float64 = np.sqrt((self.components**2).sum(axis=0) + self.noise**2)
         return result
 
@@ -146,7 +146,7 @@ class LandmarkErrorModel:
     """Bias and covariance of landmark errors on one head."""
 
     bias: Float64
-    """(F, 3K) metres for one unit of each feature: constant, view, face, identity."""
+    """(F, 3K) meters for one unit of each feature: constant, view, face, identity."""
     absolute: LowRankCovariance
     """Of what the bias leaves."""
     relative: LowRankCovariance
@@ -162,18 +162,18 @@ class LandmarkErrorModel:
         return LandmarkErrorModel(size * self.bias, absolute, relative, self.n_face)
 
     def view_bias(self, view: Float64) -> Float64:
-        """(N, 3K) metres: the constant bias and that of the view (N, 2)."""
+        """(N, 3K) meters: the constant bias and that of the view (N, 2)."""
         result: Float64 = self.bias[0] + view @ self.bias[1 : 1 + _N_VIEW]
         return result
 
     @property
     def face_response(self) -> Float64:
-        """(E + 9, 3K) metres for one unit of each parameter of a face."""
+        """(E + 9, 3K) meters for one unit of each parameter of a face."""
         return self.bias[1 + _N_VIEW : 1 + _N_VIEW + self.n_face]
 
     @property
     def identity_response(self) -> Float64:
-        """(S', 3K) metres for one unit of each identity coefficient."""
+        """(S', 3K) meters for one unit of each identity coefficient."""
         return self.bias[1 + _N_VIEW + self.n_face :]
 
     def save(self, path: Path) -> None:
@@ -218,7 +218,7 @@ class ErrorSamples:
     """Errors in images of known geometry; cameras and heads have no roll, so camera axes are upright."""
 
     errors: Float64
-    """(N, K, 3) metres, for a head of the mean identity's size."""
+    """(N, K, 3) meters, for a head of the mean identity's size."""
     view: Float64
     """(N, 2) x and y of the unit vector from the head to the camera, in the head's axes."""
     face: Float64
@@ -283,7 +283,7 @@ def _scenes(head: FlameHead, colors: SubjectColors, settings: RenderSettings) ->
 
 
 def _size(subject: FlameHead, embedding: LandmarkEmbedding) -> float:
-    """Metres, root mean square distance of the neutral face's landmarks from their mean."""
+    """Meters, root mean square distance of the neutral face's landmarks from their mean."""
     points = embedding.positions(subject.neutral_vertices, subject.faces)
     return float(np.sqrt(((points - points.mean(axis=0)) ** 2).sum(axis=1).mean()))
 

@@ -52,7 +52,7 @@ class HeadView:
                     mesh._queue_update("vertices", points)
 
     def place(self, x: float, z: float = 0.0, *, caption: str = "", visible: bool = True) -> None:
-        """Move the head aside by x and forward by z metres, with a caption below it, or hide it."""
+        """Move the head aside by x and forward by z meters, with a caption below it, or hide it."""
         with self._lock:
             self._frame.position = (x, 0.0, z)
             self._outdated = True  # nothing was sent while it was hidden

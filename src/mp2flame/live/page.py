@@ -30,7 +30,7 @@ _IMAGE_HEIGHT: Final = 360
 _IMAGE_QUALITY: Final = 70
 _ASIDE: Final = 0.12
 _BACK: Final = 0.55
-"""Metres by which each of two heads is moved aside and back, so that both fit."""
+"""Meters by which each of two heads is moved aside and back, so that both fit."""
 _HEAD_INTERVAL: Final = 1 / 70
 _IMAGE_INTERVAL: Final = 1 / 35
 """Seconds: screens show sixty images per second and cameras give thirty; more would only delay the detector."""

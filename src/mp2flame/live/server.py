@@ -68,7 +68,7 @@ def open_server(host: str, port: int, vertices: NDArray[np.float32]) -> tuple[An
     Args:
         host: the address to listen on.
         port: the first port to try; 0 lets the system choose.
-        vertices: (V, 3) metres, of the head.
+        vertices: (V, 3) meters, of the head.
 
     Raises:
         InputError: the port is not between 0 and 65535.

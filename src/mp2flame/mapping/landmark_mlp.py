@@ -61,7 +61,7 @@ def align(points: Float32, target: Float32, weights: Float32) -> Float32:
 
     Args:
         points: any finite positions.
-        target: centred so that its weighted mean is zero.
+        target: centered so that its weighted mean is zero.
         weights: (P,) non-negative with sum 1.
 
     Returns:

@@ -23,17 +23,17 @@ Float32 = NDArray[np.float32]
 _FACE_POINTS = 250
 _REGION_POINTS = 50
 _MM_PER_RADIAN = 3.0
-"""A radian of jaw or eye counts as this many millimetres of the whole face, so that 20 degrees of gaze weigh about as
+"""A radian of jaw or eye counts as this many millimeters of the whole face, so that 20 degrees of gaze weigh about as
 much as a strong expression."""
 _SMOOTH_MM = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
 class MeshLoss:
-    """Mean distance, in millimetres, of sample points that move linearly with the parameters."""
+    """Mean distance, in millimeters, of sample points that move linearly with the parameters."""
 
     directions: Float32
-    """(P, K, 3) millimetres that each of K points moves for one unit of each parameter."""
+    """(P, K, 3) millimeters that each of K points moves for one unit of each parameter."""
 
     def gradient(self, difference: Float32) -> Float32:
         """The gradient, by the difference, of the distance averaged over frames and points.
@@ -52,7 +52,7 @@ class MeshLoss:
         return gradient
 
     def distance(self, difference: Float32) -> float:
-        """The distance in millimetres, averaged over frames and points."""
+        """The distance in millimeters, averaged over frames and points."""
         flat = self.directions.reshape(len(self.directions), -1)
         moved = (difference @ flat).reshape(len(difference), -1, 3)
         return float(np.sqrt((moved * moved).sum(axis=2)).mean())

@@ -39,7 +39,7 @@ _DAMPING: Final = 1e-3
 _SPARSITY: Final = 0.01
 """L1 penalty per shape, relative to its squared movement: weights below this vanish."""
 _STILL: Final = 1e-4
-"""Metres, root mean square over the vertices that move: a shape that moves less does not count."""
+"""Meters, root mean square over the vertices that move: a shape that moves less does not count."""
 
 
 def arkit_mapping(head: FlameHead, transfer: Transfer, *, date: str = "") -> LinearMapping:
@@ -158,6 +158,6 @@ class ArkitSolver:
         return Observation(time=params.time, found=params.found, scores=scores, head_transform=transform)
 
     def _moves(self, params: FlameParams) -> NDArray[np.float32]:
-        """(N, 3V) metres that the face moves, without head rotation, on the identity of the head."""
+        """(N, 3V) meters that the face moves, without head rotation, on the identity of the head."""
         moves: NDArray[np.float32] = self._head(FlameParams.from_rows(params.to_rows())) - self._head.neutral_vertices
         return moves.reshape(len(params), -1)

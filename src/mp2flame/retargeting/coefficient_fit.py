@@ -27,7 +27,7 @@ _MAX_LENGTHENING: Final = 2.0
 _MIN_SIZE: Final = 1e-3
 """A component that moves the face by less than this fraction of the strongest one is damped as if it did not."""
 _JAW_MM: Final = (60.0, 4.0)
-"""Penalty on the jaw's difference from the source's jaw, in root mean square millimetres of the face for each radian:
+"""Penalty on the jaw's difference from the source's jaw, in root mean square millimeters of the face for each radian:
 about an axis about which the source's jaw does not turn, and about one about which it does."""
 _JAW_LIMIT: Final = (0.6, 0.3, 0.1)
 _EYE_LIMIT: Final = 0.7
@@ -42,7 +42,7 @@ class Targets:
     """What M shapes should do."""
 
     displacement: Float64
-    """(M, V, 3) metres, from the neutral face."""
+    """(M, V, 3) meters, from the neutral face."""
     weight: Float64
     """(V,) weight of each vertex; zero where nothing is known."""
     jaw: Float64
@@ -91,7 +91,7 @@ def _posed(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64
 
 
 def _jacobian(head: FlameHead, values: Float64, rows: NDArray[np.int64]) -> Float64:
-    """(E + 3, R, 3) metres that vertices move for one unit of each coefficient and of the jaw, at these values."""
+    """(E + 3, R, 3) meters that vertices move for one unit of each coefficient and of the jaw, at these values."""
     return vertex_jacobian(head, values, range(head.n_expression + 3), _TURN)[:, rows]
 
 

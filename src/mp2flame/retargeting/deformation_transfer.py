@@ -34,13 +34,13 @@ def transfer_deformations(source: Float64, moved: Float64, triangles: Int64, reg
     """The displacements of a registered surface that deform it as the source is deformed.
 
     Args:
-        source: (S, 3) the neutral source, metres.
+        source: (S, 3) the neutral source, meters.
         moved: (M, S, 3) the source in each of its shapes.
         triangles: (F, 3).
         registered: (S, 3) the source's vertices after registration.
 
     Returns:
-        (M, S, 3) displacements of the registered vertices, metres.
+        (M, S, 3) displacements of the registered vertices, meters.
     """
     inverse = np.linalg.inv(_frames(source[triangles]))
     area, normal = triangle_areas_and_normals(registered[triangles])

@@ -75,7 +75,7 @@ def source_landmarks() -> LandmarkEmbedding:
 
 @dataclass(frozen=True, eq=False)
 class FaceSurface:
-    """The skin of a neutral face as a mesh of its own; metres."""
+    """The skin of a neutral face as a mesh of its own; meters."""
 
     vertices: Float64
     """(S, 3)."""
@@ -92,9 +92,9 @@ class FaceSurface:
     barycentric: Float64
     """(K, 3)."""
     spread: Float64
-    """(K,) metres by which MediaPipe misses each landmark."""
+    """(K,) meters by which MediaPipe misses each landmark."""
     eye_distance: float
-    """Metres between the eyes' centers."""
+    """Meters between the eyes' centers."""
 
     @property
     def triangle_lip(self) -> NDArray[np.int8]:
@@ -153,7 +153,7 @@ class Correspondence:
     target: FaceSurface
     """The other head's."""
     registered: Float64
-    """(T, 3) metres: where the built-in head's vertices lie on the other head."""
+    """(T, 3) meters: where the built-in head's vertices lie on the other head."""
     closest: ClosestPoints
     """For each of the S vertices, its counterpart on the built-in head's face."""
     attached: NDArray[np.bool_]
@@ -214,7 +214,7 @@ def _inside(surface: FaceSurface, closest: ClosestPoints) -> NDArray[np.bool_]:
 
 
 def register(source: FaceSurface, target: FaceSurface) -> Float64:
-    """Where the source's vertices go (S, 3), metres, so that its surface lies on the target's.
+    """Where the source's vertices go (S, 3), meters, so that its surface lies on the target's.
 
     Raises:
         InputError: the two share too few landmarks.

@@ -35,7 +35,7 @@ _BEYOND: Final = 0.2
 """Factor on the weight of a vertex past the registered surface, which should stay still."""
 _MIN_EXPLAINED: Final = 0.15
 _MIN_MOVE: Final = 2e-5
-"""Metres of the face's average movement below which a shape counts as none."""
+"""Meters of the face's average movement below which a shape counts as none."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,7 +25,7 @@ _OPACITY: Final = 0.55
 class OverlaySink(VideoSinkBase):
     """Writes the image with the mesh over it (`.mp4`); frames without a face show the image alone.
 
-    Vertices are in the camera's frame: metres, x right, y up, z towards the viewer, the camera at the origin.
+    Vertices are in the camera's frame: meters, x right, y up, z towards the viewer, the camera at the origin.
 
     Args:
         path: the final name, `.mp4`.

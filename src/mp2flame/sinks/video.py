@@ -122,7 +122,7 @@ class VideoSink(VideoSinkBase):
         path: the final name, `.mp4` or `.gif`.
         head: the head that is driven.
         height: pixels; None takes the image's height within reasonable limits.
-        origin: (3,) metres, the point of the vertices' coordinates at which the neutral head stands.
+        origin: (3,) meters, the point of the vertices' coordinates at which the neutral head stands.
 
     Raises:
         MissingExtraError: PyAV, PyVista or Pillow is not installed.
@@ -222,7 +222,7 @@ class HeadView:
 
 
 def head_distance(neutral_vertices: NDArray[np.float32]) -> float:
-    """Distance in metres of the camera from the middle of a head, at which all of it stays in view as it moves."""
+    """Distance in meters of the camera from the middle of a head, at which all of it stays in view as it moves."""
     half = (neutral_vertices.max(axis=0) - neutral_vertices.min(axis=0)) / 2
     radius = 1.06 * float(max(half[0], half[1]))
     return radius / float(np.tan(np.radians(_VIEW_ANGLE / 2))) + float(half[2])

@@ -29,7 +29,7 @@ class FacePacket:
     scores: Mapping[str, float] = field(default_factory=dict)
     """By ARKit's names; names that the packet lacks are 0."""
     head: NDArray[np.float64] | None = None
-    """(4, 4) canonical face to camera, centimetres."""
+    """(4, 4) canonical face to camera, centimeters."""
     stamp: float | None = None
     """Seconds on the sender's clock, where the packet has them."""
     sender: str = ""
@@ -78,11 +78,11 @@ def distinct_names(names: object) -> tuple[str | None, ...]:
     return canonical
 
 
-def head_transform(rotation: ArrayLike, centimetres: ArrayLike = (0.0, 0.0, 0.0)) -> NDArray[np.float64]:
+def head_transform(rotation: ArrayLike, centimeters: ArrayLike = (0.0, 0.0, 0.0)) -> NDArray[np.float64]:
     """(4, 4) of a rotation matrix (3, 3) and a position (3,), zero where a stream has none."""
     transform = np.eye(4)
     transform[:3, :3] = rotation
-    transform[:3, 3] = centimetres
+    transform[:3, 3] = centimeters
     return transform
 
 

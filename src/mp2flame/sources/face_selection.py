@@ -39,7 +39,7 @@ class Box:
     def is_same_face(self, other: Box) -> bool:
         """Whether two boxes, of different detectors or consecutive frames, are of one face.
 
-        Centres closer than half the smaller side, and sides within a factor of two.
+        Centers closer than half the smaller side, and sides within a factor of two.
         """
         small, large = sorted((self.size, other.size))
         distance = math.hypot(

@@ -70,7 +70,7 @@ def _parse_head(parts: str) -> NDArray[np.float64] | None:
             numbers = [float(number) for number in match[2].split(",")]
             if len(numbers) not in (3, 6) or not all(isfinite(number) and abs(number) <= 1e5 for number in numbers):
                 raise FormatError("an iFacialMocap head that is not 3 angles, or 3 angles and 3 lengths, in range")
-            # Degrees and metres in ARKit's axes, which are ours: x > 0 looks down, y > 0 turns to the subject's left.
+            # Degrees and meters in ARKit's axes, which are ours: x > 0 looks down, y > 0 turns to the subject's left.
             x, y, z = (radians(angle) for angle in numbers[:3])
             head = head_transform(matrix_from_euler(x, y, z), [100 * length for length in numbers[3:]] or 0.0)
     return head

@@ -39,7 +39,7 @@ _BROWS: Final = (((70, 63, 105, 66, 107), (46, 53, 52, 65, 55)), ((300, 293, 334
 _UPPER_LASHES: Final = ((33, 246, 161, 160, 159, 158, 157, 173, 133), (263, 466, 388, 387, 386, 385, 384, 398, 362))
 _LOWER_LASHES: Final = ((33, 7, 163, 144, 145, 153, 154, 155, 133), (263, 249, 390, 373, 374, 380, 381, 382, 362))
 
-# Metres, of a head whose eyes are as far apart as usual.
+# Meters, of a head whose eyes are as far apart as usual.
 _IRIS_RADIUS: Final = 0.0059
 _PUPIL_RADIUS: Final = 0.0022
 _LIP_EDGE: Final = 0.002

@@ -132,7 +132,7 @@ def _keep_few(row: Float64, rng: np.random.Generator) -> None:
 # --- shapes carried over from another head --------------------------------------------------------------------------
 
 _GEOMETRY_ERROR: Final = 3e-4
-"""Metres, root mean square over the face, by which carried-over shapes may be off."""
+"""Meters, root mean square over the face, by which carried-over shapes may be off."""
 _N_WHITENING: Final = 20_000
 _TURNS_JAW: Final = 0.02
 """Radians of the jaw above which a shape counts as one that turns the jaw."""
@@ -195,7 +195,7 @@ def whiten_shapes(head: FlameHead, shapes: Float64) -> WhitenedShapes:
 # --- the sampler ----------------------------------------------------------------------------------------------------
 
 _MIN_MOVEMENT: Final = 1e-6
-"""Metres that a vertex must move with one unit of a coefficient for the coefficient to count."""
+"""Meters that a vertex must move with one unit of a coefficient for the coefficient to count."""
 _COEFFICIENTS_ONLY: Final = 0.1
 """Fraction of faces of a head with shapes of its own that are drawn from the coefficients' own distribution, with gaze,
 lids and jaw but without other shapes."""

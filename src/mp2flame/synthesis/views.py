@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 IDENTITY_STD: Final = 0.8
 """Standard deviation of identity coefficients; below 1, so that no subject is a caricature."""
 CENTER_BELOW_EYES: Final = 0.03
-"""Metres from the middle between the eyes down to the center of the image."""
+"""Meters from the middle between the eyes down to the center of the image."""
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class View:
     roll: float = 0.0
     """Degrees by which the head is tilted to the left of the image."""
     distance: float = 0.62
-    """Metres from the center of the face."""
+    """Meters from the center of the face."""
     offset: tuple[float, float] = (0.0, 0.0)
-    """Metres, right and up, from the center of the face to the center of the image."""
+    """Meters, right and up, from the center of the face to the center of the image."""
     lights: tuple[tuple[tuple[float, float, float], float], ...] = ()
     """Direction and brightness of each light; none for the renderer's own lights."""
     background: tuple[int, int, int] = (236, 238, 241)

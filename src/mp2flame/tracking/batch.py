@@ -27,7 +27,7 @@ class BatchOptions:
     """What all people of a run share."""
 
     head: str
-    """The head as the user names it, and its identity width: by them a later run recognises what is finished."""
+    """The head as the user names it, and its identity width: by them a later run recognizes what is finished."""
     n_shape: int | None
     landmarker: Path
     suffixes: tuple[str, ...] = ()

@@ -32,7 +32,7 @@ class TrackOptions:
     focal: float | None = None
     """Focal length, pixels; None estimates it for each video."""
     ipd: float | None = None
-    """Metres between the person's pupils, looking far; None leaves the head's size to the prior, since no image tells
+    """Meters between the person's pupils, looking far; None leaves the head's size to the prior, since no image tells
     a small head from one that is farther away."""
     mirror: bool = False
     """The images are mirrored."""
@@ -56,7 +56,7 @@ class SolverConfig:
     window_frames: int = 450
     """Solved together."""
     overlap_frames: int = 30
-    """Of each neighbouring window, solved along and dropped."""
+    """Of each neighboring window, solved along and dropped."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class PointTrackConfig:
     spacing_px: float = 4.5
     """Between the nodes of the grid."""
     thinning: int = 3
-    """One of so many nodes on the skin is a point: neighbours say much the same. On the eyes every node is one."""
+    """One of so many nodes on the skin is a point: neighbors say much the same. On the eyes every node is one."""
     margin: float = 0.1
     """Of the grid around the face, as a fraction of the face's size."""
     facing_range: tuple[float, float] = (0.35, 0.65)
@@ -135,7 +135,7 @@ class PointTrackConfig:
     cauchy_std: float = 2.0
     """Residual that has half of its weight."""
     identity_information: float = 0.05
-    """Factor on the information for identity: errors of neighbouring points are correlated, since light that moves
+    """Factor on the information for identity: errors of neighboring points are correlated, since light that moves
     over a turning head moves many of them together."""
 
 
@@ -157,7 +157,7 @@ class IdentityConfig:
     """Of the head's relative size against the estimate before: point tracks show proportions, and no motion tells a
     small head that is near from a large one that is far."""
     eye_distance_std_m: float = 0.0003
-    """Of a distance between the pupils that is given: opticians round it to half a millimetre."""
+    """Of a distance between the pupils that is given: opticians round it to half a millimeter."""
     landmark_information: float = 0.3
     """Factor on the information of landmarks: images differ from the renders that the error model was learned from,
     in light and skin, and the difference is the same for a whole video."""

@@ -49,7 +49,7 @@ class IdentityView:
     """A frame from which a person is known."""
 
     landmarks: NDArray[np.floating]
-    """(K, 3) normalised."""
+    """(K, 3) normalized."""
     state: Float64
     """(D,) the known face, and the head pose to start from."""
     video: int = 0
@@ -69,7 +69,7 @@ class Identity:
     cameras: tuple[Intrinsics, ...]
     """W."""
     person_bias: Float64
-    """(W, F) metres: the mean offsets of this person's landmarks that the error model does not predict."""
+    """(W, F) meters: the mean offsets of this person's landmarks that the error model does not predict."""
     cost: float
     """Value of the objective, up to a constant."""
     unknowns: Float64
@@ -119,7 +119,7 @@ class IdentityProblem:
         return float(size[0]) / self._mean_size, gradient[0] / self._mean_size
 
     def eye_distance(self, identity: Float64) -> tuple[float, Float64]:
-        """Metres between the centers of the eyes, and (S',) their gradient."""
+        """Meters between the centers of the eyes, and (S',) their gradient."""
         points = self._points
         moves = points.joint_directions[: self.s, LEFT_EYE] - points.joint_directions[: self.s, RIGHT_EYE]
         apart = points.joints[LEFT_EYE] - points.joints[RIGHT_EYE] + identity @ moves

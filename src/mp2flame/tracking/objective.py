@@ -38,7 +38,7 @@ class NormalEquations:
     """A quadratic model of the objective about some states: its gradient g, and its Hessian H as blocks and coupling.
 
     H is block-tridiagonal: the blocks of single frames, plus J' diag(coupling) J, where J takes the differences of
-    neighbouring frames. Terms add to the arrays in place.
+    neighboring frames. Terms add to the arrays in place.
     """
 
     blocks: Float64

@@ -134,7 +134,7 @@ def save_person(
         head: that was tracked with.
         suffixes: of further files for each video, such as `.npz` or `.overlay.mp4`.
         images: gives a video's images, from the first.
-        made_from: videos and options, by which a later run recognises that the folder is finished.
+        made_from: videos and options, by which a later run recognizes that the folder is finished.
 
     Raises:
         InputError: the folder is there already, or no format has such a suffix.

@@ -67,7 +67,7 @@ def initial_states(
         points: a person's landmarks; expression moves them.
         layout: of the states.
         camera: of the images.
-        landmarks: (N, K, 3) normalised.
+        landmarks: (N, K, 3) normalized.
         head_rotations: (N, 3, 3).
     """
     states = np.zeros((len(landmarks), layout.width))
@@ -95,7 +95,7 @@ def solve_trajectory(
 
     Args:
         person: the person and the camera.
-        landmarks: (N, K, 3) normalised.
+        landmarks: (N, K, 3) normalized.
         start: states (N, D) to start from; or a solution to refine, whose landmark weights are kept.
         time: (N,) seconds.
         shot: (N,) numbers; frames of different shots are not tied to each other.

@@ -3,7 +3,7 @@
 Letters: N frames, E expression coefficients, D = E + 15.
 
 A state is one row: E expression coefficients, jaw (3), left eye (3), right eye (3), head rotation (3), all axis-angle
-in radians, and head translation (3), metres. The first E + 9 entries are the face's, the last six the head pose.
+in radians, and head translation (3), meters. The first E + 9 entries are the face's, the last six the head pose.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class TrackResult:
 
     params: FlameParams
     """N frames; `found` is False where there is no face, another person's, or too little of it. Translation is in the
-    camera's frame: metres, x right, y up, z towards the viewer, the camera at the origin."""
+    camera's frame: meters, x right, y up, z towards the viewer, the camera at the origin."""
     observation: Observation
     """N frames, what MediaPipe detected."""
     neutral: NDArray[np.bool_]
@@ -88,7 +88,7 @@ def track(
         landmarker: MediaPipe's `face_landmarker.task`; None is the one that is downloaded.
         head_pose: the parameter that takes the head's rotation; `none` leaves the head unrotated at its own place.
         focal: focal length, pixels; None estimates it.
-        ipd: metres between the person's pupils, looking far; None leaves the head's size to the prior.
+        ipd: meters between the person's pupils, looking far; None leaves the head's size to the prior.
         mirror: the images are mirrored.
         on_frame: called twice for each frame: when it was detected and when it was solved.
 
@@ -159,7 +159,7 @@ def track_person(
         person = [verifier.verify(PersonVideo.of(number, video)) for number, video in enumerate(videos)]
         tracking = _PersonTracking(setup, person)
         trajectories = [tracking.solve(video, on_frame=on_frame) for video in person]
-        # Other persons and covered faces are recognised by what landmarks alone say.
+        # Other persons and covered faces are recognized by what landmarks alone say.
         usable = [tracking.usable_frames(*pair) for pair in zip(person, trajectories, strict=True)]
         rounds = setup.config.points.rounds
         for number in range(rounds):

@@ -59,7 +59,7 @@ class FaceCrop:
 
     @classmethod
     def of(cls, image: NDArray[np.uint8], landmarks: NDArray[np.floating]) -> FaceCrop | None:
-        """The crop of an RGB image (H, W, 3) with normalised landmarks (K, 3); None for a face outside the image."""
+        """The crop of an RGB image (H, W, 3) with normalized landmarks (K, 3); None for a face outside the image."""
         import cv2
 
         height, width = image.shape[:2]

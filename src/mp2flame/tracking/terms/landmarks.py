@@ -2,7 +2,7 @@
 
 Letters: N frames, K landmarks, D entries of a state, F = 3K.
 
-The world is the camera's: metres, x right, y up, z towards the viewer, the camera at the origin, so what is visible has
+The world is the camera's: meters, x right, y up, z towards the viewer, the camera at the origin, so what is visible has
 z < 0. The offset of a landmark is its detected minus its modelled position, at the modelled depth; MediaPipe's z has no
 origin, so offsets in z are relative to their mean. Offsets are turned about the camera's axis so that the head stands
 upright, since MediaPipe turns a face upright before its network sees it. The residual is the offset minus what the
@@ -44,7 +44,7 @@ class PersonModel:
     error_model: LandmarkErrorModel
     """Of this head, for the person's size."""
     person_bias: Float64
-    """(F,) metres: the mean offset of this person's landmarks that the error model does not predict."""
+    """(F,) meters: the mean offset of this person's landmarks that the error model does not predict."""
     camera: Intrinsics
     config: TrackerConfig
 
@@ -94,14 +94,14 @@ class LandmarkTerm(Term):
 
     @classmethod
     def of(cls, model: PersonModel, landmarks: NDArray[np.floating], weights: Float64 | None = None) -> LandmarkTerm:
-        """The term of normalised landmarks (N, K, 3); without weights, those outside the image have weight 0."""
+        """The term of normalized landmarks (N, K, 3); without weights, those outside the image have weight 0."""
         # MediaPipe extrapolates what it cannot see.
         inside = ((landmarks[..., :2] >= 0) & (landmarks[..., :2] <= 1)).all(axis=2)
         base = np.asarray(inside, dtype=np.float64) if weights is None else weights
         return cls(model, landmark_slopes(landmarks, model.camera), base, base)
 
     def residuals(self, states: Float64, frames: slice = slice(None)) -> Float64:
-        """(N, F) metres, of some of the frames and their states (N, D)."""
+        """(N, F) meters, of some of the frames and their states (N, D)."""
         model, layout = self.model, self.model.layout
         rotation = rotations.matrix(layout.rotation(states))
         offsets = landmark_offsets(model.points.pose(*layout.arguments(states)), self.slopes[frames])

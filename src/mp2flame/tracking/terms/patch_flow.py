@@ -4,7 +4,7 @@ Letters: P positions; h, w rows and columns of a crop.
 
 Shading stays where it is when a head turns and would take the flow along, so both crops are high-pass filtered. The
 flow is dense inverse search (Kroeger et al. 2016, "Fast optical flow using dense inverse search"). It is reliable where
-the patch that it leads to looks like the reference, by normalised cross-correlation (NCC): neither where a hand is in
+the patch that it leads to looks like the reference, by normalized cross-correlation (NCC): neither where a hand is in
 the way, nor inside an open mouth, nor on skin without texture.
 """
 

@@ -2,7 +2,7 @@
 
 Letters: N frames, P points, D entries of a state, S' identity coefficients, G = S' + 7.
 
-Landmarks are off by millimetres and follow faces that are usual; a point track is exact to a fraction of a pixel, but
+Landmarks are off by millimeters and follow faces that are usual; a point track is exact to a fraction of a pixel, but
 says only where a point went since the reference frame.
 """
 

@@ -1,4 +1,4 @@
-"""Priors: faces are near neutral, both eyes look the same way, and neighbouring frames are alike.
+"""Priors: faces are near neutral, both eyes look the same way, and neighboring frames are alike.
 
 Letters: N frames, E expression coefficients, D entries of a state.
 """
@@ -57,7 +57,7 @@ class FacePrior(Term):
     def reweighted(self, states: Float64, equations: NormalEquations, n_steps: int) -> Self:
         n, freedom = self.layout.n_face, self.config.face_freedom
         variance = np.diagonal(np.linalg.inv(equations.blocks), axis1=1, axis2=2)[:, :n]
-        # Half of the variance that frames would have alone, since they are tied to their neighbours.
+        # Half of the variance that frames would have alone, since they are tied to their neighbors.
         energy = self._energy(self.layout.face(states)) + 0.5 * variance @ self.layout.face_std**-2.0
         return replace(self, scale=(n + freedom) / (energy + freedom))
 

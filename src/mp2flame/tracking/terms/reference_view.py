@@ -44,7 +44,7 @@ class ReferenceFrame:
 
     crop: FaceCrop
     landmarks: NDArray[np.floating]
-    """(K, 3) normalised, in the frame."""
+    """(K, 3) normalized, in the frame."""
     state: Float64
     """(D,)."""
 
@@ -198,7 +198,7 @@ def _in_hull(face: Float64, positions: Float64) -> NDArray[np.bool_]:
 
 
 def _surrounded(hit: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """(G,) which nodes of a grid (rows, columns) show the head, along with all their neighbours."""
+    """(G,) which nodes of a grid (rows, columns) show the head, along with all their neighbors."""
     import cv2
 
     return np.asarray(cv2.erode(hit.astype(np.uint8), np.ones((3, 3), np.uint8)).ravel(), dtype=np.bool_)
