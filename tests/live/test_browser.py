@@ -109,11 +109,20 @@ def _at_rest(tab: Any, session: LiveSession) -> np.ndarray:
     return _until(tab, lambda picture: bool(picture.std() > 20), looks=4)
 
 
-def _open_sliders(tab: Any, session: LiveSession) -> None:
+def _switch_camera(tab: Any, session: LiveSession, *, on: bool) -> None:
+    """Click until the session agrees: a click while the page still shows an older state does the opposite."""
     box = tab.get_by_label("Camera on")
-    if box.is_checked():
-        box.click()
-    wait_for(lambda: not session.state.camera_on, seconds=60)
+
+    def switched() -> bool:
+        if session.state.camera_on != on and box.is_checked() != on:
+            box.click()
+        return session.state.camera_on == on
+
+    wait_for(switched, seconds=60)
+
+
+def _open_sliders(tab: Any, session: LiveSession) -> None:
+    _switch_camera(tab, session, on=False)
     tab.get_by_role("tab", name="Sliders").click()
 
 
@@ -156,9 +165,7 @@ def test_a_flame_slider_moves_the_head_and_the_blendshapes_move_it(tab: Any, ses
 
 
 def test_neutral_record_stop_download_and_screenshot(tab: Any, session: LiveSession, tmp_path: Path) -> None:
-    if not session.state.camera_on:
-        tab.get_by_label("Camera on").click()
-        wait_for(lambda: session.state.camera_on, seconds=60)
+    _switch_camera(tab, session, on=True)
     tab.get_by_role("button", name="Neutral").click()
     tab.get_by_role("progressbar").first.wait_for()
     tab.get_by_text("Using your neutral").wait_for()
