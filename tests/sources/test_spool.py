@@ -108,3 +108,14 @@ def test_a_source_that_detects_nothing_is_read_again() -> None:
         assert [float(one.scores[0, 0]) for one in spooled] == [float(one.scores[0, 0]) for one in scanned]
     assert source.yielded == 10
     assert not source.closed
+
+
+def test_images_that_are_wanted_later_belong_to_their_frames() -> None:
+    with SpooledSource(DetectedSource(_Reader(), _CountingDetector())) as spooled:
+        list(spooled.scan())
+        numbers = {}
+        for number, frame in enumerate(spooled):
+            spooled.keep_image = number >= 3
+            if frame.picture is not None:
+                numbers[number] = int(frame.picture[0, 0, 0])
+        assert numbers == {4: 4, 5: 5, 6: 6}

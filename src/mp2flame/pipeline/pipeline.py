@@ -185,10 +185,10 @@ class Pipeline:
         reader = threading.Thread(target=self._read, name="mp2flame-source", daemon=True)
         neutral_taken = completed = False
         try:
-            reader.start()
             items: Iterable[TimedObservation] = self._queue
             # Beside a detector that uses every core, threads of matrix products wait for each other.
             with threadpool_limits(limits=1, user_api="blas"), low_latency_interpreter(enabled=self.source.live):
+                reader.start()
                 if self._take_neutral:
                     neutral_taken, items = self._use_neutral()
                 self._process(items)

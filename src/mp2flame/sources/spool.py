@@ -98,10 +98,16 @@ class SpooledSource(Source):
 
     def _detected(self, source: DetectedSource) -> Iterator[Observation]:
         with closing(self._images(source)) as images:
+            decoded = 0
             for number in range(self._scanned):
                 self._file.seek(number * _FRAME.itemsize)
                 frame = np.frombuffer(self._file.read(_FRAME.itemsize), dtype=_FRAME)
-                yield _unpacked(frame, next(images) if self.keep_image else None)
+                image = None
+                if self.keep_image:
+                    # Images may be wanted from a later frame on, and a damaged video may give fewer of them this time.
+                    image = next(islice(images, number - decoded, None), None)
+                    decoded = number + 1
+                yield _unpacked(frame, image)
 
     @staticmethod
     def _images(source: DetectedSource) -> Generator[Image | None, None, None]:
